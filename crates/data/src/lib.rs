@@ -1,0 +1,27 @@
+//! Text and disk: everything of an alignment run that needs no tensor.
+//!
+//! Rows of data sets ([`example`]) come from files ([`jsonl`], [`sources`]) or from the built-in
+//! [`helpdesk`] world, become tokens ([`tokenizer`], [`encoding`]) and are visited in a seeded order
+//! ([`batches`]). A stage that trains something runs in one loop ([`stage`]) that logs ([`log`]),
+//! saves ([`checkpoint`]) and resumes in the folder of its run ([`run_dir`]). All randomness comes
+//! from one tree of streams ([`seed`]).
+//!
+//! This crate knows neither Burn nor any algorithm, compiles in seconds and is tested without a
+//! device.
+
+pub mod batches;
+pub mod checkpoint;
+pub mod encoding;
+mod error;
+pub mod example;
+pub mod helpdesk;
+pub mod jsonl;
+pub mod log;
+pub mod run_dir;
+pub mod seed;
+pub mod sources;
+pub mod stage;
+mod tensorboard;
+pub mod tokenizer;
+
+pub use error::DataError;

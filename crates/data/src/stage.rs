@@ -1,0 +1,222 @@
+//! The loop that every training stage runs in: step, log, evaluate, checkpoint, stop, go on.
+//!
+//! A stage says what a step is and how it is saved ([`Train`]); [`drive`] does the rest, the same
+//! for all of them. After any kill, driving the stage again continues from the newest whole
+//! checkpoint and ends with the same bits as a run that was never interrupted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::DataError;
+use crate::log::{Metrics, RunLog};
+use crate::run_dir::{Finished, RunDir};
+
+const PROGRESS: &str = "progress.json";
+
+/// A stage that trains something, step by step.
+pub trait Train {
+    /// What can go wrong.
+    type Error: From<DataError>;
+
+    /// Does step `step`, counted from 0, and says what it measured. `log` is for samples.
+    fn step(&mut self, step: usize, log: &mut RunLog) -> Result<Metrics, Self::Error>;
+
+    /// Measures the model on held-out rows. `None` where there are none.
+    fn evaluate(&mut self) -> Result<Option<Evaluation>, Self::Error>;
+
+    /// Writes all that a later [`restore`](Self::restore) needs into `folder`.
+    fn save(&self, folder: &Path) -> Result<(), Self::Error>;
+
+    /// Becomes what was saved in `folder`.
+    fn restore(&mut self, folder: &Path) -> Result<(), Self::Error>;
+}
+
+/// What an evaluation found.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// What to log, under names that begin with `eval_`.
+    pub metrics: Metrics,
+    /// What decides which checkpoint is the best; higher is better.
+    pub score: f64,
+}
+
+/// When a stage evaluates, saves and stops.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cadence {
+    /// Steps between two held-out evaluations; 0 means none.
+    pub evaluate_every: usize,
+    /// Steps between two checkpoints; 0 means only at the end.
+    pub save_every: usize,
+    /// How many of the newest checkpoints are kept, beside the best.
+    pub keep_last: usize,
+    /// Stop after this many evaluations in a row without a new best; 0 means never.
+    pub patience: usize,
+    /// Whether the result is the checkpoint with the best evaluation instead of the last one.
+    pub use_best: bool,
+}
+
+impl Default for Cadence {
+    fn default() -> Self {
+        Self { evaluate_every: 50, save_every: 50, keep_last: 2, patience: 0, use_best: true }
+    }
+}
+
+/// Asks a run to stop at the next step: set by Ctrl-C, read by the loop.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Asks to stop.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked to stop.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How driving a stage ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// All is done; the stage's result lies in this checkpoint.
+    Finished(PathBuf),
+    /// Somebody asked to stop; all that was done lies in a checkpoint.
+    Interrupted,
+}
+
+/// The loop's own state, saved with each checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Progress {
+    step: usize,
+    best: Option<Best>,
+    /// Evaluations since the best one.
+    n_stale: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Best {
+    step: usize,
+    score: f64,
+}
+
+/// What [`drive`] needs to know about the run.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// Where everything is written.
+    pub run: &'a RunDir,
+    /// Who is told.
+    pub log: &'a mut RunLog,
+    /// Who may ask to stop.
+    pub interrupt: &'a Interrupt,
+}
+
+/// Runs `stage` for `n_steps` steps, from its newest checkpoint if it has one.
+pub fn drive<T: Train>(
+    context: &mut Context<'_>,
+    name: &str,
+    stage: &mut T,
+    n_steps: usize,
+    cadence: &Cadence,
+) -> Result<Outcome, T::Error> {
+    let checkpoints = context.run.checkpoints(name);
+    if let Some(Finished { step, .. }) = context.run.finished(name)? {
+        return Ok(Outcome::Finished(checkpoints.path(step)));
+    }
+    let mut progress = resume(context, name, stage)?;
+    context.log.begin(name, progress.step, n_steps)?;
+    let mut reason = "all steps done";
+    while progress.step < n_steps {
+        if context.interrupt.is_set() {
+            save(context, name, stage, &progress, cadence)?;
+            return Ok(Outcome::Interrupted);
+        }
+        let metrics = stage.step(progress.step, context.log)?;
+        progress.step += 1;
+        context.log.metrics(name, progress.step, &metrics)?;
+        let last = progress.step == n_steps;
+        let is_best = (is_due(progress.step, cadence.evaluate_every) || last)
+            && cadence.evaluate_every > 0
+            && evaluate(context, name, stage, &mut progress)?;
+        let stop = cadence.patience > 0 && progress.n_stale >= cadence.patience;
+        if is_best || stop || last || is_due(progress.step, cadence.save_every) {
+            save(context, name, stage, &progress, cadence)?;
+        }
+        if stop {
+            reason = "no better evaluation for `patience` times";
+            break;
+        }
+    }
+    let chosen = progress.best.filter(|_| cadence.use_best).map_or(progress.step, |best| best.step);
+    context.run.finish(name, &Finished { step: chosen, reason: reason.to_owned() })?;
+    Ok(Outcome::Finished(checkpoints.path(chosen)))
+}
+
+fn is_due(step: usize, every: usize) -> bool {
+    every > 0 && step.is_multiple_of(every)
+}
+
+fn resume<T: Train>(
+    context: &mut Context<'_>,
+    name: &str,
+    stage: &mut T,
+) -> Result<Progress, T::Error> {
+    let checkpoints = context.run.checkpoints(name);
+    let log = &mut *context.log;
+    let Some((step, folder)) = checkpoints.latest(|warning| log.note(warning))? else {
+        return Ok(Progress::default());
+    };
+    let path = folder.join(PROGRESS);
+    let bytes = fs::read(&path).map_err(DataError::io(&path))?;
+    let progress: Progress = serde_json::from_slice(&bytes)
+        .map_err(|error| DataError::file(&path, error.to_string()))?;
+    stage.restore(&folder)?;
+    context.log.note(format!("{name}: resumed after step {step}"));
+    Ok(progress)
+}
+
+/// Evaluates and says whether this is the best so far.
+fn evaluate<T: Train>(
+    context: &mut Context<'_>,
+    name: &str,
+    stage: &mut T,
+    progress: &mut Progress,
+) -> Result<bool, T::Error> {
+    let Some(Evaluation { metrics, score }) = stage.evaluate()? else { return Ok(false) };
+    context.log.metrics(name, progress.step, &metrics)?;
+    let is_best = progress.best.as_ref().is_none_or(|best| score > best.score);
+    if is_best {
+        progress.best = Some(Best { step: progress.step, score });
+        progress.n_stale = 0;
+    } else {
+        progress.n_stale += 1;
+    }
+    Ok(is_best)
+}
+
+fn save<T: Train>(
+    context: &mut Context<'_>,
+    name: &str,
+    stage: &T,
+    progress: &Progress,
+    cadence: &Cadence,
+) -> Result<(), T::Error> {
+    let checkpoints = context.run.checkpoints(name);
+    if checkpoints.steps()?.contains(&progress.step) {
+        return Ok(());
+    }
+    checkpoints.write(progress.step, |folder| {
+        stage.save(folder)?;
+        let path = folder.join(PROGRESS);
+        let bytes = serde_json::to_vec_pretty(progress).expect("plain JSON");
+        fs::write(&path, bytes).map_err(DataError::io(&path)).map_err(T::Error::from)
+    })?;
+    let best: Vec<usize> = progress.best.iter().map(|best| best.step).collect();
+    Ok(checkpoints.prune(cadence.keep_last, &best)?)
+}

@@ -1,0 +1,248 @@
+//! Tokenizers in the Hugging Face layout: `tokenizer.json` and `tokenizer_config.json`.
+
+use std::path::Path;
+use std::{fs, str};
+
+use serde_json::{Value, json};
+use tokenizers::decoders::byte_level::ByteLevel;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, NormalizerWrapper, TokenizerBuilder, TokenizerImpl};
+
+use crate::DataError;
+
+const PAD: &str = "<|pad|>";
+const BOS: &str = "<|bos|>";
+const EOS: &str = "<|eos|>";
+
+/// Larger tokenizer files are refused.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// Turns text into tokens and back.
+///
+/// Text never smuggles in special tokens: `<|eos|>` inside a prompt is encoded as plain characters.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    special: SpecialTokens,
+    config: Value,
+}
+
+/// Ids of the special tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// Fills rows; it stands only where a mask hides it. Equal to `eos` in many tokenizers.
+    pub pad: u32,
+    /// Begins a sequence, where the tokenizer adds it.
+    pub bos: Option<u32>,
+    /// Ends a completion.
+    pub eos: u32,
+}
+
+impl Tokenizer {
+    /// Trains a byte-level BPE with `vocab_size` entries on `texts`: pad 0, bos 1, eos 2, the 256
+    /// bytes, then merges. Any text can be encoded, whatever it was trained on.
+    pub fn train_bpe<'a>(
+        texts: impl IntoIterator<Item = &'a str>,
+        vocab_size: usize,
+    ) -> Result<Self, DataError> {
+        if vocab_size < 259 {
+            let reason = "the 256 bytes and 3 special tokens need at least 259 entries";
+            return Err(DataError::Invalid(format!("vocab_size is {vocab_size}; {reason}")));
+        }
+        let mut trainer = BpeTrainer::builder()
+            .vocab_size(vocab_size)
+            .show_progress(false)
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .special_tokens([PAD, BOS, EOS].map(|text| AddedToken::from(text, true)).to_vec())
+            .build();
+        let texts: Vec<&str> = texts.into_iter().collect();
+        let mut inner = untrained_bpe();
+        inner.train(&mut trainer, texts.into_iter()).map_err(|error| {
+            DataError::Invalid(format!("the tokenizer cannot be trained: {error}"))
+        })?;
+        let json = inner.to_string(false).map_err(|error| DataError::Invalid(error.to_string()))?;
+        let config = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "pad_token": PAD, "bos_token": BOS, "eos_token": EOS,
+            "clean_up_tokenization_spaces": false,
+        });
+        Self::from_json(json.as_bytes(), config, Path::new("the trained tokenizer"))
+    }
+
+    /// Loads the tokenizer of a model folder.
+    pub fn load(folder: &Path) -> Result<Self, DataError> {
+        let file = folder.join("tokenizer.json");
+        let config_file = folder.join("tokenizer_config.json");
+        let config = if config_file.exists() {
+            serde_json::from_slice(&read_capped(&config_file)?)
+                .map_err(|error| DataError::file(&config_file, error.to_string()))?
+        } else {
+            Value::Null
+        };
+        Self::from_json(&read_capped(&file)?, config, &file)
+    }
+
+    /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`.
+    pub fn save(&self, folder: &Path) -> Result<(), DataError> {
+        let file = folder.join("tokenizer.json");
+        let mut inner = self.inner.clone();
+        inner.set_encode_special_tokens(false);
+        let json =
+            inner.to_string(true).map_err(|error| DataError::file(&file, error.to_string()))?;
+        fs::write(&file, json).map_err(DataError::io(&file))?;
+        let config_file = folder.join("tokenizer_config.json");
+        fs::write(&config_file, format!("{:#}\n", self.config)).map_err(DataError::io(&config_file))
+    }
+
+    /// The tokens that begin a sequence with this prompt, `bos` included where the tokenizer has one.
+    pub fn encode_prompt(&self, text: &str) -> Vec<u32> {
+        self.encode_with(text, true)
+    }
+
+    /// The tokens of text that goes on; no special token is added.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        self.encode_with(text, false)
+    }
+
+    /// The tokens of a whole completion: its text, then the end of sequence.
+    pub fn encode_completion(&self, text: &str) -> Vec<u32> {
+        let mut tokens = self.encode(text);
+        tokens.push(self.special.eos);
+        tokens
+    }
+
+    /// The text of tokens; special tokens are left out.
+    pub fn decode(&self, tokens: &[u32]) -> String {
+        self.inner.decode(tokens, true).unwrap_or_default()
+    }
+
+    /// Ids of the special tokens.
+    pub fn special(&self) -> SpecialTokens {
+        self.special
+    }
+
+    /// One more than the largest id.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab(true).values().max().map_or(0, |largest| *largest as usize + 1)
+    }
+
+    fn encode_with(&self, text: &str, add_special_tokens: bool) -> Vec<u32> {
+        let encoding = self.inner.encode_fast(text, add_special_tokens);
+        encoding.expect("a loaded tokenizer encodes any text").get_ids().to_vec()
+    }
+
+    fn from_json(json: &[u8], config: Value, file: &Path) -> Result<Self, DataError> {
+        let refuse = |reason: String| DataError::file(file, reason);
+        let mut inner = tokenizers::Tokenizer::from_bytes(json)
+            .map_err(|error| refuse(format!("not a tokenizer that can be read: {error}")))?;
+        // Truncation and padding are the caller's business; a file that sets them would hide text.
+        inner.with_truncation(None).map_err(|error| refuse(error.to_string()))?;
+        inner.with_padding(None);
+        inner.set_encode_special_tokens(true);
+        let id = |key| config_token(&config, key).and_then(|token| inner.token_to_id(token));
+        let eos =
+            id("eos_token").or_else(|| inner.token_to_id("<|endoftext|>")).ok_or_else(|| {
+                refuse("no end of sequence; name it as `eos_token` in tokenizer_config.json".into())
+            })?;
+        let special =
+            SpecialTokens { pad: id("pad_token").unwrap_or(eos), bos: id("bos_token"), eos };
+        let tokenizer = Self { inner, special, config };
+        tokenizer.inner.encode_fast("probe", true).map_err(|error| refuse(error.to_string()))?;
+        Ok(tokenizer)
+    }
+}
+
+fn untrained_bpe() -> TokenizerImpl<BPE, NormalizerWrapper, ByteLevel, TemplateProcessing, ByteLevel>
+{
+    let begin = TemplateProcessing::builder()
+        .try_single(vec![BOS, "$0"])
+        .expect("a constant template")
+        .special_tokens(vec![(BOS, 1)])
+        .build()
+        .expect("a constant template");
+    TokenizerBuilder::default()
+        .with_model(BPE::default())
+        .with_normalizer(None)
+        .with_pre_tokenizer(Some(ByteLevel::new(false, true, true)))
+        .with_post_processor(Some(begin))
+        .with_decoder(Some(ByteLevel::default()))
+        .build()
+        .expect("all parts are given")
+}
+
+/// A special token's text: newer files hold it as a string, older ones as an object.
+fn config_token<'a>(config: &'a Value, key: &str) -> Option<&'a str> {
+    let token = config.get(key)?;
+    token.as_str().or_else(|| token.get("content")?.as_str())
+}
+
+fn read_capped(file: &Path) -> Result<Vec<u8>, DataError> {
+    let bytes = fs::metadata(file).map_err(DataError::io(file))?.len();
+    if bytes > MAX_FILE_BYTES {
+        return Err(DataError::file(
+            file,
+            format!("{bytes} bytes; at most {MAX_FILE_BYTES} are read"),
+        ));
+    }
+    fs::read(file).map_err(DataError::io(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trained() -> Tokenizer {
+        Tokenizer::train_bpe(["the cat sat on the mat", "the dog sat on the cat"], 280)
+            .expect("trains")
+    }
+
+    #[test]
+    fn any_text_survives_encoding_and_decoding() {
+        let tokenizer = trained();
+        for text in ["the cat", "", " Ünïcode 猫 \u{0}", "a\n\tb"] {
+            assert_eq!(tokenizer.decode(&tokenizer.encode(text)), text);
+        }
+    }
+
+    #[test]
+    fn special_tokens_inside_text_stay_text() {
+        let tokenizer = trained();
+        assert!(!tokenizer.encode("<|eos|>").contains(&tokenizer.special().eos));
+        assert_eq!(tokenizer.decode(&tokenizer.encode("a<|eos|>b")), "a<|eos|>b");
+    }
+
+    #[test]
+    fn prompts_begin_and_completions_end() {
+        let tokenizer = trained();
+        assert_eq!(tokenizer.special(), SpecialTokens { pad: 0, bos: Some(1), eos: 2 });
+        assert_eq!(tokenizer.encode_prompt("")[..], [1]);
+        assert_eq!(tokenizer.encode_completion("")[..], [2]);
+    }
+
+    #[test]
+    fn training_twice_gives_the_same_tokenizer() {
+        let json = |tokenizer: Tokenizer| tokenizer.inner.to_string(false).expect("serialises");
+        assert_eq!(json(trained()), json(trained()));
+    }
+
+    #[test]
+    fn saving_and_loading_changes_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        trained().save(folder.path()).expect("saves");
+        let loaded = Tokenizer::load(folder.path()).expect("loads");
+        assert_eq!(
+            loaded.encode_prompt("the cat <|eos|>"),
+            trained().encode_prompt("the cat <|eos|>")
+        );
+        assert_eq!(loaded.special(), trained().special());
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("tokenizer.json"), "{\"model\": 3}").expect("writes");
+        let error = Tokenizer::load(folder.path()).expect_err("is refused").to_string();
+        assert!(error.contains("tokenizer.json"), "{error}");
+    }
+}
