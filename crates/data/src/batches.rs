@@ -48,6 +48,21 @@ pub fn steps(n_rows: usize, batch_rows: usize, epochs: f64) -> usize {
     (n_rows as f64 * epochs / batch_rows as f64).ceil() as usize
 }
 
+/// What is wrong with the sizes of a batch and of the micro-batches it is cut into.
+pub fn divides(section: &str, batch_rows: usize, micro_batch_rows: usize) -> Option<String> {
+    if batch_rows == 0 || micro_batch_rows == 0 {
+        return Some(format!(
+            "`{section}.batch_rows` and `{section}.micro_batch_rows` must be above 0"
+        ));
+    }
+    (!batch_rows.is_multiple_of(micro_batch_rows)).then(|| {
+        format!(
+            "`{section}.micro_batch_rows` ({micro_batch_rows}) does not divide \
+             `{section}.batch_rows` ({batch_rows})"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

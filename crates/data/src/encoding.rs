@@ -4,26 +4,41 @@ use crate::DataError;
 use crate::example::Demonstration;
 use crate::tokenizer::Tokenizer;
 
-/// A row of tokens of which the first `n_prompt` are given and the others are learned.
+/// A row of tokens, some of which are learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRow {
-    /// Prompt, then completion.
+    /// All tokens.
     pub tokens: Vec<u32>,
-    /// Length of the prompt.
-    pub n_prompt: usize,
+    /// Which of them a model shall learn to predict from those before. Nothing predicts the first.
+    pub learned: Vec<bool>,
 }
 
 impl TokenRow {
-    /// A prompt with its completion.
-    pub fn new(mut prompt: Vec<u32>, completion: &[u32]) -> Self {
-        let n_prompt = prompt.len();
+    /// A prompt that is given and a completion that is learned.
+    pub fn completion(mut prompt: Vec<u32>, completion: &[u32]) -> Self {
+        let mut learned = vec![false; prompt.len()];
         prompt.extend_from_slice(completion);
-        Self { tokens: prompt, n_prompt }
+        learned.resize(prompt.len(), true);
+        Self::new(prompt, learned)
     }
 
-    /// How many tokens are learned. Nothing predicts a row's very first token.
-    pub fn n_trainable(&self) -> usize {
-        self.tokens.len() - self.n_prompt.max(1)
+    /// Tokens and which of them are learned.
+    pub fn new(tokens: Vec<u32>, mut learned: Vec<bool>) -> Self {
+        assert_eq!(tokens.len(), learned.len(), "each token is learned or not");
+        if let Some(first) = learned.first_mut() {
+            *first = false;
+        }
+        Self { tokens, learned }
+    }
+
+    /// How many tokens are learned.
+    pub fn n_learned(&self) -> usize {
+        self.learned.iter().filter(|learned| **learned).count()
+    }
+
+    fn truncate(&mut self, max_tokens: usize) {
+        self.tokens.truncate(max_tokens);
+        self.learned.truncate(max_tokens);
     }
 }
 
@@ -48,15 +63,16 @@ pub fn encode_demonstrations(
     let mut encoded = Encoded { rows: Vec::with_capacity(examples.len()), n_truncated: 0 };
     for (number, example) in examples.iter().enumerate() {
         let prompt = tokenizer.encode_prompt(&example.prompt);
-        let mut row = TokenRow::new(prompt, &tokenizer.encode_completion(&example.completion));
+        let n_prompt = prompt.len();
+        let completion = tokenizer.encode_completion(&example.completion);
+        let mut row = TokenRow::completion(prompt, &completion);
         encoded.n_truncated += usize::from(row.tokens.len() > max_tokens);
-        row.tokens.truncate(max_tokens);
-        if row.tokens.len() <= row.n_prompt.max(1) {
+        row.truncate(max_tokens);
+        if row.n_learned() == 0 {
             return Err(DataError::Invalid(format!(
-                "example {} has a prompt of {} tokens; cut at {max_tokens}, nothing is left to learn: \
-                 raise `max_tokens` or shorten the prompt",
+                "example {} has a prompt of {n_prompt} tokens; cut at {max_tokens}, nothing is left \
+                 to learn: raise `max_tokens` or shorten the prompt",
                 number + 1,
-                row.n_prompt
             )));
         }
         encoded.rows.push(row);
@@ -78,12 +94,10 @@ mod tests {
     fn the_limit_cuts_the_end_and_is_counted() {
         // bos a b c | d e eos
         let whole = encode(7).expect("encodes");
-        assert_eq!(
-            (whole.rows[0].tokens.len(), whole.rows[0].n_prompt, whole.n_truncated),
-            (7, 4, 0)
-        );
+        assert_eq!(whole.rows[0].learned, [false, false, false, false, true, true, true]);
+        assert_eq!(whole.n_truncated, 0);
         let cut = encode(5).expect("encodes");
-        assert_eq!((cut.rows[0].n_trainable(), cut.n_truncated), (1, 1));
+        assert_eq!((cut.rows[0].n_learned(), cut.n_truncated), (1, 1));
     }
 
     #[test]

@@ -1,0 +1,112 @@
+use burn::prelude::*;
+use burn::tensor::activation::{gelu, silu};
+
+use crate::ModelError;
+use crate::attention::{Attention, Surroundings};
+use crate::backend::LmBackend;
+use crate::config::{MlpKind, ModelConfig};
+use crate::kv_cache::LayerCache;
+use crate::linear::Linear;
+use crate::norm::Norm;
+use crate::weights::WeightSource;
+
+/// Attention and feed-forward, each on a normalised input and added to the residual stream.
+#[derive(Module, Debug)]
+pub struct Block<B: Backend> {
+    /// Before attention.
+    pub attention_norm: Norm<B>,
+    /// Looks at other tokens.
+    pub attention: Attention<B>,
+    /// Before the feed-forward layer.
+    pub mlp_norm: Norm<B>,
+    /// Looks at each token alone.
+    pub mlp: Mlp<B>,
+    parallel_residual: bool,
+}
+
+impl<B: LmBackend> Block<B> {
+    pub(crate) fn new(
+        config: &ModelConfig,
+        source: &mut dyn WeightSource,
+        name: &str,
+        device: &B::Device,
+    ) -> Result<Self, ModelError> {
+        let width = config.hidden_size;
+        Ok(Self {
+            attention_norm: Norm::new(
+                config,
+                source,
+                &format!("{name}.attention_norm"),
+                width,
+                device,
+            )?,
+            attention: Attention::new(config, source, &format!("{name}.attention"), device)?,
+            mlp_norm: Norm::new(config, source, &format!("{name}.mlp_norm"), width, device)?,
+            mlp: Mlp::new(config, source, &format!("{name}.mlp"), device)?,
+            parallel_residual: config.parallel_residual,
+        })
+    }
+
+    /// # Shapes
+    /// - `input`, returns: `[batch · time, hidden]`
+    pub(crate) fn forward(
+        &self,
+        input: Tensor<B, 2>,
+        around: &Surroundings<B>,
+        cache: Option<&mut LayerCache<B>>,
+    ) -> Tensor<B, 2> {
+        let attended =
+            self.attention.forward(self.attention_norm.forward(input.clone()), around, cache);
+        let middle = input.clone() + attended;
+        let seen = if self.parallel_residual { input } else { middle.clone() };
+        middle + self.mlp.forward(self.mlp_norm.forward(seen))
+    }
+}
+
+/// The feed-forward layer.
+#[derive(Module, Debug)]
+pub struct Mlp<B: Backend> {
+    /// `[hidden, mlp]`, for gated layers.
+    pub gate: Option<Linear<B>>,
+    /// `[hidden, mlp]`
+    pub up: Linear<B>,
+    /// `[mlp, hidden]`
+    pub down: Linear<B>,
+    exact_gelu: bool,
+}
+
+impl<B: LmBackend> Mlp<B> {
+    fn new(
+        config: &ModelConfig,
+        source: &mut dyn WeightSource,
+        name: &str,
+        device: &B::Device,
+    ) -> Result<Self, ModelError> {
+        let ModelConfig { hidden_size, mlp_size, biases, .. } = *config;
+        let mut linear = |part: &str, shape| {
+            Linear::new(source, &format!("{name}.{part}"), shape, biases.mlp, device)
+        };
+        let gated = config.mlp == MlpKind::SwiGlu;
+        let gate = gated.then(|| linear("gate", [hidden_size, mlp_size])).transpose()?;
+        let up = linear("up", [hidden_size, mlp_size])?;
+        let down = linear("down", [mlp_size, hidden_size])?;
+        Ok(Self { gate, up, down, exact_gelu: config.mlp == MlpKind::GeluErf })
+    }
+
+    fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
+        let inner = match &self.gate {
+            Some(gate) => silu(gate.forward(input.clone())) * self.up.forward(input),
+            None if self.exact_gelu => gelu(self.up.forward(input)),
+            None => gelu_tanh(self.up.forward(input)),
+        };
+        self.down.forward(inner)
+    }
+}
+
+/// `x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))` (Hendrycks and Gimpel, 2016).
+fn gelu_tanh<B: LmBackend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
+    let scale = (2.0 / std::f64::consts::PI).sqrt();
+    let cubed = x.clone() * x.clone() * x.clone();
+    let inner = (x.clone() + cubed * 0.044715) * scale;
+    x * 0.5 * (inner.tanh() + 1.0)
+}

@@ -1,0 +1,58 @@
+use burn::prelude::*;
+
+use crate::ModelError;
+use crate::backend::LmBackend;
+use crate::config::ModelConfig;
+use crate::decoder::Decoder;
+use crate::linear::Linear;
+use crate::tokens::TokenBatch;
+use crate::weights::WeightSource;
+
+/// The tensor of an untied head.
+pub(crate) const HEAD: &str = "head.weight";
+
+/// A causal language model: a [`Decoder`] and a head over the vocabulary.
+#[derive(Module, Debug)]
+pub struct CausalLm<B: Backend> {
+    /// The backbone.
+    pub decoder: Decoder<B>,
+    /// `[hidden, vocab]`; absent where the embedding serves as the head.
+    pub head: Option<Linear<B>>,
+}
+
+impl<B: LmBackend> CausalLm<B> {
+    /// A model with the source's weights.
+    pub fn new(
+        config: &ModelConfig,
+        source: &mut dyn WeightSource,
+        device: &B::Device,
+    ) -> Result<Self, ModelError> {
+        let decoder = Decoder::new(config, source, device)?;
+        let shape = [config.hidden_size, config.vocab_size];
+        let untied = !config.tied_head;
+        let head = untied.then(|| Linear::new(source, "head", shape, false, device)).transpose()?;
+        Ok(Self { decoder, head })
+    }
+
+    /// The shape of the model.
+    pub fn config(&self) -> &ModelConfig {
+        self.decoder.config()
+    }
+
+    /// Hidden states of a batch, `[batch, time, hidden]`.
+    pub fn hidden(&self, batch: &TokenBatch<B>) -> Tensor<B, 3> {
+        self.decoder.hidden(batch)
+    }
+
+    /// Scores of the next token over the vocabulary.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[rows, hidden]`
+    /// - returns: `[rows, vocab]`
+    pub fn logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
+        match &self.head {
+            Some(head) => head.forward(hidden),
+            None => hidden.matmul(self.decoder.embedding.val().transpose()),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! A decoder language model on Burn, generic over the backend, and its supervised fine-tuning.
+//!
+//! One configurable decoder ([`config::ModelConfig`]) covers the GPT-2, Llama, Mistral, Qwen 2,
+//! Qwen 3 and GPT-NeoX families. It stands under two heads: [`CausalLm`] over the vocabulary and
+//! [`ScalarModel`] with one number, which serves as reward and value model. Both are loaded from and
+//! saved to the Hugging Face layout ([`load_causal_lm`], [`save_causal_lm`]).
+//!
+//! Models take tensors of token ids ([`tokens`]) and never see a string. [`generate()`] samples
+//! with a key-value cache, [`logprobs`] says what a model thinks of given tokens, [`sft`] trains it
+//! with the optimiser of [`optim`].
+//!
+//! This crate knows neither rewards nor reinforcement learning and enables no backend.
+
+pub mod backend;
+pub mod checkpoint;
+pub mod config;
+pub mod guard;
+pub mod logprobs;
+pub mod optim;
+pub mod schedule;
+pub mod sft;
+pub mod tokens;
+pub mod weights;
+
+mod attention;
+mod block;
+mod causal_lm;
+mod decoder;
+mod error;
+mod generate;
+mod hf;
+mod kv_cache;
+mod linear;
+mod mmap;
+mod named;
+mod norm;
+mod rotary;
+mod scalar_model;
+
+pub use attention::Attention;
+pub use block::{Block, Mlp};
+pub use causal_lm::CausalLm;
+pub use decoder::Decoder;
+pub use error::ModelError;
+pub use generate::{Generated, Sampling, generate};
+pub use hf::{
+    has_weights, load_causal_lm, load_scalar_model, read_config, save_causal_lm, save_scalar_model,
+};
+pub use kv_cache::KvCache;
+pub use linear::Linear;
+pub use norm::Norm;
+pub use scalar_model::ScalarModel;

@@ -1,0 +1,75 @@
+use burn::prelude::*;
+use rein_data::seed::Seed;
+
+use crate::ModelError;
+use crate::backend::LmBackend;
+use crate::causal_lm::CausalLm;
+use crate::config::ModelConfig;
+use crate::decoder::Decoder;
+use crate::linear::Linear;
+use crate::tokens::{TokenBatch, indices};
+use crate::weights::{RandomWeights, WeightSource};
+
+/// A [`Decoder`] that gives one number: a reward model at the last token, a value model at each.
+#[derive(Module, Debug)]
+pub struct ScalarModel<B: Backend> {
+    /// The backbone.
+    pub decoder: Decoder<B>,
+    /// `[hidden, 1]`
+    pub score: Linear<B>,
+}
+
+impl<B: LmBackend> ScalarModel<B> {
+    /// A model with the source's weights.
+    pub fn new(
+        config: &ModelConfig,
+        source: &mut dyn WeightSource,
+        device: &B::Device,
+    ) -> Result<Self, ModelError> {
+        let decoder = Decoder::new(config, source, device)?;
+        Ok(Self {
+            decoder,
+            score: Linear::new(source, "score", [config.hidden_size, 1], false, device)?,
+        })
+    }
+
+    /// The backbone of a language model with a new score head.
+    pub fn from_causal_lm(
+        model: CausalLm<B>,
+        seed: Seed,
+        device: &B::Device,
+    ) -> Result<Self, ModelError> {
+        let CausalLm { decoder, .. } = model;
+        let mut weights = RandomWeights::new(decoder.config(), seed);
+        let shape = [decoder.config().hidden_size, 1];
+        Ok(Self { score: Linear::new(&mut weights, "score", shape, false, device)?, decoder })
+    }
+
+    /// The shape of the model.
+    pub fn config(&self) -> &ModelConfig {
+        self.decoder.config()
+    }
+
+    /// The number at every token, `[batch, time]`. Those of pads mean nothing.
+    pub fn values(&self, batch: &TokenBatch<B>) -> Tensor<B, 2> {
+        let [n_batch, n_time] = batch.dims();
+        let hidden =
+            self.decoder.hidden(batch).reshape([n_batch * n_time, self.config().hidden_size]);
+        self.score.forward(hidden).reshape([n_batch, n_time])
+    }
+
+    /// The number at each row's last token, `[batch]`: the score of a whole completion.
+    pub fn scores(&self, batch: &TokenBatch<B>) -> Tensor<B, 1> {
+        let [n_batch, n_time] = batch.dims();
+        let cells: Vec<usize> = batch
+            .last_columns()
+            .iter()
+            .enumerate()
+            .map(|(row, last)| row * n_time + last)
+            .collect();
+        let hidden =
+            self.decoder.hidden(batch).reshape([n_batch * n_time, self.config().hidden_size]);
+        let pooled = hidden.select(0, indices(&cells, &batch.ids.device()));
+        self.score.forward(pooled).reshape([n_batch])
+    }
+}
