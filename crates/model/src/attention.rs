@@ -12,9 +12,9 @@ use crate::norm::Norm;
 use crate::rotary::RotaryTables;
 use crate::weights::WeightSource;
 
-/// Scores that attention must not see become this before the softmax: finite, so that a pad that
-/// sees nothing gives a useless number instead of a NaN.
-const HIDDEN: f32 = -1e9;
+/// Is added to scores that attention must not see: finite, so that a pad that sees nothing gives a
+/// useless number instead of a NaN.
+pub(crate) const HIDDEN: f32 = -1e9;
 
 /// Causal self-attention (Vaswani et al., 2017) with grouped key-value heads (Ainslie et al., 2023).
 #[derive(Module, Debug)]
@@ -32,16 +32,26 @@ pub struct Attention<B: Backend> {
     /// Per-head normalisation of keys.
     pub key_norm: Option<Norm<B>>,
     head_dim: usize,
+    n_kv_heads: usize,
 }
 
 /// What a forward pass knows about its tokens, the same for all layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Surroundings<B: Backend> {
-    pub(crate) rotary: Option<RotaryTables<B>>,
-    /// `[batch or 1, 1, time, past + time]`, true where a token must not look.
-    pub(crate) hidden: Option<Tensor<B, 4, Bool>>,
+    /// Rotations of queries and of keys.
+    pub(crate) rotary: Option<[RotaryTables<B>; 2]>,
+    pub(crate) mask: Option<Mask<B>>,
     pub(crate) n_batch: usize,
     pub(crate) n_time: usize,
+}
+
+/// What is added to the scores: 0, or [`HIDDEN`] where a token must not look.
+#[derive(Clone, Debug)]
+pub(crate) enum Mask<B: Backend> {
+    /// The same for all rows, `[1, time · keys]`.
+    Shared(Tensor<B, 2>),
+    /// One for each row, `[batch, 1, time · keys]`.
+    PerRow(Tensor<B, 3>),
 }
 
 impl<B: LmBackend> Attention<B> {
@@ -64,7 +74,7 @@ impl<B: LmBackend> Attention<B> {
             config.qk_norm.then(|| Norm::new(config, source, &name, head_dim, device)).transpose()
         };
         let (query_norm, key_norm) = (norm("query_norm")?, norm("key_norm")?);
-        Ok(Self { query, key, value, output, query_norm, key_norm, head_dim })
+        Ok(Self { query, key, value, output, query_norm, key_norm, head_dim, n_kv_heads })
     }
 
     /// # Shapes
@@ -75,9 +85,16 @@ impl<B: LmBackend> Attention<B> {
         around: &Surroundings<B>,
         cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 2> {
-        let query = self.heads(&self.query, self.query_norm.as_ref(), input.clone(), around);
-        let key = self.heads(&self.key, self.key_norm.as_ref(), input.clone(), around);
-        let value = split_heads(self.value.forward(input), self.head_dim, around).swap_dims(1, 2);
+        let [query_rotary, key_rotary] = match &around.rotary {
+            Some([query, key]) => [Some(query), Some(key)],
+            None => [None, None],
+        };
+        let query = self.query.forward(input.clone());
+        let query = self.placed(query, self.query_norm.as_ref(), query_rotary);
+        let query = self.heads(query / (self.head_dim as f32).sqrt(), around);
+        let key = self.key.forward(input.clone());
+        let key = self.heads(self.placed(key, self.key_norm.as_ref(), key_rotary), around);
+        let value = self.heads(self.value.forward(input), around);
         let (key, value) = match cache {
             Some(cache) => cache.extend(key, value),
             None => (key, value),
@@ -85,52 +102,63 @@ impl<B: LmBackend> Attention<B> {
         self.output.forward(attend(query, key, value, around))
     }
 
-    /// Projected, normalised and rotated heads, `[batch, heads, time, head_dim]`.
-    fn heads(
+    /// Normalised and rotated heads, `[batch · time, heads · head_dim]`.
+    fn placed(
         &self,
-        linear: &Linear<B>,
+        mut heads: Tensor<B, 2>,
         norm: Option<&Norm<B>>,
-        input: Tensor<B, 2>,
-        around: &Surroundings<B>,
-    ) -> Tensor<B, 4> {
-        let mut heads = split_heads(linear.forward(input), self.head_dim, around);
+        rotary: Option<&RotaryTables<B>>,
+    ) -> Tensor<B, 2> {
+        let [n_tokens, width] = heads.dims();
         if let Some(norm) = norm {
-            heads = norm.forward(heads);
+            let one_a_row = heads.reshape([n_tokens * width / self.head_dim, self.head_dim]);
+            heads = norm.forward(one_a_row).reshape([n_tokens, width]);
         }
-        if let Some(rotary) = &around.rotary {
+        if let Some(rotary) = rotary {
             heads = rotary.rotate(heads);
         }
-        heads.swap_dims(1, 2)
+        heads
+    }
+
+    /// Heads by the key head they belong to, `[batch, kv_heads, heads / kv_heads, time, head_dim]`.
+    /// Keys and values stand alone in their groups. A view: nothing is copied.
+    fn heads(&self, placed: Tensor<B, 2>, around: &Surroundings<B>) -> Tensor<B, 5> {
+        let n_shared = placed.dims()[1] / (self.n_kv_heads * self.head_dim);
+        let shape = [around.n_batch, around.n_time, self.n_kv_heads, n_shared, self.head_dim];
+        placed.reshape(shape).permute([0, 2, 3, 1, 4])
     }
 }
 
-fn split_heads<B: LmBackend>(
-    projected: Tensor<B, 2>,
-    head_dim: usize,
-    around: &Surroundings<B>,
-) -> Tensor<B, 4> {
-    let n_heads = projected.dims()[1] / head_dim;
-    projected.reshape([around.n_batch, around.n_time, n_heads, head_dim])
-}
-
-/// `softmax(q kᵀ / √d) v`. The query heads that share a key head are stacked along time, so that
-/// keys and values are never repeated.
+/// `softmax(q kᵀ) v`, as `[batch · time, heads · head_dim]`; queries are divided by `√d` already.
+/// Query heads that share a key head stand on an axis of their own, so that keys and values are
+/// broadcast and never repeated.
 fn attend<B: LmBackend>(
-    query: Tensor<B, 4>,
-    key: Tensor<B, 4>,
-    value: Tensor<B, 4>,
+    query: Tensor<B, 5>,
+    key: Tensor<B, 5>,
+    value: Tensor<B, 5>,
     around: &Surroundings<B>,
 ) -> Tensor<B, 2> {
-    let [n_batch, n_heads, n_time, head_dim] = query.dims();
-    let [_, n_kv_heads, n_keys, _] = key.dims();
-    let stacked = [n_batch, n_kv_heads, n_heads / n_kv_heads * n_time, head_dim];
-    let query = (query / (head_dim as f32).sqrt()).reshape(stacked);
-    let mut scores = query.matmul(key.swap_dims(2, 3));
-    if let Some(hidden) = &around.hidden {
-        let shape = [n_batch, n_heads, n_time, n_keys];
-        scores = scores.reshape(shape).mask_fill(hidden.clone().expand(shape), HIDDEN);
-        scores = scores.reshape([n_batch, n_kv_heads, stacked[2], n_keys]);
+    let [n_batch, n_groups, n_shared, n_time, head_dim] = query.dims();
+    let n_keys = key.dims()[3];
+    let n_heads = n_groups * n_shared;
+    let scores = hide(query.matmul(key.swap_dims(3, 4)), around);
+    let scores = scores.reshape([n_batch * n_heads * n_time, n_keys]);
+    let weights = softmax(scores, 1).reshape([n_batch, n_groups, n_shared, n_time, n_keys]);
+    let mixed = weights.matmul(value).permute([0, 3, 1, 2, 4]);
+    mixed.reshape([n_batch * n_time, n_heads * head_dim])
+}
+
+fn hide<B: LmBackend>(scores: Tensor<B, 5>, around: &Surroundings<B>) -> Tensor<B, 5> {
+    let shape = scores.dims();
+    let [n_batch, n_groups, n_shared, n_time, n_keys] = shape;
+    let [n_heads, n_cells] = [n_groups * n_shared, n_time * n_keys];
+    match &around.mask {
+        Some(Mask::Shared(mask)) => {
+            (scores.reshape([n_batch * n_heads, n_cells]) + mask.clone()).reshape(shape)
+        }
+        Some(Mask::PerRow(mask)) => {
+            (scores.reshape([n_batch, n_heads, n_cells]) + mask.clone()).reshape(shape)
+        }
+        None => scores,
     }
-    let mixed = softmax(scores, 3).matmul(value).reshape([n_batch, n_heads, n_time, head_dim]);
-    mixed.swap_dims(1, 2).reshape([n_batch * n_time, n_heads * head_dim])
 }

@@ -2,7 +2,7 @@ use burn::module::Param;
 use burn::prelude::*;
 
 use crate::ModelError;
-use crate::attention::Surroundings;
+use crate::attention::{HIDDEN, Mask, Surroundings};
 use crate::backend::LmBackend;
 use crate::block::Block;
 use crate::config::{ModelConfig, Positions};
@@ -93,12 +93,17 @@ impl<B: LmBackend> Decoder<B> {
         }
         let rotary = match &self.config.positions {
             Positions::Rotary(rotary) => {
-                Some(RotaryTables::new(rotary, &positions, [n_batch, n_time], &device))
+                let ModelConfig { n_heads, n_kv_heads, head_dim, .. } = self.config;
+                let table =
+                    |heads| RotaryTables::new(rotary, &positions, [heads, head_dim], &device);
+                let query = table(n_heads);
+                let key = if n_kv_heads == n_heads { query.clone() } else { table(n_kv_heads) };
+                Some([query, key])
             }
             Positions::Learned => None,
         };
-        let hidden = hidden_from_sight(starts, n_past, n_time, &device);
-        let around = Surroundings { rotary, hidden, n_batch, n_time };
+        let mask = mask(starts, n_past, n_time, &device);
+        let around = Surroundings { rotary, mask, n_batch, n_time };
         for (layer, block) in self.blocks.iter().enumerate() {
             let cache = cache.as_mut().map(|cache| &mut cache.layers[layer]);
             stream = block.forward(stream, &around, cache);
@@ -116,26 +121,29 @@ fn positions(starts: &[usize], n_past: usize, n_time: usize) -> Vec<usize> {
     starts.iter().flat_map(row).collect()
 }
 
-/// What tokens must not see: what comes later, and pads on the left. `None` if nothing is hidden.
-fn hidden_from_sight<B: LmBackend>(
+/// Hides what comes later, and pads on the left. `None` if nothing is to be hidden.
+fn mask<B: LmBackend>(
     starts: &[usize],
     n_past: usize,
     n_time: usize,
     device: &B::Device,
-) -> Option<Tensor<B, 4, Bool>> {
+) -> Option<Mask<B>> {
     let n_keys = n_past + n_time;
-    // One row stands for all where no row has pads on its left.
-    let rows =
-        if starts.iter().any(|start| *start > 0) { starts } else { &starts[..starts.len().min(1)] };
-    if n_time == 1 && rows.len() != starts.len() {
-        return None;
+    let cells = |start: usize| {
+        let queries = n_past..n_keys;
+        queries.flat_map(move |query| {
+            let seen = move |key: usize| key <= query && key >= start;
+            (0..n_keys).map(move |key| if seen(key) { 0.0 } else { HIDDEN })
+        })
+    };
+    if starts.iter().any(|start| *start > 0) {
+        let cells: Vec<f32> = starts.iter().flat_map(|start| cells(*start)).collect();
+        let shape = [starts.len(), 1, n_time * n_keys];
+        Some(Mask::PerRow(Tensor::from_data(TensorData::new(cells, shape), device)))
+    } else if n_time > 1 {
+        let cells: Vec<f32> = cells(0).collect();
+        Some(Mask::Shared(Tensor::from_data(TensorData::new(cells, [1, n_time * n_keys]), device)))
+    } else {
+        None
     }
-    let mut cells = Vec::with_capacity(rows.len() * n_time * n_keys);
-    for start in rows {
-        for query in n_past..n_keys {
-            cells.extend((0..n_keys).map(|key| key > query || key < *start));
-        }
-    }
-    let shape = [rows.len(), 1, n_time, n_keys];
-    Some(Tensor::from_data(TensorData::new(cells, shape), device))
 }

@@ -15,9 +15,9 @@ pub struct KvCache<B: Backend> {
     pub(crate) starts: Vec<usize>,
 }
 
-/// Keys and values of one layer, `[batch, kv_heads, past, head_dim]`.
+/// Keys and values of one layer, `[batch, kv_heads, 1, past, head_dim]`.
 #[derive(Clone, Debug)]
-pub(crate) struct LayerCache<B: Backend>(Option<(Tensor<B, 4>, Tensor<B, 4>)>);
+pub(crate) struct LayerCache<B: Backend>(Option<(Tensor<B, 5>, Tensor<B, 5>)>);
 
 impl<B: LmBackend> KvCache<B> {
     /// An empty cache.
@@ -42,12 +42,12 @@ impl<B: LmBackend> LayerCache<B> {
     /// Appends keys and values along time and returns all.
     pub(crate) fn extend(
         &mut self,
-        key: Tensor<B, 4>,
-        value: Tensor<B, 4>,
-    ) -> (Tensor<B, 4>, Tensor<B, 4>) {
+        key: Tensor<B, 5>,
+        value: Tensor<B, 5>,
+    ) -> (Tensor<B, 5>, Tensor<B, 5>) {
         let (key, value) = match self.0.take() {
             Some((old_key, old_value)) => {
-                (Tensor::cat(vec![old_key, key], 2), Tensor::cat(vec![old_value, value], 2))
+                (Tensor::cat(vec![old_key, key], 3), Tensor::cat(vec![old_value, value], 3))
             }
             None => (key, value),
         };

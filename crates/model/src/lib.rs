@@ -30,6 +30,7 @@ mod error;
 mod generate;
 mod hf;
 mod kv_cache;
+mod learner;
 mod linear;
 mod mmap;
 mod named;
@@ -47,6 +48,7 @@ pub use hf::{
     has_weights, load_causal_lm, load_scalar_model, read_config, save_causal_lm, save_scalar_model,
 };
 pub use kv_cache::KvCache;
+pub use learner::Learner;
 pub use linear::Linear;
 pub use norm::Norm;
 pub use scalar_model::ScalarModel;

@@ -1,10 +1,11 @@
 //! What a model thinks of given tokens.
 
 use burn::prelude::*;
+use rein_data::encoding::TokenRow;
 
 use crate::CausalLm;
 use crate::backend::LmBackend;
-use crate::tokens::TokenBatch;
+use crate::tokens::{LearnedTokens, host, indices};
 
 /// `log softmax(logits)[target]`
 ///
@@ -53,37 +54,51 @@ pub fn cross_entropy<B: LmBackend>(
     token_logprobs(logits, targets).neg() * (1.0 - label_smoothing) + uniform * label_smoothing
 }
 
-/// Logits over the tokens that begin at column `first` of each row, and those tokens.
-///
-/// # Shapes
-/// - returns: `[batch · (time − first), vocab]` and `[batch · (time − first)]`
-pub fn completion_logits<B: LmBackend>(
+/// Scores over the vocabulary where a token is learned, divided by the temperature,
+/// `[tokens, vocab]`.
+pub fn learned_logits<B: LmBackend>(
     model: &CausalLm<B>,
-    batch: &TokenBatch<B>,
-    first: usize,
-    temperature: f32,
-) -> (Tensor<B, 2>, Tensor<B, 1, Int>) {
-    assert!(first > 0, "nothing predicts the first token of a row");
-    let [n_batch, n_time] = batch.dims();
-    let n_tokens = n_time - first;
-    let hidden = model.hidden(batch).narrow(1, first - 1, n_tokens);
-    let hidden = hidden.reshape([n_batch * n_tokens, model.config().hidden_size]);
-    let logits = model.logits(hidden);
-    let targets = batch.ids.clone().narrow(1, first, n_tokens).reshape([n_batch * n_tokens]);
-    (if temperature == 1.0 { logits } else { logits / temperature }, targets)
-}
-
-/// Log-probabilities of the tokens that begin at column `first`, `[batch, time − first]`. Those of
-/// pads mean nothing.
-pub fn completion_logprobs<B: LmBackend>(
-    model: &CausalLm<B>,
-    batch: &TokenBatch<B>,
-    first: usize,
+    learned: &LearnedTokens<B>,
     temperature: f32,
 ) -> Tensor<B, 2> {
-    let [n_batch, n_time] = batch.dims();
-    let (logits, targets) = completion_logits(model, batch, first, temperature);
-    token_logprobs(logits, targets).reshape([n_batch, n_time - first])
+    let [n_rows, n_time] = learned.batch.dims();
+    let hidden =
+        model.hidden(&learned.batch).reshape([n_rows * n_time, model.config().hidden_size]);
+    let device = learned.batch.ids.device();
+    let logits = model.logits(hidden.select(0, indices(&learned.before, &device)));
+    if temperature == 1.0 { logits } else { logits / temperature }
+}
+
+/// Log-probabilities of the learned tokens of each row, in nats; computed a few rows at a time and
+/// without a tape.
+pub fn row_logprobs<B: LmBackend>(
+    model: &CausalLm<B>,
+    rows: &[&TokenRow],
+    temperature: f32,
+    micro_batch_rows: usize,
+    device: &B::Device,
+) -> Vec<Vec<f32>> {
+    let micro_batches = rows.chunks(micro_batch_rows);
+    micro_batches
+        .flat_map(|rows| {
+            let learned = LearnedTokens::new(rows, device);
+            let logits = learned_logits(model, &learned, temperature);
+            let flat = host(token_logprobs(logits, learned.targets));
+            split(&flat, rows.iter().map(|row| row.n_learned()))
+        })
+        .collect()
+}
+
+/// Cuts a list into parts of these lengths.
+pub fn split(flat: &[f32], lengths: impl Iterator<Item = usize>) -> Vec<Vec<f32>> {
+    let mut rest = flat;
+    lengths
+        .map(|length| {
+            let (row, after) = rest.split_at(length);
+            rest = after;
+            row.to_vec()
+        })
+        .collect()
 }
 
 /// `log Σ_v exp(logit_v)`, `[rows, 1]`. The largest logit is taken out first, so nothing overflows.

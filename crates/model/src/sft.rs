@@ -13,12 +13,13 @@ use rein_data::tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{LmAutodiffBackend, LmBackend};
-use crate::checkpoint::{MODEL, OPTIMIZER, read_state, save_with_tokenizer, write_state};
+use crate::checkpoint::{MODEL, read_state, save_with_tokenizer, write_state};
 use crate::guard::{finite, fits};
 use crate::hf::{load_causal_lm, save_causal_lm};
-use crate::logprobs::{cross_entropy, entropy};
-use crate::optim::{AdamW, Gradients, OptimizerConfig};
-use crate::tokens::{TokenBatch, indices, scalar};
+use crate::learner::Learner;
+use crate::logprobs::{cross_entropy, entropy, learned_logits};
+use crate::optim::OptimizerConfig;
+use crate::tokens::{LearnedTokens, scalar};
 use crate::{CausalLm, ModelError};
 
 /// How a model is fine-tuned.
@@ -82,8 +83,7 @@ impl SftConfig {
 #[derive(Debug)]
 pub struct Sft<B: LmAutodiffBackend> {
     config: SftConfig,
-    model: CausalLm<B>,
-    optimizer: AdamW<B::InnerBackend>,
+    learner: Learner<B, CausalLm<B>>,
     tokenizer: Option<Tokenizer>,
     rows: Vec<TokenRow>,
     heldout: Vec<TokenRow>,
@@ -121,10 +121,9 @@ impl<B: LmAutodiffBackend> Sft<B> {
             fits(model.config(), tokenizer)?;
         }
         Ok(Self {
-            optimizer: AdamW::new(config.optimizer),
+            learner: Learner::new(model, config.optimizer),
             order: RowOrder::new(rows.train.len(), seed.child("order")),
             config,
-            model,
             tokenizer,
             rows: rows.train,
             heldout: rows.heldout,
@@ -142,25 +141,17 @@ impl<B: LmAutodiffBackend> Sft<B> {
     pub fn update(&mut self, step: usize, rows: &[&TokenRow]) -> Result<Metrics, ModelError> {
         let n_learned = rows.iter().map(|row| row.n_learned()).sum::<usize>() as f64;
         let mut totals = Totals::default();
-        let mut gradients: Option<Gradients<B::InnerBackend>> = None;
-        for micro_batch in rows.chunks(self.config.micro_batch_rows) {
-            let judged =
-                Judged::new(&self.model, micro_batch, self.config.label_smoothing, &self.device);
-            totals.add(judged.clone().inner());
-            // Divided by the tokens of the whole batch, so that the sum over micro-batches is the
-            // mean over the batch, however it is cut.
-            let new = Gradients::of(judged.losses.sum() / n_learned, &self.model);
-            gradients = Some(match gradients {
-                Some(sum) => sum.add(new),
-                None => new,
+        let gradients =
+            self.learner.gradients(rows.chunks(self.config.micro_batch_rows), |model, rows| {
+                let judged = Judged::new(model, rows, self.config.label_smoothing, &self.device);
+                totals.add(judged.clone().inner());
+                // Divided by the tokens of the whole batch, so that the sum over micro-batches is the
+                // mean over the batch, however it is cut.
+                judged.losses.sum() / n_learned
             });
-        }
-        let mut gradients = gradients.expect("a batch has rows");
-        let grad_norm = gradients.clip(self.config.optimizer.max_grad_norm);
         finite(step, "the loss", totals.loss)?;
-        finite(step, "the gradient", grad_norm)?;
         let rate = self.config.optimizer.rate(step, self.n_steps());
-        self.model = self.optimizer.update(self.model.clone(), gradients, rate);
+        let grad_norm = self.learner.update(step, gradients, rate)?;
         self.n_tokens += rows.iter().map(|row| row.tokens.len() as u64).sum::<u64>();
         Ok([
             ("loss", totals.loss / n_learned),
@@ -176,7 +167,7 @@ impl<B: LmAutodiffBackend> Sft<B> {
 
     /// The model as it is.
     pub fn model(&self) -> &CausalLm<B> {
-        &self.model
+        self.learner.module()
     }
 }
 
@@ -194,23 +185,27 @@ impl<B: LmAutodiffBackend> Train for Sft<B> {
             return Ok(None);
         }
         let heldout: Vec<&TokenRow> = self.heldout.iter().collect();
-        let loss =
-            heldout_loss(&self.model.valid(), &heldout, self.config.micro_batch_rows, &self.device);
+        let loss = heldout_loss(
+            &self.model().valid(),
+            &heldout,
+            self.config.micro_batch_rows,
+            &self.device,
+        );
         let metrics = [("eval_loss", loss), ("eval_perplexity", loss.exp())].into();
         Ok(Some(Evaluation { metrics, score: -loss }))
     }
 
     fn save(&self, folder: &Path) -> Result<(), ModelError> {
         save_with_tokenizer(&folder.join(MODEL), self.tokenizer.as_ref(), |folder| {
-            save_causal_lm(&self.model.valid(), folder)
+            save_causal_lm(&self.model().valid(), folder)
         })?;
-        self.optimizer.save(&folder.join(OPTIMIZER))?;
+        self.learner.save_optimizer(folder)?;
         write_state(folder, &State { num_tokens: self.n_tokens })
     }
 
     fn restore(&mut self, folder: &Path) -> Result<(), ModelError> {
-        self.model = load_causal_lm(&folder.join(MODEL), &self.device)?;
-        self.optimizer = AdamW::load(self.config.optimizer, &folder.join(OPTIMIZER), &self.device)?;
+        let model = load_causal_lm(&folder.join(MODEL), &self.device)?;
+        self.learner.restore(model, folder, &self.device)?;
         self.n_tokens = read_state::<State>(folder)?.num_tokens;
         Ok(())
     }
@@ -248,25 +243,15 @@ struct Judged<B: Backend> {
 }
 
 impl<B: LmBackend> Judged<B> {
-    /// The head is computed only where a token is learned.
     fn new(
         model: &CausalLm<B>,
         rows: &[&TokenRow],
         label_smoothing: f64,
         device: &B::Device,
     ) -> Self {
-        let tokens: Vec<&[u32]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
-        let batch = TokenBatch::right_padded(&tokens, device);
-        let [n_rows, n_time] = batch.dims();
-        let learned = rows.iter().enumerate().flat_map(|(number, row)| {
-            let columns = row.learned.iter().enumerate().filter(|(_, learned)| **learned);
-            columns.map(move |(column, _)| number * n_time + column)
-        });
-        let cells: Vec<usize> = learned.collect();
-        let before: Vec<usize> = cells.iter().map(|cell| cell - 1).collect();
-        let hidden = model.hidden(&batch).reshape([n_rows * n_time, model.config().hidden_size]);
-        let logits = model.logits(hidden.select(0, indices(&before, device)));
-        let targets = batch.ids.reshape([n_rows * n_time]).select(0, indices(&cells, device));
+        let learned = LearnedTokens::new(rows, device);
+        let logits = learned_logits(model, &learned, 1.0);
+        let targets = learned.targets;
         let losses = cross_entropy(logits.clone(), targets.clone(), label_smoothing);
         Self { losses, logits, targets }
     }

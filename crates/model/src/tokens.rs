@@ -2,6 +2,8 @@
 
 use burn::prelude::*;
 
+use rein_data::encoding::TokenRow;
+
 use crate::backend::LmBackend;
 
 /// Rows of tokens as a rectangle. Which cells are real is told by the rows' lengths, never by an
@@ -31,23 +33,6 @@ impl<B: LmBackend> TokenBatch<B> {
         Self::place(rows, spans, n_time, device)
     }
 
-    /// Prompts padded on their left and what follows them padded on its right, so that the first
-    /// token after a prompt stands in the same column in every row. That column is returned too.
-    pub fn aligned(
-        prompts: &[impl AsRef<[u32]>],
-        completions: &[impl AsRef<[u32]>],
-        device: &B::Device,
-    ) -> (Self, usize) {
-        let (n_prompt, n_completion) = (longest(prompts), longest(completions));
-        let (mut rows, mut spans) = (Vec::new(), Vec::new());
-        for (prompt, completion) in prompts.iter().zip(completions) {
-            let (prompt, completion) = (prompt.as_ref(), completion.as_ref());
-            rows.push([prompt, completion].concat());
-            spans.push((n_prompt - prompt.len(), n_prompt + completion.len()));
-        }
-        (Self::place(&rows, spans, n_prompt + n_completion, device), n_prompt)
-    }
-
     /// `[batch, time]`
     pub fn dims(&self) -> [usize; 2] {
         self.ids.dims()
@@ -75,6 +60,34 @@ impl<B: LmBackend> TokenBatch<B> {
         let ids = Tensor::from_data(TensorData::new(cells, [rows.len(), n_time]), device);
         let (starts, ends) = spans.into_iter().unzip();
         Self { ids, starts, ends }
+    }
+}
+
+/// A batch and its learned tokens: heads are computed there and nowhere else.
+#[derive(Clone, Debug)]
+pub struct LearnedTokens<B: Backend> {
+    /// The rows, padded on their right.
+    pub batch: TokenBatch<B>,
+    /// The cell before each learned token, which predicts it; row by row.
+    pub before: Vec<usize>,
+    /// The learned tokens, `[tokens]`.
+    pub targets: Tensor<B, 1, Int>,
+}
+
+impl<B: LmBackend> LearnedTokens<B> {
+    /// The learned tokens of some rows.
+    pub fn new(rows: &[&TokenRow], device: &B::Device) -> Self {
+        let tokens: Vec<&[u32]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
+        let batch = TokenBatch::right_padded(&tokens, device);
+        let [n_rows, n_time] = batch.dims();
+        let learned = rows.iter().enumerate().flat_map(|(number, row)| {
+            let columns = row.learned.iter().enumerate().filter(|(_, learned)| **learned);
+            columns.map(move |(column, _)| number * n_time + column)
+        });
+        let cells: Vec<usize> = learned.collect();
+        let before = cells.iter().map(|cell| cell - 1).collect();
+        let all = batch.ids.clone().reshape([n_rows * n_time]);
+        Self { targets: all.select(0, indices(&cells, device)), batch, before }
     }
 }
 

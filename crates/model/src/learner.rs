@@ -1,0 +1,78 @@
+//! A module and the optimiser that trains it.
+
+use std::path::Path;
+
+use burn::module::AutodiffModule;
+use burn::prelude::*;
+
+use crate::ModelError;
+use crate::backend::LmAutodiffBackend;
+use crate::checkpoint::OPTIMIZER;
+use crate::guard::finite;
+use crate::optim::{AdamW, Gradients, OptimizerConfig};
+
+/// A module in training.
+#[derive(Debug)]
+pub struct Learner<B: LmAutodiffBackend, M> {
+    /// Always there between calls; taken out during an update, so that tensors change in place.
+    module: Option<M>,
+    optimizer: AdamW<B::InnerBackend>,
+    config: OptimizerConfig,
+}
+
+impl<B: LmAutodiffBackend, M: AutodiffModule<B>> Learner<B, M> {
+    /// A module with an optimiser that has no history.
+    pub fn new(module: M, config: OptimizerConfig) -> Self {
+        Self { module: Some(module), optimizer: AdamW::new(config), config }
+    }
+
+    /// The module as it is.
+    pub fn module(&self) -> &M {
+        self.module.as_ref().expect("is there between calls")
+    }
+
+    /// The gradient of the losses' sum, one loss a micro-batch: the tape holds one at a time.
+    pub fn gradients<T>(
+        &self,
+        micro_batches: impl IntoIterator<Item = T>,
+        mut loss: impl FnMut(&M, T) -> Tensor<B, 1>,
+    ) -> Gradients<B::InnerBackend> {
+        let module = self.module();
+        let gradients = micro_batches.into_iter().map(|it| Gradients::of(loss(module, it), module));
+        gradients.reduce(Gradients::add).expect("a batch has rows")
+    }
+
+    /// Clips the gradient and updates the module; returns the gradient's norm before clipping.
+    ///
+    /// # Errors
+    /// A gradient that isn't finite: the module stays as it was. `step` is counted from 0.
+    pub fn update(
+        &mut self,
+        step: usize,
+        mut gradients: Gradients<B::InnerBackend>,
+        learning_rate: f64,
+    ) -> Result<f64, ModelError> {
+        let norm = gradients.clip(self.config.max_grad_norm);
+        finite(step, "the gradient", norm)?;
+        let module = self.module.take().expect("is there between calls");
+        self.module = Some(self.optimizer.update(module, gradients, learning_rate));
+        Ok(norm)
+    }
+
+    /// Writes the optimiser's state into a checkpoint's folder; modules are saved by their stage.
+    pub fn save_optimizer(&self, folder: &Path) -> Result<(), ModelError> {
+        self.optimizer.save(&folder.join(OPTIMIZER))
+    }
+
+    /// Becomes `module` with the optimiser's state from a checkpoint's folder.
+    pub fn restore(
+        &mut self,
+        module: M,
+        folder: &Path,
+        device: &B::Device,
+    ) -> Result<(), ModelError> {
+        self.optimizer = AdamW::load(self.config, &folder.join(OPTIMIZER), device)?;
+        self.module = Some(module);
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! How a policy is optimised.
+
+use rein_data::stage::Cadence;
+use rein_model::optim::OptimizerConfig;
+use rein_model::schedule::Schedule;
+use serde::{Deserialize, Serialize};
+
+use crate::kl::{KlConfig, KlEstimator};
+
+/// How a policy is optimised by PPO. Defaults are those of TRL's `PPOConfig` where it has one, and of
+/// the literature where TRL's are known to be odd.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PpoConfig {
+    /// Steps: each samples, scores and updates once.
+    pub steps: usize,
+    /// Prompts completed in a step.
+    pub prompts_per_step: usize,
+    /// Completions of each prompt.
+    pub samples_per_prompt: usize,
+    /// Completions are cut at this many tokens.
+    pub max_new_tokens: usize,
+    /// Divides the logits, when sampling and when scoring alike.
+    pub temperature: f32,
+    /// Passes over a step's completions.
+    pub epochs: usize,
+    /// Updates in each pass; divides the completions of a step.
+    pub minibatches: usize,
+    /// Completions in one forward pass; divides a minibatch and doesn't change the update.
+    pub micro_batch_rows: usize,
+    /// The ratio of probabilities counts within `1 − clip ..= 1 + clip` (0.2; Schulman 2017, §6).
+    pub clip_range: f32,
+    /// Value predictions count within `old ± clip`.
+    pub clip_range_value: f32,
+    /// Weight of the value loss.
+    pub value_coefficient: f32,
+    /// Weight of the entropy bonus.
+    pub entropy_coefficient: f32,
+    /// Discount of a token's reward per token before it.
+    pub gamma: f32,
+    /// Decay of GAE: 0 trusts the value model, 1 the rewards.
+    pub lambda: f32,
+    /// Whether token rewards are scaled to variance 1, their mean kept.
+    pub whiten_rewards: bool,
+    /// Whether advantages are shifted and scaled to mean 0 and variance 1.
+    pub whiten_advantages: bool,
+    /// Taken off the score of a completion that didn't end by itself; 0 means nothing.
+    pub missing_eos_penalty: f32,
+    /// Which token gets the score.
+    pub score_at: ScorePlacement,
+    /// How the distance from the reference is estimated.
+    pub kl_estimator: KlEstimator,
+    /// The weight of the KL penalty and how it changes.
+    pub kl: KlConfig,
+    /// The update.
+    pub optimizer: OptimizerConfig,
+    /// When to evaluate and save. The best step is the one with the highest held-out reward after
+    /// the KL penalty.
+    pub checkpoints: Cadence,
+    /// Held-out prompts that an evaluation completes.
+    pub eval_prompts: usize,
+    /// Steps between two that log samples; 0 means none.
+    pub sample_every: usize,
+}
+
+/// Which token gets the score of a completion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScorePlacement {
+    /// The completion's last one.
+    #[default]
+    LastToken,
+    /// The slot after it, where there is one; values are kept one slot longer. As TRL's
+    /// `PPOTrainer` does it.
+    PostEos,
+}
+
+impl Default for PpoConfig {
+    fn default() -> Self {
+        Self {
+            steps: 100,
+            prompts_per_step: 64,
+            samples_per_prompt: 1,
+            max_new_tokens: 64,
+            temperature: 1.0,
+            epochs: 4,
+            minibatches: 1,
+            micro_batch_rows: 64,
+            clip_range: 0.2,
+            clip_range_value: 0.2,
+            value_coefficient: 0.1,
+            entropy_coefficient: 0.0,
+            gamma: 1.0,
+            lambda: 0.95,
+            whiten_rewards: false,
+            whiten_advantages: true,
+            missing_eos_penalty: 1.0,
+            score_at: ScorePlacement::LastToken,
+            kl_estimator: KlEstimator::K1,
+            kl: KlConfig::default(),
+            optimizer: OptimizerConfig {
+                learning_rate: 3e-6,
+                schedule: Schedule::Linear,
+                epsilon: 1e-5,
+                ..OptimizerConfig::default()
+            },
+            checkpoints: Cadence {
+                evaluate_every: 10,
+                save_every: 10,
+                use_best: false,
+                ..Cadence::default()
+            },
+            eval_prompts: 64,
+            sample_every: 10,
+        }
+    }
+}
+
+impl PpoConfig {
+    /// Completions of a step.
+    pub fn rows_per_step(&self) -> usize {
+        self.prompts_per_step * self.samples_per_prompt
+    }
+
+    /// Completions of one update.
+    pub fn minibatch_rows(&self) -> usize {
+        self.rows_per_step() / self.minibatches.max(1)
+    }
+
+    /// What is wrong with these settings.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.optimizer.problems("rl.optimizer");
+        let counts = [
+            ("steps", self.steps),
+            ("prompts_per_step", self.prompts_per_step),
+            ("samples_per_prompt", self.samples_per_prompt),
+            ("max_new_tokens", self.max_new_tokens),
+            ("epochs", self.epochs),
+            ("minibatches", self.minibatches),
+            ("micro_batch_rows", self.micro_batch_rows),
+        ];
+        for (key, _) in counts.iter().filter(|(_, count)| *count == 0) {
+            problems.push(format!("`rl.{key}` must be above 0"));
+        }
+        if problems.is_empty() {
+            problems.extend(self.indivisible());
+        }
+        for (key, value) in [("gamma", self.gamma), ("lambda", self.lambda)] {
+            if !(0.0..=1.0).contains(&value) {
+                problems.push(format!("`rl.{key}` must be within 0..=1"));
+            }
+        }
+        let positive = [("temperature", self.temperature), ("clip_range", self.clip_range)];
+        for (key, _) in positive.iter().filter(|(_, value)| !(*value > 0.0 && value.is_finite())) {
+            problems.push(format!("`rl.{key}` must be above 0"));
+        }
+        problems.extend(self.kl.problems());
+        problems
+    }
+
+    fn indivisible(&self) -> Option<String> {
+        let (rows, minibatches) = (self.rows_per_step(), self.minibatches);
+        let (minibatch_rows, micro) = (self.minibatch_rows(), self.micro_batch_rows);
+        if !rows.is_multiple_of(minibatches) {
+            return Some(format!(
+                "`rl.minibatches` ({minibatches}) does not divide the {rows} completions of a step \
+                 (`rl.prompts_per_step` × `rl.samples_per_prompt`)"
+            ));
+        }
+        (!minibatch_rows.is_multiple_of(micro)).then(|| {
+            format!(
+                "`rl.micro_batch_rows` ({micro}) does not divide the {minibatch_rows} completions \
+                 of a minibatch"
+            )
+        })
+    }
+}

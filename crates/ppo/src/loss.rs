@@ -1,0 +1,116 @@
+//! The clipped losses of PPO, one number a token, before the mean over the minibatch.
+
+use burn::prelude::*;
+use rein_model::backend::LmBackend;
+
+/// `max(−A ρ, −A clip(ρ, 1 − ε, 1 + ε))` with `ρ = exp(new − old)` (Schulman et al., 2017, eq. 7).
+///
+/// # Shapes
+/// - all: `[tokens]`; log-probabilities in nats
+pub fn policy_loss<B: LmBackend>(
+    new_logprobs: Tensor<B, 1>,
+    old_logprobs: Tensor<B, 1>,
+    advantages: Tensor<B, 1>,
+    clip_range: f32,
+) -> Tensor<B, 1> {
+    let ratio = (new_logprobs - old_logprobs).exp();
+    let clipped = ratio.clone().clamp(1.0 - clip_range, 1.0 + clip_range);
+    let advantages = advantages.neg();
+    (advantages.clone() * ratio).max_pair(advantages * clipped)
+}
+
+/// `½ max((V − R)², (clip(V, V_old ± ε) − R)²)`, as TRL and OpenAI's `lm-human-preferences` have it.
+///
+/// # Shapes
+/// - all: `[slots]`
+pub fn value_loss<B: LmBackend>(
+    new_values: Tensor<B, 1>,
+    old_values: Tensor<B, 1>,
+    returns: Tensor<B, 1>,
+    clip_range: f32,
+) -> Tensor<B, 1> {
+    let clipped = new_values
+        .clone()
+        .max_pair(old_values.clone() - clip_range)
+        .min_pair(old_values + clip_range);
+    let plain = (new_values - returns.clone()).square();
+    plain.max_pair((clipped - returns).square()) * 0.5
+}
+
+/// What a minibatch's ratios and values say about an update; sums over its tokens, so that
+/// micro-batches can be added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Diagnostics {
+    /// Tokens seen.
+    pub n_tokens: f64,
+    /// Sum of `ρ`.
+    pub ratio: f64,
+    /// Sum of `ρ²`.
+    pub ratio_square: f64,
+    /// The largest `|ρ − 1|`.
+    pub ratio_error: f64,
+    /// Sum of `½ (log ρ)²`, the estimate of the KL divergence from the sampling policy.
+    pub approx_kl: f64,
+    /// Tokens where the clipped loss is the larger one.
+    pub n_clipped: f64,
+    /// Value slots seen.
+    pub n_values: f64,
+    /// Slots where the clipped value loss is the larger one.
+    pub n_values_clipped: f64,
+    /// Sum of the entropies, in nats.
+    pub entropy: f64,
+    /// Sum of the policy losses.
+    pub policy_loss: f64,
+    /// Sum of the value losses.
+    pub value_loss: f64,
+}
+
+impl Diagnostics {
+    /// Looks at the ratios of some tokens.
+    pub fn see_policy(&mut self, new: &[f32], old: &[f32], advantages: &[f32], clip_range: f32) {
+        for ((new, old), advantage) in new.iter().zip(old).zip(advantages) {
+            let log_ratio = f64::from(new - old);
+            let ratio = log_ratio.exp();
+            let clip = f64::from(clip_range);
+            let gain = -f64::from(*advantage);
+            let clipped = gain * ratio.clamp(1.0 - clip, 1.0 + clip);
+            self.n_tokens += 1.0;
+            self.ratio += ratio;
+            self.ratio_square += ratio * ratio;
+            self.ratio_error = self.ratio_error.max((ratio - 1.0).abs());
+            self.approx_kl += 0.5 * log_ratio * log_ratio;
+            self.n_clipped += f64::from(u8::from(clipped > gain * ratio));
+        }
+    }
+
+    /// Looks at the values of some slots.
+    pub fn see_values(&mut self, new: &[f32], old: &[f32], returns: &[f32], clip_range: f32) {
+        for ((new, old), wanted) in new.iter().zip(old).zip(returns) {
+            let clipped = new.clamp(old - clip_range, old + clip_range);
+            self.n_values += 1.0;
+            let is_clipped = (clipped - wanted).powi(2) > (new - wanted).powi(2);
+            self.n_values_clipped += f64::from(u8::from(is_clipped));
+        }
+    }
+
+    /// The variance of the ratios.
+    pub fn ratio_variance(&self) -> f64 {
+        let mean = self.ratio / self.n_tokens;
+        (self.ratio_square / self.n_tokens - mean * mean).max(0.0)
+    }
+
+    /// Adds another minibatch.
+    pub fn add(&mut self, other: &Self) {
+        self.n_tokens += other.n_tokens;
+        self.ratio += other.ratio;
+        self.ratio_square += other.ratio_square;
+        self.ratio_error = self.ratio_error.max(other.ratio_error);
+        self.approx_kl += other.approx_kl;
+        self.n_clipped += other.n_clipped;
+        self.n_values += other.n_values;
+        self.n_values_clipped += other.n_values_clipped;
+        self.entropy += other.entropy;
+        self.policy_loss += other.policy_loss;
+        self.value_loss += other.value_loss;
+    }
+}

@@ -1,0 +1,151 @@
+//! Completions of the policy and what everyone says about them.
+
+use burn::prelude::*;
+use rein_data::encoding::TokenRow;
+use rein_data::example::Completion;
+use rein_data::seed::Seed;
+use rein_data::tokenizer::Tokenizer;
+use rein_model::backend::LmBackend;
+use rein_model::logprobs::{row_logprobs, split};
+use rein_model::tokens::{LearnedTokens, TokenBatch, host, indices};
+use rein_model::{CausalLm, Sampling, ScalarModel, generate};
+use rein_reward::Reward;
+
+use crate::PpoError;
+use crate::actor_critic::ActorCritic;
+
+/// One completion and what is known about it before the update. Numbers stand one to a token of the
+/// completion, so there is no padding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Prompt and completion; the completion's tokens are the learned ones.
+    pub tokens: TokenRow,
+    /// Whether the completion ended by itself.
+    pub finished: bool,
+    /// What the policy gave to each token, in nats, at the sampling temperature.
+    pub logprobs: Vec<f32>,
+    /// What the frozen reference gave to it.
+    pub reference_logprobs: Vec<f32>,
+    /// What the value model expected before each token, and after the last one.
+    pub values: Vec<f32>,
+    /// The reward of the completion.
+    pub score: f32,
+}
+
+/// The frozen parts of a step.
+#[derive(Debug)]
+pub struct Judges<'a, B: Backend> {
+    /// Where the policy started.
+    pub reference: &'a CausalLm<B>,
+    /// Rows of a forward pass.
+    pub micro_batch_rows: usize,
+    /// Where to compute.
+    pub device: &'a B::Device,
+}
+
+/// Samples a completion of each prompt. Row `i` draws from `seed.index(i)`.
+pub fn sample<B: LmBackend>(
+    policy: &CausalLm<B>,
+    prompts: &[String],
+    sampling: &Sampling,
+    tokenizer: &Tokenizer,
+    seed: Seed,
+    device: &B::Device,
+) -> Result<Vec<Completion>, PpoError> {
+    let tokens: Vec<Vec<u32>> =
+        prompts.iter().map(|prompt| tokenizer.encode_prompt(prompt)).collect();
+    let generated = generate(policy, &tokens, sampling, seed, device)?;
+    let rows = prompts.iter().zip(tokens).zip(generated);
+    Ok(rows
+        .map(|((prompt, prompt_tokens), generated)| Completion {
+            prompt: prompt.clone(),
+            prompt_tokens,
+            text: tokenizer.decode(&generated.tokens),
+            tokens: generated.tokens,
+            finished: generated.finished,
+        })
+        .collect())
+}
+
+/// Lets policy, reference, value model and reward look at completions.
+///
+/// The policy's log-probabilities are computed here, by the very pass that the update uses, and not
+/// taken from sampling: so the first ratio is 1.
+pub fn collect<B: LmBackend>(
+    actors: &ActorCritic<B>,
+    judges: &Judges<'_, B>,
+    reward: &dyn Reward,
+    completions: &[Completion],
+    temperature: f32,
+) -> Result<Vec<Row>, PpoError> {
+    let Judges { reference, micro_batch_rows, device, .. } = *judges;
+    let rows: Vec<TokenRow> = completions
+        .iter()
+        .map(|it| TokenRow::completion(it.prompt_tokens.clone(), &it.tokens))
+        .collect();
+    let rows: Vec<&TokenRow> = rows.iter().collect();
+    let scores = reward.score(completions)?;
+    let logprobs = row_logprobs(&actors.policy, &rows, temperature, micro_batch_rows, device);
+    let references = row_logprobs(reference, &rows, temperature, micro_batch_rows, device);
+    let values = row_values(&actors.value, &rows, micro_batch_rows, device);
+    let judged = logprobs.into_iter().zip(references).zip(values).zip(scores);
+    Ok(judged
+        .zip(completions.iter().zip(rows))
+        .map(|((((logprobs, reference_logprobs), values), score), (completion, tokens))| Row {
+            tokens: tokens.clone(),
+            finished: completion.finished,
+            logprobs,
+            reference_logprobs,
+            values,
+            score,
+        })
+        .collect())
+}
+
+/// What a value model expects before each learned token and after the last one.
+fn row_values<B: LmBackend>(
+    model: &ScalarModel<B>,
+    rows: &[&TokenRow],
+    micro_batch_rows: usize,
+    device: &B::Device,
+) -> Vec<Vec<f32>> {
+    let micro_batches = rows.chunks(micro_batch_rows);
+    micro_batches
+        .flat_map(|rows| {
+            let learned = LearnedTokens::<B>::new(rows, device);
+            let slots: Vec<usize> = rows.iter().map(|row| row.n_learned() + 1).collect();
+            let cells = value_cells(&learned, rows, &slots);
+            split(&host(values_at(model, &learned.batch, &cells)), slots.into_iter())
+        })
+        .collect()
+}
+
+/// The cells whose values a row needs: the one before each learned token, and the last token's
+/// where one slot more is asked for.
+pub(crate) fn value_cells<B: LmBackend>(
+    learned: &LearnedTokens<B>,
+    rows: &[&TokenRow],
+    slots: &[usize],
+) -> Vec<usize> {
+    let mut before = learned.before.iter();
+    let mut cells = Vec::new();
+    for (row, n_slots) in rows.iter().zip(slots) {
+        cells.extend(before.by_ref().take(row.n_learned()));
+        if *n_slots > row.n_learned() {
+            let last = cells.last().expect("a completion has tokens");
+            cells.push(last + 1);
+        }
+    }
+    cells
+}
+
+/// A value model's numbers at some cells of a batch, `[cells]`.
+pub(crate) fn values_at<B: LmBackend>(
+    model: &ScalarModel<B>,
+    batch: &TokenBatch<B>,
+    cells: &[usize],
+) -> Tensor<B, 1> {
+    let [n_rows, n_time] = batch.dims();
+    let values = model.values(batch).reshape([n_rows * n_time]);
+    values.select(0, indices(cells, &batch.ids.device()))
+}

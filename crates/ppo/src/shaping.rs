@@ -1,0 +1,67 @@
+//! Scores of completions become rewards of tokens.
+
+use crate::config::{PpoConfig, ScorePlacement};
+use crate::kl::KlEstimator;
+use crate::rollout::Row;
+
+/// The rewards of one completion's tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shaped {
+    /// The score after the penalty for a missing end.
+    pub score: f64,
+    /// The KL estimate at each token, in nats.
+    pub kl: Vec<f64>,
+    /// `−β kl`, and the score in its slot. With [`ScorePlacement::PostEos`] one longer than the
+    /// completion, where that was cut short of the limit.
+    pub rewards: Vec<f64>,
+}
+
+/// What shaping needs to know.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shaping {
+    /// Reward that a nat costs.
+    pub kl_coefficient: f64,
+    /// How nats are estimated.
+    pub kl_estimator: KlEstimator,
+    /// Taken off the score of a completion without an end.
+    pub missing_eos_penalty: f64,
+    /// Which token gets the score.
+    pub score_at: ScorePlacement,
+    /// The length limit of completions.
+    pub max_new_tokens: usize,
+}
+
+impl Shaping {
+    /// The config's choices at this KL coefficient.
+    pub fn new(config: &PpoConfig, kl_coefficient: f64) -> Self {
+        Self {
+            kl_coefficient,
+            kl_estimator: config.kl_estimator,
+            missing_eos_penalty: f64::from(config.missing_eos_penalty),
+            score_at: config.score_at,
+            max_new_tokens: config.max_new_tokens,
+        }
+    }
+}
+
+/// `r_t = −β kl_t`, plus the score at the last token (or in the slot after it).
+pub fn shape(row: &Row, shaping: &Shaping) -> Shaped {
+    let penalty = if row.finished { 0.0 } else { shaping.missing_eos_penalty };
+    let score = f64::from(row.score) - penalty;
+    let estimate = |(logprob, reference): (&f32, &f32)| {
+        shaping.kl_estimator.estimate(f64::from(*logprob), f64::from(*reference))
+    };
+    let kl: Vec<f64> = row.logprobs.iter().zip(&row.reference_logprobs).map(estimate).collect();
+    let mut rewards: Vec<f64> = kl.iter().map(|nats| -shaping.kl_coefficient * nats).collect();
+    rewards.resize(n_value_slots(rewards.len(), shaping), 0.0);
+    *rewards.last_mut().expect("a completion has tokens") += score;
+    Shaped { score, kl, rewards }
+}
+
+/// How many values a completion of `n_tokens` tokens needs.
+pub fn n_value_slots(n_tokens: usize, shaping: &Shaping) -> usize {
+    match shaping.score_at {
+        ScorePlacement::LastToken => n_tokens,
+        ScorePlacement::PostEos => (n_tokens + 1).min(shaping.max_new_tokens),
+    }
+}

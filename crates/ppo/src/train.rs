@@ -1,0 +1,332 @@
+//! The stage that optimises a policy.
+
+use std::path::Path;
+use std::time::Instant;
+
+use burn::module::AutodiffModule;
+use rein_data::batches::{RowOrder, permutation};
+use rein_data::example::Completion;
+use rein_data::log::{Metrics, RunLog, Sample};
+use rein_data::seed::Seed;
+use rein_data::stage::{Evaluation, Train};
+use rein_data::tokenizer::Tokenizer;
+use rein_model::backend::LmAutodiffBackend;
+use rein_model::checkpoint::{MODEL, read_state, save_with_tokenizer, write_state};
+use rein_model::guard::fits;
+use rein_model::{
+    CausalLm, Learner, Sampling, load_causal_lm, load_scalar_model, save_causal_lm,
+    save_scalar_model,
+};
+use rein_reward::Reward;
+use serde::{Deserialize, Serialize};
+use serde_json::Map;
+
+use crate::PpoError;
+use crate::actor_critic::ActorCritic;
+use crate::advantage::explained_variance;
+use crate::config::PpoConfig;
+use crate::kl::KlController;
+use crate::loss::Diagnostics;
+use crate::rollout::{Judges, Row, collect, sample};
+use crate::shaping::{Shaped, Shaping, shape};
+use crate::update::{Experience, prepare, update_minibatch};
+
+/// The folder of the value model within a checkpoint.
+pub const VALUE_MODEL: &str = "value_model";
+
+/// Before the first update a ratio may be off by rounding, and by no more.
+const RATIO_TOLERANCE: f64 = 1e-2;
+
+/// Samples that are logged at a time.
+const N_SAMPLES: usize = 3;
+
+/// A policy optimisation in progress.
+pub struct Ppo<B: LmAutodiffBackend> {
+    config: PpoConfig,
+    learner: Learner<B, ActorCritic<B>>,
+    reference: CausalLm<B::InnerBackend>,
+    reward: Box<dyn Reward>,
+    tokenizer: Tokenizer,
+    prompts: Prompts,
+    order: RowOrder,
+    kl: KlController,
+    seed: Seed,
+    n_episodes: u64,
+    device: B::Device,
+}
+
+/// Prompts to train and to evaluate on.
+#[derive(Clone, Debug)]
+pub struct Prompts {
+    /// Completed while training.
+    pub train: Vec<String>,
+    /// Completed to evaluate; may be empty.
+    pub heldout: Vec<String>,
+}
+
+impl<B: LmAutodiffBackend> Ppo<B> {
+    /// Begins to optimise the policy of `actors`; where it stands now becomes its reference.
+    ///
+    /// # Errors
+    /// No prompts, or a tokenizer whose ids the models don't have.
+    pub fn new(
+        config: PpoConfig,
+        actors: ActorCritic<B>,
+        reward: Box<dyn Reward>,
+        tokenizer: Tokenizer,
+        prompts: Prompts,
+        seed: Seed,
+        device: &B::Device,
+    ) -> Result<Self, PpoError> {
+        if prompts.train.is_empty() {
+            return Err(PpoError::Invalid("there are no prompts to complete".into()));
+        }
+        fits(actors.policy.config(), &tokenizer)?;
+        fits(actors.value.config(), &tokenizer)?;
+        Ok(Self {
+            reference: actors.policy.valid(),
+            learner: Learner::new(actors, config.optimizer),
+            order: RowOrder::new(prompts.train.len(), seed.child("prompts")),
+            kl: KlController::new(config.kl),
+            config,
+            reward,
+            tokenizer,
+            prompts,
+            seed,
+            n_episodes: 0,
+            device: device.clone(),
+        })
+    }
+
+    /// The networks as they are.
+    pub fn actors(&self) -> &ActorCritic<B> {
+        self.learner.module()
+    }
+
+    /// Updates on rows that were collected before; `step` is counted from 0. This is what a step
+    /// does after its rollout.
+    pub fn learn(&mut self, step: usize, rows: &[Row]) -> Result<Metrics, PpoError> {
+        self.check_scores(step, rows)?;
+        let (shaped, experience) = prepare(rows, &self.config, self.kl.coefficient());
+        let rate = self.config.optimizer.rate(step, self.config.steps);
+        let mut metrics = self.describe_rollout(rows, &shaped);
+        describe_values(rows, &experience, &mut metrics);
+        let (grad_norm, seen) = self.update(step, &experience, rate)?;
+        describe_update(&seen, &mut metrics);
+        metrics.push("grad_norm", grad_norm);
+        metrics.push("lr", rate);
+        self.n_episodes += rows.len() as u64;
+        metrics.push("episode", self.n_episodes as f64);
+        let kl = metrics.get("objective/kl").expect("described above");
+        self.kl.observe(kl, rows.len());
+        Ok(metrics)
+    }
+
+    /// Completions of these prompts and what everyone says about them.
+    fn roll_out(
+        &self,
+        prompts: &[String],
+        seed: Seed,
+    ) -> Result<(Vec<Completion>, Vec<Row>), PpoError> {
+        let actors = self.actors().valid();
+        let PpoConfig { max_new_tokens, temperature, micro_batch_rows, .. } = self.config;
+        let eos = self.tokenizer.special().eos;
+        let sampling = Sampling { max_new_tokens, temperature, eos, batch_rows: micro_batch_rows };
+        let completions =
+            sample(&actors.policy, prompts, &sampling, &self.tokenizer, seed, &self.device)?;
+        let judges = Judges { reference: &self.reference, micro_batch_rows, device: &self.device };
+        let rows = collect(&actors, &judges, &*self.reward, &completions, temperature)?;
+        Ok((completions, rows))
+    }
+
+    /// Epochs over shuffled minibatches. Returns the mean norm of the gradients.
+    fn update(
+        &mut self,
+        step: usize,
+        experience: &[Experience],
+        rate: f64,
+    ) -> Result<(f64, Diagnostics), PpoError> {
+        let seed = self.seed.child("minibatches").index(step as u64);
+        let mut all = Diagnostics::default();
+        let mut norms = Vec::new();
+        for epoch in 0..self.config.epochs {
+            let order = permutation(experience.len(), seed.index(epoch as u64));
+            for rows in order.chunks(self.config.minibatch_rows()) {
+                let minibatch: Vec<&Experience> =
+                    rows.iter().map(|row| &experience[*row]).collect();
+                let (norm, seen) = update_minibatch(
+                    &mut self.learner,
+                    &minibatch,
+                    &self.config,
+                    rate,
+                    step,
+                    &self.device,
+                )?;
+                if norms.is_empty() && seen.ratio_error > RATIO_TOLERANCE {
+                    return Err(PpoError::RatioNotOne { step: step + 1, error: seen.ratio_error });
+                }
+                norms.push(norm);
+                all.add(&seen);
+            }
+        }
+        Ok((norms.iter().sum::<f64>() / norms.len() as f64, all))
+    }
+
+    fn check_scores(&self, step: usize, rows: &[Row]) -> Result<(), PpoError> {
+        let bad = rows.iter().find(|row| !row.score.is_finite());
+        bad.map_or(Ok(()), |row| {
+            let reward = self.reward.name().to_owned();
+            Err(PpoError::BadScore { step: step + 1, reward, score: row.score })
+        })
+    }
+
+    /// TRL's names, with means over real tokens only.
+    fn describe_rollout(&self, rows: &[Row], shaped: &[Shaped]) -> Metrics {
+        let mut metrics = Metrics::default();
+        let count = rows.len() as f64;
+        let mean = |value: &dyn Fn(&Row, &Shaped) -> f64| {
+            rows.iter().zip(shaped).map(|(row, shaped)| value(row, shaped)).sum::<f64>() / count
+        };
+        let beta = self.kl.coefficient();
+        let nats = |shaped: &Shaped| shaped.kl.iter().sum::<f64>();
+        let surprise = |row: &Row| -row.logprobs.iter().map(|it| f64::from(*it)).sum::<f64>();
+        let raw = mean(&|row, _| f64::from(row.score));
+        let variance = mean(&|row, _| (f64::from(row.score) - raw).powi(2));
+        let name = self.reward.name();
+        metrics.push("objective/kl", mean(&|_, shaped| nats(shaped)));
+        metrics.push("objective/entropy", mean(&|row, _| surprise(row)));
+        metrics.push("objective/non_score_reward", mean(&|_, shaped| -beta * nats(shaped)));
+        metrics
+            .push("objective/rlhf_reward", mean(&|_, shaped| shaped.score - beta * nats(shaped)));
+        metrics.push("objective/scores", mean(&|_, shaped| shaped.score));
+        metrics.push("objective/kl_coef", beta);
+        metrics.push(format!("rewards/{name}/mean"), raw);
+        metrics.push(format!("rewards/{name}/std"), variance.sqrt());
+        let unfinished = mean(&|row, _| f64::from(u8::from(!row.finished)));
+        metrics.push("val/num_eos_tokens", count * (1.0 - unfinished));
+        metrics.push("completions/mean_length", mean(&|row, _| row.logprobs.len() as f64));
+        metrics.push("completions/clipped_ratio", unfinished);
+        metrics
+    }
+
+    fn log_samples(
+        &self,
+        step: usize,
+        completions: &[Completion],
+        rows: &[Row],
+        log: &mut RunLog,
+    ) -> Result<(), PpoError> {
+        let shaping = Shaping::new(&self.config, self.kl.coefficient());
+        for (completion, row) in completions.iter().zip(rows).take(N_SAMPLES) {
+            log.sample(&Sample {
+                stage: "rl".into(),
+                step: step + 1,
+                prompt: completion.prompt.clone(),
+                completion: completion.text.clone(),
+                score: f64::from(row.score),
+                kl: shape(row, &shaping).kl.iter().sum(),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn describe_values(rows: &[Row], experience: &[Experience], metrics: &mut Metrics) {
+    let (mut values, mut returns) = (Vec::new(), Vec::new());
+    for (row, experience) in rows.iter().zip(experience) {
+        returns.extend(experience.returns.iter().map(|it| f64::from(*it)));
+        values.extend(row.values[..experience.returns.len()].iter().map(|it| f64::from(*it)));
+    }
+    metrics.push("critic/vf_explained_var", explained_variance(&returns, &values));
+}
+
+fn describe_update(seen: &Diagnostics, metrics: &mut Metrics) {
+    metrics.push("policy/approxkl_avg", seen.approx_kl / seen.n_tokens);
+    metrics.push("policy/clipfrac_avg", seen.n_clipped / seen.n_tokens);
+    metrics.push("policy/entropy_avg", seen.entropy / seen.n_tokens);
+    metrics.push("loss/policy_avg", seen.policy_loss / seen.n_tokens);
+    metrics.push("loss/value_avg", seen.value_loss / seen.n_values);
+    metrics.push("val/clipfrac_avg", seen.n_values_clipped / seen.n_values);
+    metrics.push("val/ratio", seen.ratio / seen.n_tokens);
+    metrics.push("val/ratio_var", seen.ratio_variance());
+}
+
+impl<B: LmAutodiffBackend> Train for Ppo<B> {
+    type Error = PpoError;
+
+    fn step(&mut self, step: usize, log: &mut RunLog) -> Result<Metrics, PpoError> {
+        let start = Instant::now();
+        let chosen = self.order.batch(step, self.config.prompts_per_step);
+        let repeated = chosen.into_iter().flat_map(|row| {
+            std::iter::repeat_n(&self.prompts.train[row], self.config.samples_per_prompt)
+        });
+        let prompts: Vec<String> = repeated.cloned().collect();
+        let seed = self.seed.child("rollout").index(step as u64);
+        let (completions, rows) = self.roll_out(&prompts, seed)?;
+        let rolled_out = start.elapsed();
+        if self.config.sample_every > 0 && step.is_multiple_of(self.config.sample_every) {
+            self.log_samples(step, &completions, &rows, log)?;
+        }
+        let mut metrics = self.learn(step, &rows)?;
+        let total = start.elapsed();
+        metrics.push("eps", rows.len() as f64 / total.as_secs_f64());
+        metrics.push("timing_s/rollout", rolled_out.as_secs_f64());
+        metrics.push("timing_s/update", (total - rolled_out).as_secs_f64());
+        Ok(metrics)
+    }
+
+    fn evaluate(&mut self) -> Result<Option<Evaluation>, PpoError> {
+        let n_prompts = self.config.eval_prompts.min(self.prompts.heldout.len());
+        if n_prompts == 0 {
+            return Ok(None);
+        }
+        // The same random numbers each time, so that evaluations differ by the policy alone.
+        let seed = self.seed.child("evaluate");
+        let (_, rows) = self.roll_out(&self.prompts.heldout[..n_prompts], seed)?;
+        let shaping = Shaping::new(&self.config, self.kl.coefficient());
+        let shaped: Vec<Shaped> = rows.iter().map(|row| shape(row, &shaping)).collect();
+        let all = self.describe_rollout(&rows, &shaped);
+        let score = all.get("objective/rlhf_reward").expect("described above");
+        let mut metrics = Metrics::default();
+        for name in ["objective/scores", "objective/kl", "completions/mean_length"] {
+            metrics.push(format!("eval_{name}"), all.get(name).expect("described above"));
+        }
+        Ok(Some(Evaluation { metrics, score }))
+    }
+
+    fn save(&self, folder: &Path) -> Result<(), PpoError> {
+        let ActorCritic { policy, value } = self.actors().valid();
+        let tokenizer = Some(&self.tokenizer);
+        save_with_tokenizer(&folder.join(MODEL), tokenizer, |folder| {
+            save_causal_lm(&policy, folder)
+        })?;
+        save_with_tokenizer(&folder.join(VALUE_MODEL), tokenizer, |folder| {
+            save_scalar_model(&value, &Map::new(), folder)
+        })?;
+        self.learner.save_optimizer(folder)?;
+        let state = State { n_episodes: self.n_episodes, kl_coefficient: self.kl.coefficient() };
+        Ok(write_state(folder, &state)?)
+    }
+
+    fn restore(&mut self, folder: &Path) -> Result<(), PpoError> {
+        let policy = load_causal_lm(&folder.join(MODEL), &self.device)?;
+        let value = load_scalar_model(&folder.join(VALUE_MODEL), &self.device)?;
+        self.learner.restore(ActorCritic { policy, value }, folder, &self.device)?;
+        let state: State = read_state(folder)?;
+        self.n_episodes = state.n_episodes;
+        self.kl.restore(state.kl_coefficient);
+        Ok(())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    n_episodes: u64,
+    kl_coefficient: f64,
+}
+
+impl<B: LmAutodiffBackend> std::fmt::Debug for Ppo<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ppo").field("config", &self.config).finish_non_exhaustive()
+    }
+}

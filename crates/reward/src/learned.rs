@@ -1,0 +1,115 @@
+use std::path::Path;
+
+use burn::prelude::*;
+use rein_data::example::Completion;
+use rein_model::backend::LmBackend;
+use rein_model::tokens::{TokenBatch, host};
+use rein_model::{ScalarModel, load_scalar_model, read_config};
+use serde_json::{Map, Value};
+
+use crate::{Reward, RewardError};
+
+/// A reward model that scores completions.
+#[derive(Debug)]
+pub struct LearnedReward<B: Backend> {
+    model: ScalarModel<B>,
+    normalization: Normalization,
+    batch_rows: usize,
+    device: B::Device,
+}
+
+/// Shifts and scales raw scores so that those of a reference have mean 0 and deviation 1. Stored in
+/// the model's `config.json` as `mean` and `std`, where other tools look for them too.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Normalization {
+    /// Mean of the raw scores.
+    pub mean: f32,
+    /// Standard deviation of the raw scores.
+    pub std: f32,
+}
+
+impl Normalization {
+    /// Leaves scores as they are.
+    pub const NONE: Self = Self { mean: 0.0, std: 1.0 };
+
+    /// What makes these scores have mean 0 and deviation 1. Constant scores are only shifted.
+    pub fn of(scores: &[f32]) -> Self {
+        if scores.is_empty() {
+            return Self::NONE;
+        }
+        let count = scores.len() as f64;
+        let mean = scores.iter().map(|score| f64::from(*score)).sum::<f64>() / count;
+        let square = |score: &f32| (f64::from(*score) - mean).powi(2);
+        let std = (scores.iter().map(square).sum::<f64>() / count).sqrt();
+        Self { mean: mean as f32, std: if std > 1e-6 { std as f32 } else { 1.0 } }
+    }
+
+    /// A normalised score.
+    pub fn apply(&self, score: f32) -> f32 {
+        (score - self.mean) / self.std
+    }
+
+    pub(crate) fn to_json(self) -> Map<String, Value> {
+        Map::from_iter([("mean".into(), self.mean.into()), ("std".into(), self.std.into())])
+    }
+
+    fn from_json(config: &Map<String, Value>) -> Self {
+        let number = |key: &str| config.get(key).and_then(Value::as_f64).map(|it| it as f32);
+        Self { mean: number("mean").unwrap_or(0.0), std: number("std").unwrap_or(1.0) }
+    }
+}
+
+impl<B: LmBackend> LearnedReward<B> {
+    /// A reward that asks `model`, so many rows at a time.
+    pub fn new(
+        model: ScalarModel<B>,
+        normalization: Normalization,
+        batch_rows: usize,
+        device: &B::Device,
+    ) -> Self {
+        Self { model, normalization, batch_rows, device: device.clone() }
+    }
+
+    /// Loads the reward model in `folder` with its normalisation.
+    pub fn load(folder: &Path, batch_rows: usize, device: &B::Device) -> Result<Self, RewardError> {
+        let normalization = Normalization::from_json(&read_config(folder)?.raw);
+        if !(normalization.std.is_finite() && normalization.std > 0.0) {
+            let reason = format!("`std` in its config.json is {}", normalization.std);
+            return Err(RewardError::Invalid(format!("{}: {reason}", folder.display())));
+        }
+        Ok(Self::new(load_scalar_model(folder, device)?, normalization, batch_rows, device))
+    }
+
+    /// The model that is asked.
+    pub fn model(&self) -> &ScalarModel<B> {
+        &self.model
+    }
+
+    /// Normalised scores of rows of tokens.
+    pub fn score_rows(&self, rows: &[impl AsRef<[u32]>]) -> Vec<f32> {
+        let raw = raw_scores(&self.model, rows, self.batch_rows, &self.device);
+        raw.into_iter().map(|score| self.normalization.apply(score)).collect()
+    }
+}
+
+/// A model's scores of rows of tokens, as they are.
+pub(crate) fn raw_scores<B: LmBackend>(
+    model: &ScalarModel<B>,
+    rows: &[impl AsRef<[u32]>],
+    batch_rows: usize,
+    device: &B::Device,
+) -> Vec<f32> {
+    let batches = rows.chunks(batch_rows);
+    batches.flat_map(|rows| host(model.scores(&TokenBatch::right_padded(rows, device)))).collect()
+}
+
+impl<B: LmBackend> Reward for LearnedReward<B> {
+    fn name(&self) -> &'static str {
+        "learned"
+    }
+
+    fn score(&self, completions: &[Completion]) -> Result<Vec<f32>, RewardError> {
+        let rows: Vec<Vec<u32>> = completions.iter().map(Completion::sequence).collect();
+        Ok(self.score_rows(&rows))
+    }
+}

@@ -1,0 +1,32 @@
+//! Scores for completions.
+//!
+//! A [`Reward`] says how good completions are; reinforcement learning asks it and knows nothing else
+//! about it. [`LearnedReward`] asks a reward model, which [`train`] fits to what people preferred
+//! ([`loss::bradley_terry`]) or labelled ([`loss::binary`]). [`evaluate`] measures how often it
+//! agrees with judgements it hasn't seen, beside the [`bag_of_words`] judge that any reward model
+//! should beat.
+//!
+//! This crate doesn't know who trains a policy, and a reward never sees a policy's logits.
+
+pub mod bag_of_words;
+pub mod encoding;
+pub mod evaluate;
+pub mod loss;
+pub mod train;
+
+mod error;
+mod learned;
+
+use rein_data::example::Completion;
+
+pub use error::RewardError;
+pub use learned::{LearnedReward, Normalization};
+
+/// Says how good completions are. The one open set of this crate, hence its one trait.
+pub trait Reward {
+    /// What the reward is called in metrics: `rewards/<name>/mean`.
+    fn name(&self) -> &str;
+
+    /// One score for each completion, in their order; higher is better.
+    fn score(&self, completions: &[Completion]) -> Result<Vec<f32>, RewardError>;
+}

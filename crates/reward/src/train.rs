@@ -1,0 +1,330 @@
+//! Fits a reward model to judgements.
+
+use std::path::Path;
+
+use burn::module::AutodiffModule;
+use burn::prelude::*;
+use rein_data::batches::{self, RowOrder};
+use rein_data::log::{Metrics, RunLog};
+use rein_data::seed::Seed;
+use rein_data::stage::{Cadence, Evaluation, Train};
+use rein_data::tokenizer::Tokenizer;
+use rein_model::backend::LmAutodiffBackend;
+use rein_model::checkpoint::{MODEL, read_state, save_with_tokenizer, write_state};
+use rein_model::guard::{finite, fits};
+use rein_model::optim::OptimizerConfig;
+use rein_model::tokens::{TokenBatch, host};
+use rein_model::{Learner, ScalarModel, load_scalar_model, save_scalar_model};
+use serde::{Deserialize, Serialize};
+
+use crate::RewardError;
+use crate::encoding::{Judgements, Label, Pair};
+use crate::evaluate::{Share, label_accuracy, pair_accuracy};
+use crate::learned::{Normalization, raw_scores};
+use crate::loss::{binary, bradley_terry};
+
+/// Rows whose scores the normalisation is measured on, at most.
+const N_NORMALIZATION_ROWS: usize = 512;
+
+/// How a reward model is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RewardConfig {
+    /// Visits of each judgement.
+    pub epochs: f64,
+    /// Judgements of one update.
+    pub batch_rows: usize,
+    /// Judgements of one forward pass; divides `batch_rows` and doesn't change the update.
+    pub micro_batch_rows: usize,
+    /// Longer rows lose the beginning of their prompt.
+    pub max_tokens: usize,
+    /// Pulls the scores of a pair towards a sum of zero: `c (chosen + rejected)²`.
+    pub center_rewards_coefficient: f64,
+    /// The update.
+    pub optimizer: OptimizerConfig,
+    /// When to evaluate, save and stop.
+    pub checkpoints: Cadence,
+}
+
+impl Default for RewardConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 1.0,
+            batch_rows: 32,
+            micro_batch_rows: 32,
+            max_tokens: 1024,
+            center_rewards_coefficient: 0.01,
+            optimizer: OptimizerConfig::default(),
+            checkpoints: Cadence::default(),
+        }
+    }
+}
+
+impl RewardConfig {
+    /// What is wrong with these settings.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.optimizer.problems("reward.optimizer");
+        problems.extend(batches::divides("reward", self.batch_rows, self.micro_batch_rows));
+        if self.epochs <= 0.0 || !self.epochs.is_finite() {
+            problems.push("`reward.epochs` must be above 0".into());
+        }
+        if self.center_rewards_coefficient < 0.0 {
+            problems.push("`reward.center_rewards_coefficient` must be at least 0".into());
+        }
+        if self.max_tokens == 0 {
+            problems.push("`reward.max_tokens` must be above 0".into());
+        }
+        problems
+    }
+
+    /// Updates on `n_judgements` judgements.
+    pub fn n_steps(&self, n_judgements: usize) -> usize {
+        batches::steps(n_judgements, self.batch_rows, self.epochs)
+    }
+}
+
+/// A reward model in training.
+#[derive(Debug)]
+pub struct RewardTraining<B: LmAutodiffBackend> {
+    config: RewardConfig,
+    learner: Learner<B, ScalarModel<B>>,
+    tokenizer: Option<Tokenizer>,
+    train: Judgements,
+    heldout: Judgements,
+    order: RowOrder,
+    n_tokens: u64,
+    device: B::Device,
+}
+
+impl<B: LmAutodiffBackend> RewardTraining<B> {
+    /// Begins to train `model`; `heldout` may be empty. The tokenizer, if there is one, is saved
+    /// beside the model.
+    ///
+    /// # Errors
+    /// No judgements, labels of one kind only, or a tokenizer whose ids the model doesn't have.
+    pub fn new(
+        config: RewardConfig,
+        model: ScalarModel<B>,
+        tokenizer: Option<Tokenizer>,
+        [train, heldout]: [Judgements; 2],
+        seed: Seed,
+        device: &B::Device,
+    ) -> Result<Self, RewardError> {
+        check(&train)?;
+        if let Some(tokenizer) = &tokenizer {
+            fits(model.config(), tokenizer)?;
+        }
+        Ok(Self {
+            learner: Learner::new(model, config.optimizer),
+            order: RowOrder::new(train.len(), seed.child("order")),
+            config,
+            tokenizer,
+            train,
+            heldout,
+            n_tokens: 0,
+            device: device.clone(),
+        })
+    }
+
+    /// Updates all told.
+    pub fn n_steps(&self) -> usize {
+        self.config.n_steps(self.train.len())
+    }
+
+    /// The model as it is.
+    pub fn model(&self) -> &ScalarModel<B> {
+        self.learner.module()
+    }
+
+    /// One update on these judgements; `step`, counted from 0, sets the learning rate.
+    pub fn update(&mut self, step: usize, batch: &Judgements) -> Result<Metrics, RewardError> {
+        let n_rows = batch.len() as f64;
+        let mut scores = Scores::default();
+        let mut loss = 0.0;
+        let micro_batches = micro_batches(batch, self.config.micro_batch_rows);
+        let gradients = self.learner.gradients(micro_batches, |model, rows| {
+            let losses = self.losses(model, rows, &mut scores).sum();
+            loss += f64::from(host(losses.clone().inner())[0]) / n_rows;
+            losses / n_rows
+        });
+        finite(step, "the loss", loss)?;
+        let rate = self.config.optimizer.rate(step, self.n_steps());
+        let grad_norm = self.learner.update(step, gradients, rate)?;
+        self.n_tokens += batch.rows().iter().map(|row| row.len() as u64).sum::<u64>();
+        let mut metrics = Metrics::from([("loss", loss)]);
+        scores.describe(&mut metrics);
+        metrics.push("grad_norm", grad_norm);
+        metrics.push("learning_rate", rate);
+        metrics.push("num_tokens", self.n_tokens as f64);
+        metrics.push("epoch", (step + 1) as f64 * n_rows / self.train.len() as f64);
+        Ok(metrics)
+    }
+
+    fn losses(&self, model: &ScalarModel<B>, rows: Rows<'_>, seen: &mut Scores) -> Tensor<B, 1> {
+        match rows {
+            Rows::Pairs(pairs) => {
+                // One forward pass over both sides.
+                let chosen = pairs.iter().map(|pair| &pair.chosen);
+                let rows: Vec<_> = chosen.chain(pairs.iter().map(|pair| &pair.rejected)).collect();
+                let scores = model.scores(&TokenBatch::right_padded(&rows, &self.device));
+                let chosen = scores.clone().narrow(0, 0, pairs.len());
+                let rejected = scores.narrow(0, pairs.len(), pairs.len());
+                seen.first.extend(host(chosen.clone().inner()));
+                seen.second.extend(host(rejected.clone().inner()));
+                let margins: Vec<f32> =
+                    pairs.iter().map(|pair| pair.margin.unwrap_or(0.0)).collect();
+                let margins = Tensor::from_data(margins.as_slice(), &self.device);
+                bradley_terry(
+                    chosen,
+                    rejected,
+                    Some(margins),
+                    self.config.center_rewards_coefficient,
+                )
+            }
+            Rows::Labels(labels) => {
+                let rows: Vec<_> = labels.iter().map(|label| &label.tokens).collect();
+                let scores = model.scores(&TokenBatch::right_padded(&rows, &self.device));
+                seen.first.extend(host(scores.clone().inner()));
+                seen.labels.extend(labels.iter().map(|label| label.is_good));
+                let sign = |label: &Label| if label.is_good { 1.0 } else { -1.0_f32 };
+                let signs: Vec<f32> = labels.iter().map(sign).collect();
+                binary(scores, Tensor::from_data(signs.as_slice(), &self.device))
+            }
+        }
+    }
+}
+
+impl<B: LmAutodiffBackend> Train for RewardTraining<B> {
+    type Error = RewardError;
+
+    fn step(&mut self, step: usize, _: &mut RunLog) -> Result<Metrics, RewardError> {
+        let rows = self.order.batch(step, self.config.batch_rows);
+        let batch = match &self.train {
+            Judgements::Pairs(pairs) => {
+                Judgements::Pairs(rows.into_iter().map(|row| pairs[row].clone()).collect())
+            }
+            Judgements::Labels(labels) => {
+                Judgements::Labels(rows.into_iter().map(|row| labels[row].clone()).collect())
+            }
+        };
+        self.update(step, &batch)
+    }
+
+    fn evaluate(&mut self) -> Result<Option<Evaluation>, RewardError> {
+        if self.heldout.is_empty() {
+            return Ok(None);
+        }
+        let batch_rows = 2 * self.config.micro_batch_rows;
+        let accuracy = accuracy(&self.model().valid(), &self.heldout, batch_rows, &self.device);
+        let metrics = [("eval_accuracy", accuracy.value())].into();
+        Ok(Some(Evaluation { metrics, score: accuracy.value() }))
+    }
+
+    fn save(&self, folder: &Path) -> Result<(), RewardError> {
+        let model = self.model().valid();
+        let mut rows = self.train.rows();
+        rows.truncate(N_NORMALIZATION_ROWS);
+        let batch_rows = 2 * self.config.micro_batch_rows;
+        let scores = raw_scores(&model, &rows, batch_rows, &self.device);
+        // The sign of a score is a labelled model's prediction, so only pairs are shifted.
+        let normalization = match &self.train {
+            Judgements::Pairs(_) => Normalization::of(&scores),
+            Judgements::Labels(_) => Normalization { mean: 0.0, ..Normalization::of(&scores) },
+        };
+        save_with_tokenizer(&folder.join(MODEL), self.tokenizer.as_ref(), |folder| {
+            save_scalar_model(&model, &normalization.to_json(), folder)
+        })?;
+        self.learner.save_optimizer(folder)?;
+        Ok(write_state(folder, &State { num_tokens: self.n_tokens })?)
+    }
+
+    fn restore(&mut self, folder: &Path) -> Result<(), RewardError> {
+        let model = load_scalar_model(&folder.join(MODEL), &self.device)?;
+        self.learner.restore(model, folder, &self.device)?;
+        self.n_tokens = read_state::<State>(folder)?.num_tokens;
+        Ok(())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    num_tokens: u64,
+}
+
+/// How often a model's scores agree with judgements.
+pub fn accuracy<B: rein_model::backend::LmBackend>(
+    model: &ScalarModel<B>,
+    judgements: &Judgements,
+    batch_rows: usize,
+    device: &B::Device,
+) -> Share {
+    let scores = raw_scores(model, &judgements.rows(), batch_rows, device);
+    match judgements {
+        Judgements::Pairs(_) => {
+            let side =
+                |side: usize| scores.iter().skip(side).step_by(2).copied().collect::<Vec<_>>();
+            pair_accuracy(&side(0), &side(1))
+        }
+        Judgements::Labels(labels) => {
+            let is_good: Vec<bool> = labels.iter().map(|label| label.is_good).collect();
+            label_accuracy(&scores, &is_good)
+        }
+    }
+}
+
+/// A part of a batch.
+#[derive(Clone, Copy)]
+enum Rows<'a> {
+    Pairs(&'a [Pair]),
+    Labels(&'a [Label]),
+}
+
+fn micro_batches(batch: &Judgements, rows: usize) -> Vec<Rows<'_>> {
+    match batch {
+        Judgements::Pairs(pairs) => pairs.chunks(rows).map(Rows::Pairs).collect(),
+        Judgements::Labels(labels) => labels.chunks(rows).map(Rows::Labels).collect(),
+    }
+}
+
+/// The scores that a batch got: of pairs both sides, of labels one.
+#[derive(Default)]
+struct Scores {
+    first: Vec<f32>,
+    second: Vec<f32>,
+    labels: Vec<bool>,
+}
+
+impl Scores {
+    /// TRL's names.
+    fn describe(&self, metrics: &mut Metrics) {
+        let all: Vec<f64> =
+            self.first.iter().chain(&self.second).map(|it| f64::from(*it)).collect();
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        if self.labels.is_empty() {
+            metrics.push("accuracy", pair_accuracy(&self.first, &self.second).value());
+            let margin = |(first, second): (&f32, &f32)| f64::from(first - second);
+            let margins: Vec<f64> = self.first.iter().zip(&self.second).map(margin).collect();
+            metrics.push("margin", mean(&margins));
+        } else {
+            metrics.push("accuracy", label_accuracy(&self.first, &self.labels).value());
+        }
+        metrics.push("min_reward", all.iter().copied().fold(f64::INFINITY, f64::min));
+        metrics.push("mean_reward", mean(&all));
+        metrics.push("max_reward", all.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+    }
+}
+
+/// Refuses judgements that nothing can be learned from.
+fn check(judgements: &Judgements) -> Result<(), RewardError> {
+    let refuse = |reason: &str| Err(RewardError::Invalid(reason.to_owned()));
+    match judgements {
+        Judgements::Pairs(pairs) if pairs.is_empty() => refuse("there are no preference pairs"),
+        Judgements::Labels(labels) if labels.is_empty() => refuse("there are no labels"),
+        Judgements::Labels(labels)
+            if labels.iter().all(|label| label.is_good == labels[0].is_good) =>
+        {
+            refuse("all labels are the same; a reward model needs good and bad completions")
+        }
+        _ => Ok(()),
+    }
+}
