@@ -1,0 +1,75 @@
+//! Simulated annotators of the help-desk world, through the same store as real ones.
+
+use rand::RngExt;
+use rein_data::helpdesk::gold;
+use rein_data::helpdesk::people::{Person, Seen};
+use rein_data::seed::Seed;
+
+use crate::error::FeedbackError;
+use crate::preferences::Answered;
+use crate::records::{Annotation, Choice, Judgement, Response, Task};
+use crate::store::Store;
+
+/// Lets each task be judged by as many of the crowd as its overlap asks for. Who they are, which
+/// side they see first and what they say follows from `seed` and the task's name: judging a task
+/// again stores nothing new.
+pub fn judge(
+    store: &mut Store,
+    tasks: &[Task],
+    crowd: &[Person],
+    seed: Seed,
+) -> Result<(), FeedbackError> {
+    for person in crowd {
+        store.add_annotator(&person.name, "simulated")?;
+    }
+    let answers: Vec<Annotation> = tasks
+        .iter()
+        .flat_map(|task| judge_task(task, crowd, seed.child(&task.external_id)))
+        .collect();
+    store.annotate(&answers)
+}
+
+fn judge_task(task: &Task, crowd: &[Person], seed: Seed) -> Vec<Annotation> {
+    let mut rng = seed.rng();
+    let first = rng.random_range(0..crowd.len());
+    let n_answers = (task.overlap as usize).min(crowd.len());
+    let people = (0..n_answers).map(|number| &crowd[(first + number) % crowd.len()]);
+    people
+        .map(|person| {
+            let shown_first = if rng.random() { Choice::First } else { Choice::Second };
+            let seen = [shown_first, shown_first.other()]
+                .map(|choice| see(task, &task.responses[choice.index()]));
+            let prefers_first = person.prefers_first(seen[0], seen[1], &mut rng);
+            let choice = if prefers_first { shown_first } else { shown_first.other() };
+            Annotation {
+                task: task.id,
+                annotator: person.name.clone(),
+                judgement: Judgement::Preferred { choice },
+                shown_first,
+                idem_key: format!("{}/{}", task.external_id, person.name),
+            }
+        })
+        .collect()
+}
+
+/// The gold reward of a response to a task.
+pub fn gold_reward(task: &Task, response: &Response) -> f32 {
+    gold::judge(&task.prompt, &response.text, response.finished).total()
+}
+
+fn see<'a>(task: &Task, response: &'a Response) -> Seen<'a> {
+    Seen { gold: gold_reward(task, response), text: &response.text }
+}
+
+/// How often answers agree with the gold reward, over pairs that it doesn't hold equal.
+pub fn agreement(answers: &[Answered]) -> f64 {
+    let agrees: Vec<bool> = answers
+        .iter()
+        .filter_map(|Answered { task, judgement: Judgement::Preferred { choice }, .. }| {
+            let gold = |choice: Choice| gold_reward(task, &task.responses[choice.index()]);
+            let difference = gold(*choice) - gold(choice.other());
+            (difference != 0.0).then_some(difference > 0.0)
+        })
+        .collect();
+    agrees.iter().filter(|agrees| **agrees).count() as f64 / agrees.len() as f64
+}
