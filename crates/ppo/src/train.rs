@@ -46,6 +46,8 @@ pub struct Ppo<B: LmAutodiffBackend> {
     learner: Learner<B, ActorCritic<B>>,
     reference: CausalLm<B::InnerBackend>,
     reward: Box<dyn Reward>,
+    /// Rewards that evaluations measure and nothing learns from.
+    watched: Vec<Box<dyn Reward>>,
     tokenizer: Tokenizer,
     prompts: Prompts,
     order: RowOrder,
@@ -90,12 +92,18 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             kl: KlController::new(config.kl),
             config,
             reward,
+            watched: Vec::new(),
             tokenizer,
             prompts,
             seed,
             n_episodes: 0,
             device: device.clone(),
         })
+    }
+
+    /// Measures another reward at evaluations: a truth that nothing learns from, say.
+    pub fn watch(&mut self, reward: Box<dyn Reward>) {
+        self.watched.push(reward);
     }
 
     /// The networks as they are.
@@ -282,7 +290,7 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         }
         // The same random numbers each time, so that evaluations differ by the policy alone.
         let seed = self.seed.child("evaluate");
-        let (_, rows) = self.roll_out(&self.prompts.heldout[..n_prompts], seed)?;
+        let (completions, rows) = self.roll_out(&self.prompts.heldout[..n_prompts], seed)?;
         let shaping = Shaping::new(&self.config, self.kl.coefficient());
         let shaped: Vec<Shaped> = rows.iter().map(|row| shape(row, &shaping)).collect();
         let all = self.describe_rollout(&rows, &shaped);
@@ -290,6 +298,11 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         let mut metrics = Metrics::default();
         for name in ["objective/scores", "objective/kl", "completions/mean_length"] {
             metrics.push(format!("eval_{name}"), all.get(name).expect("described above"));
+        }
+        for reward in &self.watched {
+            let scores = reward.score(&completions)?;
+            let mean = scores.iter().map(|it| f64::from(*it)).sum::<f64>() / scores.len() as f64;
+            metrics.push(format!("eval_rewards/{}/mean", reward.name()), mean);
         }
         Ok(Some(Evaluation { metrics, score }))
     }

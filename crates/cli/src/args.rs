@@ -1,0 +1,129 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Stage;
+use crate::device::BackendName;
+
+/// Aligns a language model with what people prefer.
+///
+/// `rein train` does all of it: it fine-tunes a model, gathers judgements of its replies, trains a
+/// reward model on them, optimises the model by reinforcement learning and measures the result. Each
+/// part can be run alone, too.
+///
+/// Without a config, the model learns the manners of a small built-in help desk, in minutes on a CPU.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Do everything, in order, and print what came of it
+    Train(TrainArgs),
+    /// Fine-tune a model on demonstrations
+    Sft(StageArgs),
+    /// Gather judgements of the model's replies from simulated people
+    Feedback(StageArgs),
+    /// Train a reward model on judgements
+    Reward(StageArgs),
+    /// Optimise a model by reinforcement learning
+    Rl(RlArgs),
+    /// Measure the models of a run on held-out prompts
+    Evaluate(StageArgs),
+    /// Print the default config, to start one of your own from
+    Config,
+    /// Compare the losses of backends, for developers
+    #[command(hide = true)]
+    Parity(ParityArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Go on with the run in this folder, from its newest checkpoint
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set", "run", "model"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Print what would be done, how large and how long, and stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StageArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RlArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// The algorithm
+    #[arg(long, value_enum)]
+    pub(crate) algorithm: Option<Algorithm>,
+}
+
+/// The algorithms of reinforcement learning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Algorithm {
+    /// Proximal policy optimisation
+    Ppo,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct RunArgs {
+    /// The run's config; the built-in help desk if left out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Change a key of the config, as in `--set rl.steps=20`; can be given many times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The run's folder; one that holds a run already is continued
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run: Option<PathBuf>,
+    /// Begin with the model in this folder (Hugging Face layout)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// Score with the reward model in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) reward_model: Option<PathBuf>,
+    /// Where to compute; the build's first backend if left out
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<BackendName>,
+    /// Plain lines instead of the dashboard
+    #[arg(long)]
+    pub(crate) plain: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ParityArgs {
+    /// Where the starting point lies, or is made if it isn't there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Steps of each stage
+    #[arg(long, default_value_t = 20)]
+    pub(crate) steps: usize,
+    /// Where to compute
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<BackendName>,
+}
+
+impl Command {
+    /// The one stage that a stage's command runs.
+    pub(crate) fn stage(&self) -> Option<Stage> {
+        match self {
+            Self::Sft(_) => Some(Stage::Sft),
+            Self::Feedback(_) => Some(Stage::Feedback),
+            Self::Reward(_) => Some(Stage::Reward),
+            Self::Rl(_) => Some(Stage::Rl),
+            Self::Evaluate(_) => Some(Stage::Evaluate),
+            Self::Train(_) | Self::Config | Self::Parity(_) => None,
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! From a file and `--set` to a config, with errors that say where and what else.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use toml::{Table, Value};
+
+use super::{Config, DEFAULT};
+
+/// The config in `file`, or the default one, with `--set section.key=value` applied in order.
+pub(crate) fn load(file: Option<&Path>, sets: &[String]) -> Result<Config> {
+    let (name, text) = match file {
+        Some(path) => (path.display().to_string(), read(path)?),
+        None => ("the default config".to_owned(), DEFAULT.to_owned()),
+    };
+    let mut table: Table = text.parse().map_err(|error| syntax_error(&name, &text, &error))?;
+    // The file alone first, so that its errors can name a line.
+    parse(&table).map_err(|fault| anyhow!("{}", fault.in_file(&name, &text)))?;
+    for set in sets {
+        apply(&mut table, set)?;
+        parse(&table).map_err(|fault| anyhow!("--set {set}: {}", fault.message()))?;
+    }
+    let config = parse(&table).map_err(|fault| anyhow!("{}", fault.message()))?;
+    let origin = if sets.is_empty() { name } else { format!("{name} with --set") };
+    config.resolve().context(origin)
+}
+
+/// The resolved config that a run saved.
+pub(crate) fn load_saved(file: &Path) -> Result<Config> {
+    load(Some(file), &[])
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| {
+        anyhow!("{}: {error}; `rein config` prints a config to start from", path.display())
+    })
+}
+
+fn syntax_error(name: &str, text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+    anyhow!("{name}:{line}: {}", error.message().lines().next().unwrap_or("not TOML"))
+}
+
+/// Sets one key: `rl.steps=50`. A value that isn't TOML is taken as text.
+fn apply(table: &mut Table, set: &str) -> Result<()> {
+    let Some((path, value)) = set.split_once('=') else {
+        bail!("--set {set}: write it as section.key=value");
+    };
+    let value = format!("it = {value}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut table| table.remove("it"))
+        .unwrap_or_else(|| Value::String(value.to_owned()));
+    let mut keys: Vec<&str> = path.trim().split('.').collect();
+    let last = keys.pop().filter(|key| !key.is_empty()).context("--set: the key is empty")?;
+    let mut section = table;
+    for key in keys {
+        let entry = section.entry(key).or_insert_with(|| Value::Table(Table::new()));
+        section =
+            entry.as_table_mut().with_context(|| format!("--set {set}: `{key}` has no keys"))?;
+    }
+    section.insert(last.to_owned(), value);
+    Ok(())
+}
+
+/// Why a config doesn't parse, and at which key.
+struct Fault {
+    /// The keys from the top to the one at fault.
+    path: Vec<String>,
+    reason: String,
+}
+
+impl Fault {
+    fn message(&self) -> String {
+        self.reason.clone()
+    }
+
+    fn in_file(&self, name: &str, text: &str) -> String {
+        match line_of(text, &self.path) {
+            Some(line) => format!("{name}:{line}: {}", self.reason),
+            None => format!("{name}: {}", self.reason),
+        }
+    }
+}
+
+fn parse(table: &Table) -> Result<Config, Fault> {
+    serde_path_to_error::deserialize(Value::Table(table.clone())).map_err(|error| {
+        let path = error.path().to_string();
+        let path: Vec<String> =
+            path.split('.').filter(|key| !matches!(*key, "" | ".")).map(str::to_owned).collect();
+        let reason = error.inner().to_string();
+        let reason = reason.lines().next().unwrap_or("can't be read").trim();
+        unknown_key(table, &path, reason)
+            .unwrap_or_else(|| Fault { reason: format!("`{}`: {reason}", path.join(".")), path })
+    })
+}
+
+/// serde says "unknown field `x`, expected one of `y`, `z`"; people want the path and the nearest.
+fn unknown_key(table: &Table, path: &[String], reason: &str) -> Option<Fault> {
+    let rest =
+        reason.strip_prefix("unknown field `").or(reason.strip_prefix("unknown variant `"))?;
+    let is_key = reason.starts_with("unknown field");
+    let (found, expected) = rest.split_once('`')?;
+    let expected: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    // Behind a section with a `kind` the path stops: the key stands somewhere below.
+    let parent = path.iter().take_while(|key| *key != found).cloned().collect::<Vec<_>>();
+    let path = if is_key { find(table, &parent, found)? } else { path.to_vec() };
+    let what = if is_key {
+        format!("unknown key `{}`", path.join("."))
+    } else {
+        format!("`{}` is \"{found}\", which isn't known", path.join("."))
+    };
+    let nearest = nearest(found, &expected);
+    let hint = match nearest {
+        Some(name) if is_key => {
+            let place = [&path[..path.len() - 1], &[name.to_owned()]].concat().join(".");
+            format!("did you mean `{place}`?")
+        }
+        Some(name) => format!("did you mean \"{name}\"?"),
+        None => format!("known are `{}`", expected.join("`, `")),
+    };
+    Some(Fault { path, reason: format!("{what}; {hint}") })
+}
+
+/// The path of a key somewhere below `parent`.
+fn find(table: &Table, parent: &[String], key: &str) -> Option<Vec<String>> {
+    let mut section = table;
+    for name in parent {
+        section = section.get(name)?.as_table()?;
+    }
+    if section.contains_key(key) {
+        return Some([parent, &[key.to_owned()]].concat());
+    }
+    let below = section.keys().filter(|name| section[*name].is_table());
+    below.into_iter().find_map(|name| find(table, &[parent, &[name.clone()]].concat(), key))
+}
+
+fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
+    let score = |name: &str| strsim::jaro_winkler(found, name);
+    let best = known.iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
+    (score(best) > 0.7).then_some(*best)
+}
+
+/// The line at which a key is set, as people write TOML: `[section.below]`, then `key = value`.
+fn line_of(text: &str, path: &[String]) -> Option<usize> {
+    let mut section = String::new();
+    let wanted = path.join(".");
+    for (line, number) in text.lines().map(str::trim).zip(1..) {
+        if let Some(header) = line.strip_prefix('[') {
+            section = header.split(']').next().unwrap_or_default().trim().to_owned();
+            if section == wanted {
+                return Some(number);
+            }
+        } else if let Some((key, _)) = line.split_once('=') {
+            let key = key.trim();
+            let full = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
+            if full == wanted || wanted.starts_with(&format!("{full}.")) {
+                return Some(number);
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(text: &str, sets: &[&str], expected: Expect) {
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.write_all(text.as_bytes()).expect("writes");
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        let error = load(Some(file.path()), &sets).expect_err("is refused");
+        let message = format!("{error:#}");
+        expected.assert_eq(&message.replace(&file.path().display().to_string(), "run.toml"));
+    }
+
+    #[test]
+    fn unknown_keys_name_their_line_and_the_nearest_known_key() {
+        let text = "seed = 1\n\n[rl]\nalgorithm = \"ppo\"\nstepz = 3\n";
+        check(text, &[], expect!["run.toml:5: unknown key `rl.stepz`; did you mean `rl.steps`?"]);
+        let text = "[sft.optimizer]\nlearningrate = 3\n";
+        check(
+            text,
+            &[],
+            expect![
+                "run.toml:2: unknown key `sft.optimizer.learningrate`; did you mean `sft.optimizer.learning_rate`?"
+            ],
+        );
+        check("sead = 3\n", &[], expect!["run.toml:1: unknown key `sead`; did you mean `seed`?"]);
+    }
+
+    #[test]
+    fn values_of_the_wrong_kind_name_their_key() {
+        check(
+            "[sft]\nepochs = \"many\"\n",
+            &[],
+            expect![[r#"run.toml:2: `sft.epochs`: invalid type: string "many", expected f64"#]],
+        );
+        check(
+            "[data]\nkind = \"helpdeks\"\n",
+            &[],
+            expect![[
+                r#"run.toml:1: `data` is "helpdeks", which isn't known; did you mean "helpdesk"?"#
+            ]],
+        );
+        check("[sft\n", &[], expect!["run.toml:1: invalid table header"]);
+    }
+
+    #[test]
+    fn settings_from_the_command_line_are_checked_like_the_file() {
+        check("", &["sft.epoch=3"], expect![]);
+        check("", &["sft.epochs"], expect![]);
+        check("", &["rl.micro_batch_rows=24"], expect![]);
+        check("", &["stages=[\"sft\", \"reword\"]"], expect![]);
+    }
+
+    #[test]
+    fn the_default_config_runs() {
+        let config = load(None, &["rl.steps=3".to_owned()]).expect("loads");
+        assert_eq!(config.rl.ppo().steps, 3);
+        assert_eq!(config.stages.len(), 5);
+    }
+
+    #[test]
+    fn a_saved_config_is_the_same_config() {
+        let config = load(None, &[]).expect("loads");
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.write_all(toml::to_string(&config).expect("writes").as_bytes()).expect("writes");
+        assert_eq!(load_saved(file.path()).expect("loads"), config);
+    }
+}

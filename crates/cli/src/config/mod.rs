@@ -1,0 +1,273 @@
+//! What a run does, as its TOML file says it.
+
+mod load;
+mod problems;
+
+use std::path::PathBuf;
+
+use rein_model::sft::SftConfig;
+use rein_ppo::config::PpoConfig;
+use rein_reward::train::RewardConfig;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use load::{load, load_saved};
+
+/// The config that `rein train` runs without any argument.
+pub(crate) const DEFAULT: &str = include_str!("../../../../configs/helpdesk.toml");
+
+/// A run's config. Sections and keys left out have their defaults.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// All randomness of the run follows from it.
+    pub(crate) seed: u64,
+    /// What `rein train` does; all that the data allow if left out.
+    pub(crate) stages: Vec<Stage>,
+    /// What the model learns from.
+    pub(crate) data: DataConfig,
+    /// What is trained.
+    pub(crate) model: ModelSource,
+    /// Supervised fine-tuning.
+    pub(crate) sft: SftConfig,
+    /// Gathering judgements.
+    pub(crate) feedback: FeedbackConfig,
+    /// The reward model.
+    pub(crate) reward: RewardConfig,
+    /// Reinforcement learning.
+    pub(crate) rl: RlConfig,
+    /// Measuring the result.
+    pub(crate) evaluate: EvaluateConfig,
+}
+
+/// A part of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stage {
+    Sft,
+    Feedback,
+    Reward,
+    Rl,
+    Evaluate,
+}
+
+impl Stage {
+    /// The stage's name in run folders, metrics and commands.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sft => "sft",
+            Self::Feedback => "feedback",
+            Self::Reward => "reward",
+            Self::Rl => "rl",
+            Self::Evaluate => "evaluate",
+        }
+    }
+}
+
+/// What the model learns from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum DataConfig {
+    /// The built-in world, with simulated people.
+    Helpdesk {
+        /// Demonstrations to imitate.
+        #[serde(default = "defaults::demonstrations")]
+        demonstrations: usize,
+        /// Demonstrations to measure with.
+        #[serde(default = "defaults::heldout_demonstrations")]
+        heldout_demonstrations: usize,
+    },
+    /// Texts labelled good or bad: the model learns the language of the texts, the reward model the
+    /// labels, and the policy completes the first words of texts.
+    Labels {
+        /// Texts to train on.
+        train: Table,
+        /// Texts to measure with.
+        heldout: Table,
+        /// Words of a text that make a prompt.
+        #[serde(default = "defaults::opening_words")]
+        opening_words: usize,
+    },
+    /// Pairs of dialogues that differ in the last reply (the format of Anthropic's HH-RLHF): the
+    /// model imitates the preferred replies.
+    Dialogues {
+        /// JSON lines with `chosen` and `rejected`.
+        path: PathBuf,
+        /// The share of prompts kept to measure with.
+        #[serde(default = "defaults::heldout_share")]
+        heldout_share: f64,
+    },
+    /// Your own rows, with TRL's column names.
+    Files {
+        /// JSON lines with `prompt` and `completion`.
+        demonstrations: PathBuf,
+        /// JSON lines with `prompt`, `chosen`, `rejected`, and `margin` where known.
+        preferences: PathBuf,
+        /// The share of prompts kept to measure with.
+        #[serde(default = "defaults::heldout_share")]
+        heldout_share: f64,
+    },
+}
+
+/// A table of labelled texts, tab-separated or (ending in `.csv`) comma-separated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Table {
+    /// The file; may be gzipped.
+    pub(crate) path: PathBuf,
+    /// The column of the texts.
+    pub(crate) text: String,
+    /// The column of the labels, 0 or 1.
+    pub(crate) label: String,
+}
+
+mod defaults {
+    pub(super) fn demonstrations() -> usize {
+        12_000
+    }
+    pub(super) fn heldout_demonstrations() -> usize {
+        256
+    }
+    pub(super) fn opening_words() -> usize {
+        3
+    }
+    pub(super) fn heldout_share() -> f64 {
+        0.1
+    }
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self::Helpdesk {
+            demonstrations: defaults::demonstrations(),
+            heldout_demonstrations: defaults::heldout_demonstrations(),
+        }
+    }
+}
+
+impl DataConfig {
+    /// The stages that these data allow.
+    pub(crate) fn stages(&self) -> Vec<Stage> {
+        match self {
+            Self::Helpdesk { .. } => {
+                vec![Stage::Sft, Stage::Feedback, Stage::Reward, Stage::Rl, Stage::Evaluate]
+            }
+            _ => vec![Stage::Sft, Stage::Reward, Stage::Rl, Stage::Evaluate],
+        }
+    }
+}
+
+/// What is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum ModelSource {
+    /// A new Llama-style model, with a tokenizer trained on the data.
+    New(NewModel),
+    /// A model in the Hugging Face layout.
+    Pretrained {
+        /// Its folder.
+        path: PathBuf,
+    },
+}
+
+/// The shape of a new model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct NewModel {
+    /// Entries of the tokenizer that is trained on the data.
+    pub(crate) vocab_size: usize,
+    /// Width of the residual stream.
+    pub(crate) hidden_size: usize,
+    /// Width of the feed-forward layers.
+    pub(crate) mlp_size: usize,
+    /// Blocks.
+    pub(crate) n_layers: usize,
+    /// Query heads.
+    pub(crate) n_heads: usize,
+    /// Key and value heads.
+    pub(crate) n_kv_heads: usize,
+    /// The longest sequence.
+    pub(crate) max_positions: usize,
+    /// Whether the head is the embedding.
+    pub(crate) tied_head: bool,
+}
+
+impl Default for NewModel {
+    fn default() -> Self {
+        Self {
+            vocab_size: 1024,
+            hidden_size: 64,
+            mlp_size: 172,
+            n_layers: 4,
+            n_heads: 4,
+            n_kv_heads: 4,
+            max_positions: 256,
+            tied_head: true,
+        }
+    }
+}
+
+impl Default for ModelSource {
+    fn default() -> Self {
+        Self::New(NewModel::default())
+    }
+}
+
+/// How judgements are gathered from simulated people.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct FeedbackConfig {
+    /// Pairs to train on.
+    pub(crate) pairs: usize,
+    /// Pairs to measure with, on prompts that nothing trains on.
+    pub(crate) heldout_pairs: usize,
+    /// Pairs sampled and judged at a time.
+    pub(crate) batch_pairs: usize,
+    /// Simulated people.
+    pub(crate) annotators: usize,
+    /// People who judge each pair.
+    pub(crate) overlap: u32,
+}
+
+impl Default for FeedbackConfig {
+    fn default() -> Self {
+        Self { pairs: 4096, heldout_pairs: 1024, batch_pairs: 256, annotators: 12, overlap: 1 }
+    }
+}
+
+/// Which algorithm, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "algorithm", rename_all = "snake_case")]
+pub(crate) enum RlConfig {
+    /// Proximal policy optimisation.
+    Ppo(PpoConfig),
+}
+
+impl Default for RlConfig {
+    fn default() -> Self {
+        Self::Ppo(PpoConfig::default())
+    }
+}
+
+impl RlConfig {
+    /// The settings of the one algorithm there is.
+    pub(crate) fn ppo(&self) -> &PpoConfig {
+        let Self::Ppo(config) = self;
+        config
+    }
+}
+
+/// How the result is measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EvaluateConfig {
+    /// Held-out prompts that each model completes.
+    pub(crate) prompts: usize,
+    /// Completions of each model that are shown.
+    pub(crate) samples: usize,
+}
+
+impl Default for EvaluateConfig {
+    fn default() -> Self {
+        Self { prompts: 256, samples: 3 }
+    }
+}

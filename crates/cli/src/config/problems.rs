@@ -1,0 +1,66 @@
+//! Settings that parse and still can't be run.
+
+use anyhow::{Result, bail};
+
+use super::{Config, DataConfig, Stage};
+
+impl Config {
+    /// Fills in what follows from the rest, and refuses what can't be run.
+    pub(super) fn resolve(mut self) -> Result<Self> {
+        let possible = self.data.stages();
+        if self.stages.is_empty() {
+            self.stages.clone_from(&possible);
+        }
+        self.stages.sort_unstable();
+        self.stages.dedup();
+        let problems = self.problems(&possible);
+        if !problems.is_empty() {
+            bail!("{}", problems.join("; "));
+        }
+        Ok(self)
+    }
+
+    fn problems(&self, possible: &[Stage]) -> Vec<String> {
+        let mut problems = Vec::new();
+        for stage in self.stages.iter().filter(|stage| !possible.contains(stage)) {
+            let name = stage.name();
+            problems.push(format!(
+                "`stages` holds \"{name}\", but only the help-desk world has simulated people"
+            ));
+        }
+        problems.extend(self.sft.problems());
+        problems.extend(self.reward.problems());
+        problems.extend(self.rl.ppo().problems());
+        problems.extend(self.data_problems());
+        let feedback = &self.feedback;
+        let counts = [
+            ("feedback.pairs", feedback.pairs),
+            ("feedback.batch_pairs", feedback.batch_pairs),
+            ("feedback.annotators", feedback.annotators),
+            ("feedback.overlap", feedback.overlap as usize),
+            ("evaluate.prompts", self.evaluate.prompts),
+        ];
+        for (key, _) in counts.iter().filter(|(_, count)| *count == 0) {
+            problems.push(format!("`{key}` must be above 0"));
+        }
+        problems
+    }
+
+    fn data_problems(&self) -> Option<String> {
+        match &self.data {
+            DataConfig::Helpdesk { demonstrations: 0, .. } => {
+                Some("`data.demonstrations` must be above 0".into())
+            }
+            DataConfig::Labels { opening_words: 0, .. } => {
+                Some("`data.opening_words` must be above 0".into())
+            }
+            DataConfig::Dialogues { heldout_share, .. }
+            | DataConfig::Files { heldout_share, .. }
+                if !(0.0..1.0).contains(heldout_share) =>
+            {
+                Some("`data.heldout_share` must be within 0..1".into())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The one file that names backends.
+//!
+//! A build holds the backends of its features; `--backend` picks one of them, and the rest of the
+//! program is generic.
+
+use anyhow::Result;
+use clap::ValueEnum;
+use rein_model::backend::LmAutodiffBackend;
+
+/// The backends of this build, the default first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackendName {
+    /// CPU, pure Rust
+    #[cfg(feature = "flex")]
+    Flex,
+    /// CPU, through the ndarray crate
+    #[cfg(feature = "ndarray")]
+    Ndarray,
+    /// Any GPU, through WebGPU (Vulkan or Metal where the build has them)
+    #[cfg(feature = "wgpu")]
+    Wgpu,
+    /// NVIDIA GPUs
+    #[cfg(feature = "cuda")]
+    Cuda,
+    /// AMD GPUs
+    #[cfg(feature = "rocm")]
+    Rocm,
+}
+
+impl BackendName {
+    /// The backend that a build runs on when nobody asks for another.
+    pub(crate) fn default_of_build() -> Self {
+        *Self::value_variants().first().expect("a build has a backend; see below")
+    }
+
+    /// Whether tensors live in the machine's main memory.
+    pub(crate) fn is_cpu(self) -> bool {
+        match self {
+            #[cfg(feature = "flex")]
+            Self::Flex => true,
+            #[cfg(feature = "ndarray")]
+            Self::Ndarray => true,
+            #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
+            _ => false,
+        }
+    }
+}
+
+#[cfg(not(any(
+    feature = "flex",
+    feature = "ndarray",
+    feature = "wgpu",
+    feature = "cuda",
+    feature = "rocm"
+)))]
+compile_error!(
+    "rein needs a backend: enable one of flex, ndarray, wgpu, vulkan, metal, cuda, rocm"
+);
+
+/// Work that runs on any backend.
+pub(crate) trait Work {
+    /// What it gives.
+    type Output;
+
+    /// Does it on the backend `B`.
+    fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<Self::Output>;
+}
+
+/// Does `work` on a backend, after a look whether the machine can run it at all.
+pub(crate) fn run_on<W: Work>(backend: BackendName, work: W) -> Result<W::Output> {
+    use burn::backend::Autodiff;
+    match backend {
+        #[cfg(feature = "flex")]
+        BackendName::Flex => work.run::<Autodiff<burn_flex::Flex>>(burn_flex::FlexDevice),
+        #[cfg(feature = "ndarray")]
+        BackendName::Ndarray => {
+            work.run::<Autodiff<burn_ndarray::NdArray>>(burn_ndarray::NdArrayDevice::Cpu)
+        }
+        #[cfg(feature = "wgpu")]
+        BackendName::Wgpu => {
+            let device = burn_wgpu::WgpuDevice::default();
+            preflight::wgpu(&device)?;
+            work.run::<Autodiff<burn_wgpu::Wgpu>>(device)
+        }
+        #[cfg(feature = "cuda")]
+        BackendName::Cuda => {
+            preflight::cuda()?;
+            work.run::<Autodiff<burn_cuda::Cuda>>(burn_cuda::CudaDevice::default())
+        }
+        #[cfg(feature = "rocm")]
+        BackendName::Rocm => {
+            work.run::<Autodiff<burn_rocm::Rocm>>(burn_rocm::RocmDevice::default())
+        }
+    }
+}
+
+/// GPU runtimes panic in a thread of their own where there is no GPU; these look first.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod preflight {
+    use anyhow::{Result, bail};
+
+    #[cfg(feature = "wgpu")]
+    pub(super) fn wgpu(device: &burn_wgpu::WgpuDevice) -> Result<()> {
+        use std::panic;
+
+        use burn_wgpu::graphics::AutoGraphicsApi;
+
+        // The runtime has no fallible way to ask for an adapter, so its panic is caught and hushed.
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(|_| {}));
+        let found = panic::catch_unwind(|| {
+            burn_wgpu::init_setup::<AutoGraphicsApi>(device, burn_wgpu::RuntimeOptions::default())
+        });
+        panic::set_hook(hook);
+        if found.is_err() {
+            bail!(
+                "no GPU that WebGPU, Vulkan or Metal could use was found; install its driver, or \
+                 build for the CPU: `--backend flex`"
+            );
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(super) fn cuda() -> Result<()> {
+        let wanted = [
+            ("the NVIDIA driver", ["libcuda.so.1", "libcuda.so", "nvcuda.dll"].as_slice()),
+            (
+                "NVRTC of the CUDA toolkit",
+                &[
+                    "libnvrtc.so",
+                    "libnvrtc.so.13",
+                    "libnvrtc.so.12",
+                    "libnvrtc.so.11",
+                    "nvrtc64_120_0.dll",
+                ],
+            ),
+        ];
+        for (what, names) in wanted {
+            if !names.iter().any(|name| can_load(name)) {
+                bail!(
+                    "{what} was not found (looked for {}); install it, or build for the CPU: \
+                     `--backend flex`",
+                    names.join(", ")
+                );
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    #[expect(unsafe_code, reason = "opening a shared library runs its initialisers")]
+    fn can_load(name: &str) -> bool {
+        // SAFETY: these are the system's own driver libraries, which the backend opens next anyway.
+        unsafe { libloading::Library::new(name) }.is_ok()
+    }
+}

@@ -1,0 +1,29 @@
+//! `rein`: aligns a language model with one command.
+//!
+//! The program reads arguments and configs ([`args`], [`config`]), checks that everything fits
+//! together before anything is written ([`setup`]), picks a backend ([`device`]) and runs the stages
+//! ([`pipeline`]) while somebody watches ([`watch`]). It ends with a table and a report.
+
+#![recursion_limit = "256"]
+
+mod args;
+mod commands;
+mod config;
+mod device;
+mod pipeline;
+mod setup;
+mod table;
+mod watch;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    match commands::run(&cli.command) {
+        Ok(code) => code,
+        Err(error) => commands::report(&error),
+    }
+}

@@ -1,0 +1,214 @@
+//! Measures the models of a run, before and after each stage, on prompts that nothing trained on.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use burn::module::AutodiffModule;
+use rein_data::checkpoint::write_atomically;
+use rein_data::encoding::TokenRow;
+use rein_data::example::Completion;
+use rein_data::helpdesk::gold;
+use rein_data::stage::Outcome;
+use rein_model::backend::LmAutodiffBackend;
+use rein_model::logprobs::row_logprobs;
+use rein_model::sft::heldout_loss;
+use rein_model::{CausalLm, Sampling, load_causal_lm};
+use rein_ppo::rollout::sample;
+use rein_reward::{LearnedReward, Reward};
+use serde::{Deserialize, Serialize};
+
+use super::Session;
+use super::judge::JudgeReport;
+use crate::config::Stage;
+
+/// What an evaluation found, kept in the run's `evaluation.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Evaluation {
+    /// Before, after fine-tuning, after reinforcement learning; as far as the run got.
+    pub(crate) models: Vec<ModelReport>,
+    /// How well the reward model judges.
+    pub(crate) judge: Option<JudgeReport>,
+}
+
+/// One model on held-out prompts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ModelReport {
+    /// `before`, `SFT`, `PPO`.
+    pub(crate) name: String,
+    /// Where it lies; a new model before any stage lies nowhere.
+    pub(crate) folder: Option<PathBuf>,
+    /// Nats per token of held-out demonstrations.
+    pub(crate) heldout_loss: Option<f64>,
+    /// Mean score of the reward model.
+    pub(crate) reward: Option<f64>,
+    /// Mean gold reward, where the truth is known.
+    pub(crate) gold: Option<f64>,
+    /// Standard deviation of the gold reward.
+    pub(crate) gold_std: Option<f64>,
+    /// Nats per reply between this model and the fine-tuned one.
+    pub(crate) kl: f64,
+    /// Share of replies that end properly; where the truth isn't known, that end by themselves.
+    pub(crate) ends: f64,
+    /// Tokens per reply.
+    pub(crate) length: f64,
+    /// Replies to the same prompts for each model.
+    pub(crate) samples: Vec<Shown>,
+}
+
+/// A reply to read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Shown {
+    pub(crate) prompt: String,
+    pub(crate) reply: String,
+    pub(crate) finished: bool,
+    pub(crate) reward: Option<f64>,
+    pub(crate) gold: Option<f64>,
+}
+
+const FILE: &str = "evaluation.json";
+
+impl<B: LmAutodiffBackend> Session<B> {
+    /// Measures all models that the run has.
+    pub(super) fn evaluate(&mut self) -> Result<Outcome> {
+        self.log.note("evaluating on held-out prompts");
+        let reward = match self.result(Stage::Reward)? {
+            Some(folder) => Some(LearnedReward::<B::InnerBackend>::load(
+                &folder,
+                self.setup.config.reward.micro_batch_rows,
+                &self.device,
+            )?),
+            None => None,
+        };
+        let mut models = Vec::new();
+        for (name, folder) in self.models()? {
+            if self.interrupt.is_set() {
+                return Ok(Outcome::Interrupted);
+            }
+            models.push(self.measure(name, folder, reward.as_ref())?);
+        }
+        let judge = reward.map(|reward| self.judge_report(&reward)).transpose()?.flatten();
+        let evaluation = Evaluation { models, judge };
+        let path = self.run.file(FILE);
+        write_atomically(&path, &serde_json::to_vec_pretty(&evaluation)?)?;
+        Ok(Outcome::Finished(path))
+    }
+
+    /// The names and folders of the models that the run has.
+    fn models(&self) -> Result<Vec<(&'static str, Option<PathBuf>)>> {
+        let mut models = vec![("before", None)];
+        for (name, stage) in [("SFT", Stage::Sft), ("PPO", Stage::Rl)] {
+            models.extend(self.result(stage)?.map(|folder| (name, Some(folder))));
+        }
+        Ok(models)
+    }
+
+    fn measure(
+        &self,
+        name: &str,
+        folder: Option<PathBuf>,
+        reward: Option<&LearnedReward<B::InnerBackend>>,
+    ) -> Result<ModelReport> {
+        let model: CausalLm<B::InnerBackend> = match &folder {
+            Some(folder) => load_causal_lm(folder, &self.device)?,
+            None => self.initial_model()?.valid(),
+        };
+        let completions = self.complete(&model)?;
+        let rewards = reward.map(|reward| reward.score(&completions)).transpose()?;
+        let gold = self.setup.world.has_gold().then(|| {
+            let judged =
+                completions.iter().map(|it| gold::judge(&it.prompt, &it.text, it.finished));
+            judged.collect::<Vec<_>>()
+        });
+        let totals: Option<Vec<f64>> =
+            gold.as_ref().map(|it| it.iter().map(|it| f64::from(it.total())).collect());
+        let rewards: Option<Vec<f64>> = rewards.map(|it| it.into_iter().map(f64::from).collect());
+        let ends: Vec<f64> = match &gold {
+            Some(gold) => gold.iter().map(|it| f64::from(u8::from(it.ends_properly()))).collect(),
+            None => completions.iter().map(|it| f64::from(u8::from(it.finished))).collect(),
+        };
+        let lengths: Vec<f64> = completions.iter().map(|it| it.tokens.len() as f64).collect();
+        let samples = completions.iter().enumerate().take(self.setup.config.evaluate.samples);
+        let samples = samples.map(|(row, it)| Shown {
+            prompt: it.prompt.clone(),
+            reply: it.text.clone(),
+            finished: it.finished,
+            reward: rewards.as_ref().map(|it| it[row]),
+            gold: totals.as_ref().map(|it| it[row]),
+        });
+        Ok(ModelReport {
+            name: name.to_owned(),
+            heldout_loss: self.heldout_loss(&model),
+            kl: self.distance(&model, &completions)?,
+            samples: samples.collect(),
+            folder,
+            reward: rewards.as_deref().map(mean),
+            gold: totals.as_deref().map(mean),
+            gold_std: totals.as_deref().map(deviation),
+            ends: mean(&ends),
+            length: mean(&lengths),
+        })
+    }
+
+    /// Replies to held-out prompts, with the same random numbers for each model.
+    fn complete(&self, model: &CausalLm<B::InnerBackend>) -> Result<Vec<Completion>> {
+        let ppo = self.setup.config.rl.ppo();
+        let sampling = Sampling {
+            max_new_tokens: ppo.max_new_tokens,
+            temperature: ppo.temperature,
+            eos: self.setup.tokenizer.special().eos,
+            batch_rows: ppo.micro_batch_rows,
+        };
+        let mut prompts = self.setup.world.prompts.heldout.clone();
+        prompts.truncate(self.setup.config.evaluate.prompts);
+        let seed = self.seed(Stage::Evaluate);
+        Ok(sample(model, &prompts, &sampling, &self.setup.tokenizer, seed, &self.device)?)
+    }
+
+    fn heldout_loss(&self, model: &CausalLm<B::InnerBackend>) -> Option<f64> {
+        let rows: Vec<&TokenRow> = self.setup.rows.heldout.iter().collect();
+        let micro_batch_rows = self.setup.config.sft.micro_batch_rows;
+        (!rows.is_empty()).then(|| heldout_loss(model, &rows, micro_batch_rows, &self.device))
+    }
+
+    /// Nats per reply between a model and the fine-tuned one: the mean of `log p − log p_sft` over
+    /// the model's own replies.
+    fn distance(
+        &self,
+        model: &CausalLm<B::InnerBackend>,
+        completions: &[Completion],
+    ) -> Result<f64> {
+        let Some(folder) = self.result(Stage::Sft)? else { return Ok(0.0) };
+        let reference: CausalLm<B::InnerBackend> = load_causal_lm(&folder, &self.device)?;
+        let ppo = self.setup.config.rl.ppo();
+        let rows: Vec<TokenRow> = completions
+            .iter()
+            .map(|it| TokenRow::completion(it.prompt_tokens.clone(), &it.tokens))
+            .collect();
+        let rows: Vec<&TokenRow> = rows.iter().collect();
+        let total = |model| -> f64 {
+            let rows =
+                row_logprobs(model, &rows, ppo.temperature, ppo.micro_batch_rows, &self.device);
+            rows.iter().flatten().map(|logprob| f64::from(*logprob)).sum()
+        };
+        Ok((total(model) - total(&reference)) / completions.len() as f64)
+    }
+}
+
+impl Evaluation {
+    /// Reads what an evaluation of a run found.
+    pub(crate) fn load(run: &rein_data::run_dir::RunDir) -> Result<Self> {
+        let path = run.file(FILE);
+        let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+        serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn deviation(values: &[f64]) -> f64 {
+    let mean = mean(values);
+    (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+}

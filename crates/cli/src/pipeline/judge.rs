@@ -1,0 +1,136 @@
+//! How well a run's reward model judges.
+
+use anyhow::Result;
+use rein_data::example::{Labeled, Preference};
+use rein_feedback::simulate::gold_reward;
+use rein_feedback::{Split, Task};
+use rein_model::backend::LmAutodiffBackend;
+use rein_reward::LearnedReward;
+use rein_reward::bag_of_words::BagOfWords;
+use rein_reward::encoding::{Encoded, Judgements as Rows, encode_labels, encode_preferences};
+use rein_reward::evaluate::{Share, label_accuracy, pair_accuracy};
+use serde::{Deserialize, Serialize};
+
+use super::Session;
+use super::feedback::PROJECT;
+use crate::world::Judgements;
+
+/// How well the reward model judges held-out pairs, beside a judge that counts words.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct JudgeReport {
+    /// `gold`: against the truth; `people`: against held-out judgements.
+    pub(crate) against: String,
+    /// On all pairs.
+    pub(crate) all: Agreement,
+    /// On pairs whose gold rewards differ by more than the median difference.
+    pub(crate) far: Option<Agreement>,
+}
+
+/// How often two judges are right, on the same pairs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Agreement {
+    pub(crate) n_pairs: usize,
+    pub(crate) accuracy: f64,
+    /// 95 % Wilson interval of the accuracy.
+    pub(crate) interval: (f64, f64),
+    pub(crate) bag_of_words: Option<f64>,
+}
+
+impl<B: LmAutodiffBackend> Session<B> {
+    /// How well the reward model judges pairs it hasn't seen; `None` without any.
+    pub(super) fn judge_report(
+        &self,
+        reward: &LearnedReward<B::InnerBackend>,
+    ) -> Result<Option<JudgeReport>> {
+        match &self.setup.world.judgements {
+            Judgements::Simulated => self.judge_against_gold(reward).map(Some),
+            Judgements::Pairs(parts) if !parts.heldout.is_empty() => {
+                let words = BagOfWords::fit(&parts.train);
+                let all = self.agreement(reward, &words, &parts.heldout);
+                Ok(Some(JudgeReport { against: "people".into(), all, far: None }))
+            }
+            Judgements::Labels(parts) if !parts.heldout.is_empty() => {
+                let all = self.label_agreement(reward, &parts.heldout);
+                Ok(Some(JudgeReport { against: "people".into(), all, far: None }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Against the truth, on all held-out pairs and on those that differ much.
+    fn judge_against_gold(&self, reward: &LearnedReward<B::InnerBackend>) -> Result<JudgeReport> {
+        let words = BagOfWords::fit(&self.answers(Split::Train)?);
+        let tasks = self.store()?.tasks(PROJECT, Split::Heldout)?;
+        let mut pairs: Vec<(f32, Preference)> = tasks.iter().filter_map(by_gold).collect();
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let median = pairs.get(pairs.len() / 2).map_or(0.0, |(difference, _)| *difference);
+        let far = pairs.iter().filter(|(difference, _)| *difference > median);
+        let far: Vec<Preference> = far.map(|(_, pair)| pair.clone()).collect();
+        let all: Vec<Preference> = pairs.into_iter().map(|(_, pair)| pair).collect();
+        Ok(JudgeReport {
+            against: "gold".into(),
+            all: self.agreement(reward, &words, &all),
+            far: Some(self.agreement(reward, &words, &far)),
+        })
+    }
+
+    fn label_agreement(
+        &self,
+        reward: &LearnedReward<B::InnerBackend>,
+        rows: &[Labeled],
+    ) -> Agreement {
+        let max_tokens = self.setup.config.reward.max_tokens;
+        let Encoded { judgements, .. } = encode_labels(rows, &self.setup.tokenizer, max_tokens);
+        let is_good: Vec<bool> = rows.iter().map(|row| row.label).collect();
+        let scores = reward.score_rows(&judgements.rows());
+        Agreement::new(label_accuracy(&scores, &is_good), None)
+    }
+
+    fn agreement(
+        &self,
+        reward: &LearnedReward<B::InnerBackend>,
+        words: &BagOfWords,
+        pairs: &[Preference],
+    ) -> Agreement {
+        let max_tokens = self.setup.config.reward.max_tokens;
+        let encoded = encode_preferences(pairs, &self.setup.tokenizer, max_tokens);
+        let Rows::Pairs(rows) = encoded.judgements else { unreachable!("pairs were encoded") };
+        let scores = |side: Vec<Vec<u32>>| reward.score_rows(&side);
+        let chosen = scores(rows.iter().map(|pair| pair.chosen.clone()).collect());
+        let rejected = scores(rows.iter().map(|pair| pair.rejected.clone()).collect());
+        let count = |text: fn(&Preference) -> &String| -> Vec<f32> {
+            pairs.iter().map(|pair| words.score(text(pair))).collect()
+        };
+        let baseline = pair_accuracy(&count(|pair| &pair.chosen), &count(|pair| &pair.rejected));
+        Agreement::new(pair_accuracy(&chosen, &rejected), Some(baseline.value()))
+    }
+}
+
+/// A pair as gold would have it, and by how much; `None` if gold holds both equal.
+fn by_gold(task: &Task) -> Option<(f32, Preference)> {
+    let [first, second] = task.responses.each_ref().map(|it| gold_reward(task, it));
+    let (better, worse) = if first > second { (0, 1) } else { (1, 0) };
+    let [chosen, rejected] = [better, worse].map(|place| task.responses[place].clone());
+    (first != second).then(|| {
+        let preference = Preference {
+            prompt: task.prompt.clone(),
+            chosen: chosen.text,
+            rejected: rejected.text,
+            margin: None,
+            chosen_finished: chosen.finished,
+            rejected_finished: rejected.finished,
+        };
+        ((first - second).abs(), preference)
+    })
+}
+
+impl Agreement {
+    fn new(share: Share, bag_of_words: Option<f64>) -> Self {
+        Self {
+            n_pairs: share.n_cases,
+            accuracy: share.value(),
+            interval: share.interval(),
+            bag_of_words,
+        }
+    }
+}

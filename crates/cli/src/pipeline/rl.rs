@@ -1,0 +1,67 @@
+use anyhow::Result;
+use rein_data::example::Completion;
+use rein_data::helpdesk::gold;
+use rein_data::stage::{Outcome, drive};
+use rein_model::backend::LmAutodiffBackend;
+use rein_model::{load_causal_lm, load_scalar_model};
+use rein_ppo::ActorCritic;
+use rein_ppo::train::{Ppo, Prompts};
+use rein_reward::{LearnedReward, Reward, RewardError};
+
+use super::Session;
+use crate::config::Stage;
+use crate::world::Parts;
+
+impl<B: LmAutodiffBackend> Session<B> {
+    /// Optimises the reward model's scores, beginning at the fine-tuned model; the value model
+    /// begins as the reward model.
+    pub(super) fn rl(&mut self) -> Result<Outcome> {
+        let config = self.setup.config.rl.ppo().clone();
+        let (cadence, n_steps) = (config.checkpoints.clone(), config.steps);
+        let reward_folder = self.reward_model()?;
+        let actors = ActorCritic {
+            policy: load_causal_lm::<B>(&self.sft_model()?, &self.device)?,
+            value: load_scalar_model::<B>(&reward_folder, &self.device)?,
+        };
+        let reward = LearnedReward::<B::InnerBackend>::load(
+            &reward_folder,
+            config.micro_batch_rows,
+            &self.device,
+        )?;
+        let Parts { train, heldout } = self.setup.world.prompts.clone();
+        let mut stage = Ppo::<B>::new(
+            config,
+            actors,
+            Box::new(reward),
+            self.setup.tokenizer.clone(),
+            Prompts { train, heldout },
+            self.seed(Stage::Rl),
+            &self.device,
+        )?;
+        if self.setup.world.has_gold() {
+            stage.watch(Box::new(Gold));
+        }
+        Ok(drive(&mut self.context(), Stage::Rl.name(), &mut stage, n_steps, &cadence)?)
+    }
+
+    /// The folder of the reward model.
+    pub(super) fn reward_model(&self) -> Result<std::path::PathBuf> {
+        let result = self.result(Stage::Reward)?;
+        result.ok_or_else(|| self.missing(Stage::Reward, "reward model", "--reward-model DIR"))
+    }
+}
+
+/// The truth of the help-desk world, to measure with; nothing learns from it.
+#[derive(Debug)]
+pub(super) struct Gold;
+
+impl Reward for Gold {
+    fn name(&self) -> &'static str {
+        "gold"
+    }
+
+    fn score(&self, completions: &[Completion]) -> Result<Vec<f32>, RewardError> {
+        let judge = |it: &Completion| gold::judge(&it.prompt, &it.text, it.finished).total();
+        Ok(completions.iter().map(judge).collect())
+    }
+}

@@ -1,0 +1,104 @@
+//! What a run came to, for people to read on a terminal.
+
+use std::fmt::Write;
+
+use crate::pipeline::{Agreement, Evaluation, JudgeReport, ModelReport};
+
+/// The table of all models, how well the reward model judges, and samples.
+pub(crate) fn render(evaluation: &Evaluation) -> String {
+    let mut text = String::new();
+    models(&mut text, &evaluation.models);
+    if let Some(judge) = &evaluation.judge {
+        judges(&mut text, judge);
+    }
+    samples(&mut text, &evaluation.models);
+    text
+}
+
+fn models(text: &mut String, models: &[ModelReport]) {
+    let has_gold = models.iter().any(|model| model.gold.is_some());
+    let mut header = format!("\n{:<8} {:>9} {:>9}", "model", "loss", "reward");
+    if has_gold {
+        let _ = write!(header, " {:>15}", "gold (± std)");
+    }
+    let ends = if has_gold { "ends properly" } else { "ends" };
+    let _ = writeln!(text, "{header} {:>9} {ends:>13} {:>7}", "KL", "length");
+    for model in models {
+        let _ = write!(
+            text,
+            "{:<8} {:>9} {:>9}",
+            model.name,
+            number(model.heldout_loss),
+            number(model.reward)
+        );
+        if let (Some(gold), Some(std)) = (model.gold, model.gold_std) {
+            let _ = write!(text, " {:>15}", format!("{gold:.2} ± {std:.2}"));
+        }
+        let ends = format!("{:.1} %", 100.0 * model.ends);
+        let _ = writeln!(text, " {:>9.2} {ends:>13} {:>7.1}", model.kl, model.length);
+    }
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or("-".into(), |value| format!("{value:.3}"))
+}
+
+fn judges(text: &mut String, judge: &JudgeReport) {
+    let whose = if judge.against == "gold" { "the truth" } else { "people" };
+    let _ = writeln!(text, "\nThe reward model agrees with {whose} on held-out");
+    let mut line = |what: &str, agreement: &Agreement| {
+        let (low, high) = agreement.interval;
+        let _ = write!(
+            text,
+            "  {what:<32} {:>5.1} % of {} (95 % interval {:.1} to {:.1} %)",
+            100.0 * agreement.accuracy,
+            agreement.n_pairs,
+            100.0 * low,
+            100.0 * high
+        );
+        if let Some(words) = agreement.bag_of_words {
+            let _ = write!(text, "; counting words: {:.1} %", 100.0 * words);
+        }
+        let _ = writeln!(text);
+    };
+    line("judgements", &judge.all);
+    if let Some(far) = &judge.far {
+        line("pairs further apart than half", far);
+    }
+}
+
+/// The same prompts, model by model, so that the change can be read.
+fn samples(text: &mut String, models: &[ModelReport]) {
+    let n_samples = models.first().map_or(0, |model| model.samples.len());
+    for sample in 0..n_samples {
+        let _ = writeln!(text, "\n> {}", models[0].samples[sample].prompt.trim());
+        for model in models {
+            let shown = &model.samples[sample];
+            let score = match (shown.gold, shown.reward) {
+                (Some(gold), _) => format!("gold {gold:+.2}"),
+                (None, Some(reward)) => format!("reward {reward:+.2}"),
+                (None, None) => String::new(),
+            };
+            let cut = if shown.finished { "" } else { " …" };
+            let reply = one_line(&shown.reply);
+            let _ = writeln!(text, "  {:<7} {score:<11} {reply}{cut}", model.name);
+        }
+    }
+    let _ = writeln!(text);
+    for model in models {
+        if let Some(folder) = &model.folder {
+            let _ = writeln!(text, "{:<7} {}", format!("{}:", model.name), folder.display());
+        }
+    }
+}
+
+/// What a model wrote, without anything that would move a terminal's cursor or colours.
+fn one_line(text: &str) -> String {
+    let mut line: String =
+        text.chars().map(|mark| if mark.is_control() { ' ' } else { mark }).collect();
+    if let Some((end, _)) = line.char_indices().nth(300) {
+        line.truncate(end);
+        line.push('…');
+    }
+    line.trim().to_owned()
+}
