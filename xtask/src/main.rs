@@ -1,2 +1,64 @@
-//! wip
-fn main() {}
+//! The tasks of this workspace: `cargo xtask --help`.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program talks")]
+
+mod backend;
+mod bench;
+mod ci;
+mod golden;
+mod process;
+mod rein;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Trains, tests and checks Rein.
+#[derive(Debug, Parser)]
+#[command(max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build `rein` for a backend and run `rein train` with all further arguments
+    Train(rein::TrainArgs),
+    /// Build `rein` for a backend and run it with all further arguments
+    Rein(rein::TrainArgs),
+    /// Run every test
+    Test(test::TestArgs),
+    /// Do what must pass before a change lands: format, tidy, clippy, tests, docs
+    Ci(ci::CiArgs),
+    /// Check the rules of ARCHITECTURE.md that the compiler doesn't know
+    Tidy,
+    /// Make golden numbers with PyTorch and transformers, and test against them
+    Golden(golden::GoldenArgs),
+    /// Measure time and memory of the standard workloads
+    Bench(bench::BenchArgs),
+    /// Compile the program for backends that this machine may be unable to run
+    CheckBackends,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Train(args) => rein::run(&args, &["train"]),
+        Task::Rein(args) => rein::run(&args, &[]),
+        Task::Test(args) => test::run(&args),
+        Task::Ci(args) => ci::run(&args),
+        Task::Tidy => tidy::run(),
+        Task::Golden(args) => golden::run(&args),
+        Task::Bench(args) => bench::run(&args),
+        Task::CheckBackends => backend::check(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

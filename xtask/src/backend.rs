@@ -1,0 +1,49 @@
+//! The backends that a build can be for.
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::process::{cargo, run};
+
+/// Each is a cargo feature of `rein`; what they stand for is said in its `device.rs`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Backend {
+    /// CPU, pure Rust
+    Flex,
+    /// CPU, through the ndarray crate
+    Ndarray,
+    /// Any GPU, through WebGPU
+    Wgpu,
+    /// Any GPU with a Vulkan driver
+    Vulkan,
+    /// Apple GPUs
+    Metal,
+    /// NVIDIA GPUs
+    Cuda,
+    /// AMD GPUs
+    Rocm,
+}
+
+impl Backend {
+    /// The name of the cargo feature.
+    pub(crate) fn feature(self) -> &'static str {
+        match self {
+            Self::Flex => "flex",
+            Self::Ndarray => "ndarray",
+            Self::Wgpu => "wgpu",
+            Self::Vulkan => "vulkan",
+            Self::Metal => "metal",
+            Self::Cuda => "cuda",
+            Self::Rocm => "rocm",
+        }
+    }
+}
+
+/// Compiles the program for one backend of each kind.
+pub(crate) fn check() -> Result<()> {
+    for backend in [Backend::Ndarray, Backend::Wgpu, Backend::Cuda] {
+        let feature = backend.feature();
+        run(cargo().args(["check", "-p", "rein", "--no-default-features", "--features", feature]))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! What must pass before a change lands, cheapest first.
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::process::{cargo, has_cargo_command, run as run_command};
+use crate::test::{self, FEATURES, TestArgs};
+use crate::{backend, tidy};
+
+/// The crates meant to be embedded, each after those it depends on.
+pub(crate) const LIBRARIES: [&str; 5] =
+    ["rein-data", "rein-feedback", "rein-model", "rein-reward", "rein-ppo"];
+
+#[derive(Debug, Args)]
+pub(crate) struct CiArgs {
+    /// Licences, bans and sources of dependencies too, and every backend
+    #[arg(long)]
+    full: bool,
+}
+
+/// Stops at the first failure.
+pub(crate) fn run(args: &CiArgs) -> Result<()> {
+    run_command(cargo().args(["fmt", "--all", "--check"]))?;
+    tidy::run()?;
+    run_command(
+        cargo()
+            .args(["clippy", "--workspace", "--all-targets"])
+            .args(FEATURES)
+            .args(["--", "-D", "warnings"]),
+    )?;
+    test::run(&TestArgs::default())?;
+    run_command(
+        cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    package()?;
+    if args.full {
+        deny()?;
+        backend::check()?;
+    }
+    Ok(())
+}
+
+/// What a user of a library would download builds by itself.
+fn package() -> Result<()> {
+    let packages = LIBRARIES.iter().flat_map(|name| ["-p", *name]);
+    run_command(cargo().args(["package", "--allow-dirty"]).args(packages))
+}
+
+fn deny() -> Result<()> {
+    if !has_cargo_command("deny") {
+        bail!("cargo-deny isn't installed; `cargo install --locked cargo-deny`");
+    }
+    run_command(cargo().args(["deny", "--all-features", "check", "licenses", "bans", "sources"]))
+}
