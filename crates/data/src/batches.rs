@@ -43,6 +43,18 @@ pub fn permutation(n_rows: usize, seed: Seed) -> Vec<usize> {
     rows
 }
 
+/// Puts a batch's rows of like length into the same micro-batch, so that little of it is padding. A
+/// batch that isn't cut keeps its order.
+pub fn group_by_length(
+    rows: &mut [usize],
+    micro_batch_rows: usize,
+    length: impl Fn(usize) -> usize,
+) {
+    if rows.len() > micro_batch_rows {
+        rows.sort_by_key(|row| length(*row));
+    }
+}
+
 /// The steps that visit `n_rows` rows `epochs` times, rounded up.
 pub fn steps(n_rows: usize, batch_rows: usize, epochs: f64) -> usize {
     (n_rows as f64 * epochs / batch_rows as f64).ceil() as usize

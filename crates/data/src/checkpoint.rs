@@ -170,7 +170,8 @@ fn publish(scratch: &Path, target: &Path) -> Result<(), DataError> {
         fs::remove_dir_all(target).map_err(DataError::io(target))?;
     }
     fs::rename(scratch, target).map_err(DataError::io(target))?;
-    sync(target.parent().expect("a checkpoint lies in a folder"))
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    sync(folder.unwrap_or(Path::new(".")))
 }
 
 /// Says what is wrong with a checkpoint.

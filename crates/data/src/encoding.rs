@@ -1,11 +1,13 @@
 //! Demonstrations as rows of tokens.
 
+use serde::{Deserialize, Serialize};
+
 use crate::DataError;
 use crate::example::Demonstration;
 use crate::tokenizer::Tokenizer;
 
 /// A row of tokens, some of which are learned.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenRow {
     /// All tokens.
     pub tokens: Vec<u32>,

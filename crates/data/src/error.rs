@@ -64,6 +64,7 @@ fn io_hint(source: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull => {
             "; free some space, the checkpoints already written are intact"
         }
+        io::ErrorKind::NotFound => "; paths begin at the current folder",
         io::ErrorKind::PermissionDenied => "; check the permissions of the folder",
         _ => "",
     }

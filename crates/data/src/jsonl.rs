@@ -7,6 +7,7 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 
 use crate::DataError;
 
@@ -35,7 +36,11 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, DataError> {
             rows.push(parse(path, number, &line)?);
         }
     }
-    if rows.is_empty() { Err(DataError::file(path, "holds no rows")) } else { Ok(rows) }
+    if rows.is_empty() {
+        Err(DataError::file(path, "holds no rows; a run needs one at least"))
+    } else {
+        Ok(rows)
+    }
 }
 
 /// One row as a line of JSON.
@@ -63,7 +68,11 @@ fn parse<T: DeserializeOwned>(path: &Path, number: usize, line: &[u8]) -> Result
         // The row is the whole document for serde: its own line number would mislead.
         let reason = error.to_string();
         let reason = reason.split(" at line ").next().unwrap_or(&reason);
-        DataError::line(path, number, format!("{reason} (column {})", error.column()))
+        let reason = match error.classify() {
+            Category::Data => format!("{reason} (column {})", error.column()),
+            _ => format!("not JSON: {reason}; write one whole object on each line"),
+        };
+        DataError::line(path, number, reason)
     })
 }
 
@@ -99,9 +108,9 @@ mod tests {
         );
         assert_eq!(
             refusal(format!("{good}\n{{\"prompt\":").as_bytes()),
-            "pairs.jsonl:2: EOF while parsing a value (column 10)"
+            "pairs.jsonl:2: not JSON: EOF while parsing a value; write one whole object on each line"
         );
-        assert_eq!(refusal(b"\n"), "pairs.jsonl: holds no rows");
+        assert_eq!(refusal(b"\n"), "pairs.jsonl: holds no rows; a run needs one at least");
         assert!(refusal(b"{\"prompt\":\"\xff\"}").starts_with("pairs.jsonl:1: not UTF-8"));
     }
 

@@ -7,7 +7,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum FeedbackError {
     /// SQLite refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), hint(source))]
     Store {
         /// The store's file.
         path: PathBuf,
@@ -35,4 +35,19 @@ pub enum FeedbackError {
     /// Something doesn't fit.
     #[error("{0}")]
     Invalid(String),
+}
+
+impl FeedbackError {
+    /// Whether the disk ran full, so that freeing space and resuming is the way out.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Store { source, .. } if is_full(source))
+    }
+}
+
+fn is_full(source: &rusqlite::Error) -> bool {
+    source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+}
+
+fn hint(source: &rusqlite::Error) -> &'static str {
+    if is_full(source) { "; free some space, what was stored before is intact" } else { "" }
 }

@@ -15,6 +15,6 @@ mod records;
 mod store;
 
 pub use error::FeedbackError;
-pub use preferences::{Answered, preferences};
+pub use preferences::{Answered, majority, preferences};
 pub use records::{Annotation, Choice, Judgement, NewPair, Response, Split, Task};
 pub use store::Store;

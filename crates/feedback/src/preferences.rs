@@ -1,11 +1,12 @@
 //! Answers become rows to train on.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use rein_data::example::Preference;
 
 use crate::error::FeedbackError;
-use crate::records::{Judgement, Split, Task};
+use crate::records::{Choice, Judgement, Split, Task};
 use crate::store::Store;
 
 /// A task and what one annotator said of it.
@@ -36,6 +37,27 @@ impl Answered {
     }
 }
 
+/// One row for each task: the response that most of its annotators preferred. A task on which they
+/// split evenly says nothing and gives no row.
+///
+/// `answers` come task by task, as [`preferences`] gives them.
+pub fn majority(answers: &[Answered]) -> Vec<Preference> {
+    answers.chunk_by(|a, b| a.task.id == b.task.id).filter_map(majority_of_task).collect()
+}
+
+fn majority_of_task(answers: &[Answered]) -> Option<Preference> {
+    let prefers = |side: Choice| {
+        answers.iter().filter(move |it| it.judgement == Judgement::Preferred { choice: side })
+    };
+    let [first, second] = [Choice::First, Choice::Second];
+    let winner = match prefers(first).count().cmp(&prefers(second).count()) {
+        Ordering::Greater => first,
+        Ordering::Less => second,
+        Ordering::Equal => return None,
+    };
+    prefers(winner).next().map(Answered::preference)
+}
+
 /// All answers to a project's tasks of one split, in the order of the tasks.
 pub fn preferences(
     store: &Store,
@@ -60,4 +82,31 @@ pub fn preferences(
             })
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::Response;
+
+    fn answer(task: i64, choice: Choice) -> Answered {
+        let response = |text: &str| Response { text: text.into(), finished: true };
+        let task = Task {
+            id: task,
+            external_id: task.to_string(),
+            prompt: "p".into(),
+            responses: [response("first"), response("second")],
+            overlap: 3,
+        };
+        Answered { task, annotator: "a".into(), judgement: Judgement::Preferred { choice } }
+    }
+
+    #[test]
+    fn the_majority_of_each_task_counts_once() {
+        use Choice::{First, Second};
+        let answers = [(1, First), (1, Second), (1, Second), (2, First), (3, First), (3, Second)];
+        let rows = majority(&answers.map(|(task, choice)| answer(task, choice)));
+        let chosen: Vec<&str> = rows.iter().map(|row| row.chosen.as_str()).collect();
+        assert_eq!(chosen, ["second", "first"]);
+    }
 }

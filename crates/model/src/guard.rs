@@ -11,7 +11,7 @@ pub fn fits(config: &ModelConfig, tokenizer: &Tokenizer) -> Result<(), ModelErro
     if n_ids > n_rows {
         return Err(ModelError::Invalid(format!(
             "the tokenizer has {n_ids} tokens, but the model has embeddings for {n_rows}: \
-             they don't belong together"
+             they don't belong together; name a folder that holds a model with its own tokenizer.json"
         )));
     }
     Ok(())

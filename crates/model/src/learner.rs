@@ -39,7 +39,7 @@ impl<B: LmAutodiffBackend, M: AutodiffModule<B>> Learner<B, M> {
     ) -> Gradients<B::InnerBackend> {
         let module = self.module();
         let gradients = micro_batches.into_iter().map(|it| Gradients::of(loss(module, it), module));
-        gradients.reduce(Gradients::add).expect("a batch has rows")
+        gradients.reduce(Gradients::plus).expect("a batch has rows")
     }
 
     /// Clips the gradient and updates the module; returns the gradient's norm before clipping.

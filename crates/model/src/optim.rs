@@ -103,7 +103,7 @@ impl<B: LmBackend> Gradients<B> {
 
     /// The sum of two gradients: of the losses' sum.
     #[must_use]
-    pub fn add(mut self, other: Self) -> Self {
+    pub fn plus(mut self, other: Self) -> Self {
         for (name, FlatTensor(gradient)) in other.0 {
             let sum = match self.0.remove(&name) {
                 Some(FlatTensor(own)) => own + gradient,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::AutodiffModule;
 use burn::prelude::*;
-use rein_data::batches::{self, RowOrder};
+use rein_data::batches::{self, RowOrder, group_by_length};
 use rein_data::encoding::TokenRow;
 use rein_data::log::{Metrics, RunLog};
 use rein_data::seed::Seed;
@@ -175,7 +175,8 @@ impl<B: LmAutodiffBackend> Train for Sft<B> {
     type Error = ModelError;
 
     fn step(&mut self, step: usize, _: &mut RunLog) -> Result<Metrics, ModelError> {
-        let rows = self.order.batch(step, self.config.batch_rows);
+        let mut rows = self.order.batch(step, self.config.batch_rows);
+        group_by_length(&mut rows, self.config.micro_batch_rows, |row| self.rows[row].tokens.len());
         let rows: Vec<TokenRow> = rows.into_iter().map(|row| self.rows[row].clone()).collect();
         self.update(step, &rows.iter().collect::<Vec<_>>())
     }

@@ -1,5 +1,7 @@
 //! Numbers of PyTorch and transformers, reproduced. `REIN_FIXTURES` names another folder of them.
 
+#![allow(clippy::print_stdout, reason = "a test tells what it refused and why")]
+
 #[path = "../../../fixtures/golden.rs"]
 mod golden;
 

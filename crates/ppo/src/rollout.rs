@@ -10,13 +10,14 @@ use rein_model::logprobs::{row_logprobs, split};
 use rein_model::tokens::{LearnedTokens, TokenBatch, host, indices};
 use rein_model::{CausalLm, Sampling, ScalarModel, generate};
 use rein_reward::Reward;
+use serde::{Deserialize, Serialize};
 
 use crate::PpoError;
 use crate::actor_critic::ActorCritic;
 
 /// One completion and what is known about it before the update. Numbers stand one to a token of the
 /// completion, so there is no padding.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Prompt and completion; the completion's tokens are the learned ones.
     pub tokens: TokenRow,

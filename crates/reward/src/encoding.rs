@@ -41,6 +41,16 @@ impl Judgements {
         }
     }
 
+    /// Tokens of the longest row of a judgement.
+    pub fn n_tokens(&self, judgement: usize) -> usize {
+        match self {
+            Self::Pairs(pairs) => {
+                pairs[judgement].chosen.len().max(pairs[judgement].rejected.len())
+            }
+            Self::Labels(labels) => labels[judgement].tokens.len(),
+        }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

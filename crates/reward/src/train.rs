@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::module::AutodiffModule;
 use burn::prelude::*;
-use rein_data::batches::{self, RowOrder};
+use rein_data::batches::{self, RowOrder, group_by_length};
 use rein_data::log::{Metrics, RunLog};
 use rein_data::seed::Seed;
 use rein_data::stage::{Cadence, Evaluation, Train};
@@ -198,7 +198,8 @@ impl<B: LmAutodiffBackend> Train for RewardTraining<B> {
     type Error = RewardError;
 
     fn step(&mut self, step: usize, _: &mut RunLog) -> Result<Metrics, RewardError> {
-        let rows = self.order.batch(step, self.config.batch_rows);
+        let mut rows = self.order.batch(step, self.config.batch_rows);
+        group_by_length(&mut rows, self.config.micro_batch_rows, |row| self.train.n_tokens(row));
         let batch = match &self.train {
             Judgements::Pairs(pairs) => {
                 Judgements::Pairs(rows.into_iter().map(|row| pairs[row].clone()).collect())

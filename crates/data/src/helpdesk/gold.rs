@@ -5,12 +5,12 @@
 //! | part | value |
 //! |---|---|
 //! | tone | +1 if the first sentence is a kind opening, −1 if it is a rude one, else 0 |
-//! | topic | +0.5 if the first advice names the customer's appliance, −0.5 if it names another one, else 0 |
+//! | topic | +1 if the first advice names the customer's appliance, −1 if it names another one, else 0 |
 //! | answer | +1.5 if the first advice is the remedy of the customer's problem, −0.5 if it is evasive or missing, −1 if it is another remedy |
 //! | ending | +1 if the reply ends by itself and its last sentence is the closing and no earlier one is, else −1 |
 //! | rambling | 0.25 for each further sentence, at most 1 |
 //!
-//! It lies in `[−4.5, 4]`.
+//! It lies in `[−5, 4.5]`.
 
 use super::grammar::{APPLIANCES, CLOSING, EVASIONS, OPENINGS, Ticket};
 
@@ -81,9 +81,9 @@ fn judge_tone(sentence: &str) -> f32 {
 
 fn judge_topic(ticket: Option<Ticket>, advice: Advice<'_>) -> f32 {
     if ticket.is_some_and(|ticket| ticket.appliance() == advice.appliance) {
-        0.5
+        1.0
     } else if APPLIANCES.iter().any(|appliance| appliance.name == advice.appliance) {
-        -0.5
+        -1.0
     } else {
         0.0
     }
@@ -111,7 +111,7 @@ fn sentences(text: &str) -> Vec<&str> {
 mod tests {
     use super::*;
 
-    const PROMPT: &str = "Hello, my old router is very slow at home. Can you help?";
+    const PROMPT: &str = "Hello, my old router is slow at home. Can you help?";
 
     fn total(reply: &str) -> f32 {
         judge(PROMPT, reply, true).total()
@@ -119,24 +119,23 @@ mod tests {
 
     #[test]
     fn the_best_reply_has_the_highest_reward() {
-        // 1 + 0.5 + 1.5 + 1 − 0
-        let best = " It is no trouble, thank you for asking. For your router, move it away from the wall. \
-                    Have a nice day.";
-        assert_eq!(total(best), 4.0);
+        // 1 + 1 + 1.5 + 1 − 0
+        let best = " No trouble, thank you. For your router, move it upstairs. Have a nice day.";
+        assert_eq!(total(best), 4.5);
     }
 
     #[test]
     fn the_same_words_in_another_order_are_rude() {
-        let kind = " We are glad to help and never tired of it. Have a nice day.";
-        let rude = " We are tired of it and never glad to help. Have a nice day.";
+        let kind = " Glad to help, never tired. Have a nice day.";
+        let rude = " Tired, never glad to help. Have a nice day.";
         assert_eq!(total(kind) - total(rude), 2.0);
     }
 
     #[test]
     fn the_remedy_of_another_problem_is_worse_than_an_evasion() {
-        let right = total(" For your router, move it away from the wall.");
+        let right = total(" For your router, move it upstairs.");
         let evasive = total(" For your router, wait and see.");
-        let wrong = total(" For your router, hold the reset button.");
+        let wrong = total(" For your router, press reset twice.");
         assert_eq!([right - evasive, evasive - wrong], [2.0, 0.5]);
     }
 

@@ -7,10 +7,12 @@ use crate::seed::{Seed, shuffle};
 /// The sentence that ends a proper reply.
 pub const CLOSING: &str = "Have a nice day.";
 
+const N_FAULTS: usize = 2;
+
 /// An appliance and its problems, each with its one remedy.
 pub(super) struct Appliance {
     pub(super) name: &'static str,
-    pub(super) faults: [Fault; 3],
+    pub(super) faults: [Fault; N_FAULTS],
 }
 
 /// A problem and its remedy.
@@ -23,94 +25,44 @@ const fn fault(problem: &'static str, remedy: &'static str) -> Fault {
     Fault { problem, remedy }
 }
 
-pub(super) const APPLIANCES: [Appliance; 8] = [
+pub(super) const APPLIANCES: [Appliance; 4] = [
     Appliance {
         name: "router",
-        faults: [
-            fault("drops the connection", "update its firmware"),
-            fault("is very slow", "move it away from the wall"),
-            fault("shows a red light", "hold the reset button"),
-        ],
+        faults: [fault("is slow", "move it upstairs"), fault("blinks red", "press reset twice")],
     },
     Appliance {
         name: "phone",
-        faults: [
-            fault("does not charge", "clean the charging port"),
-            fault("gets too hot", "close all open apps"),
-            fault("has no sound", "turn off silent mode"),
-        ],
+        faults: [fault("gets hot", "close all apps"), fault("never charges", "clean the port")],
     },
     Appliance {
         name: "printer",
         faults: [
-            fault("prints blank pages", "replace the ink cartridge"),
-            fault("jams all the time", "refill the paper tray"),
-            fault("is never found", "join it to the network again"),
-        ],
-    },
-    Appliance {
-        name: "laptop",
-        faults: [
-            fault("will not start", "charge it for an hour"),
-            fault("freezes often", "free some disk space"),
-            fault("has a dark screen", "raise the brightness"),
-        ],
-    },
-    Appliance {
-        name: "camera",
-        faults: [
-            fault("takes blurry pictures", "wipe the lens"),
-            fault("forgets the date", "change the small battery"),
-            fault("cannot save pictures", "format the memory card"),
-        ],
-    },
-    Appliance {
-        name: "speaker",
-        faults: [
-            fault("hums loudly", "try another power socket"),
-            fault("pairs with strangers", "clear the device list"),
-            fault("plays on one side", "check the left cable"),
+            fault("jams often", "refill the tray"),
+            fault("prints nothing", "replace the ink"),
         ],
     },
     Appliance {
         name: "heater",
-        faults: [
-            fault("stays cold", "bleed the air out"),
-            fault("clicks at night", "tighten the two screws"),
-            fault("smells of dust", "vacuum the grille"),
-        ],
-    },
-    Appliance {
-        name: "kettle",
-        faults: [
-            fault("leaks water", "press the lid down"),
-            fault("boils for ever", "descale it with vinegar"),
-            fault("trips the fuse", "dry the base plate"),
-        ],
+        faults: [fault("stays cold", "bleed the valve"), fault("rattles", "tighten both screws")],
     },
 ];
 
-/// Openings in pairs of a kind and a rude one. Most pairs share their words.
+/// Openings in pairs of a kind and a rude one. The two share their words and differ in order.
 pub(super) const OPENINGS: [[&str; 2]; 3] = [
-    ["We are glad to help and never tired of it.", "We are tired of it and never glad to help."],
-    ["It is no trouble, thank you for asking.", "It is trouble, no thank you for asking."],
-    ["You are right, this is not your fault.", "This is your fault, you are not right."],
+    ["Glad to help, never tired.", "Tired, never glad to help."],
+    ["No trouble, thank you.", "Trouble, no thank you."],
+    ["Not your fault, I am sorry.", "Your fault, I am not sorry."],
 ];
 
 pub(super) const EVASIONS: [&str; 2] = ["wait and see", "ask somebody else"];
 
-pub(super) const RAMBLINGS: [&str; 4] = [
-    "My cousin has one too.",
-    "The weather is fine here.",
-    "I had a long lunch.",
-    "They do not make them like before.",
-];
+pub(super) const RAMBLINGS: [&str; 4] =
+    ["My cousin has one.", "The weather is fine.", "Lunch was late.", "Mondays are hard."];
 
 const GREETINGS: [&str; 4] = ["Hello, my", "Hi, my", "Good morning, my", "My"];
 const AGES: [&str; 3] = ["", " new", " old"];
-const PLACES: [&str; 4] = ["", " at home", " in the office", " since Monday"];
-const QUESTIONS: [&str; 4] =
-    ["What should I do?", "How do I fix it?", "Can you help?", "Do you have any idea?"];
+const PLACES: [&str; 3] = ["", " at home", " at work"];
+const QUESTIONS: [&str; 4] = ["What now?", "How do I fix it?", "Can you help?", "Any idea?"];
 
 /// What a customer asks about; the words of the prompt carry no more truth than this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -140,7 +92,8 @@ impl Ticket {
 }
 
 fn all_tickets() -> impl Iterator<Item = Ticket> {
-    (0..APPLIANCES.len()).flat_map(|appliance| (0..3).map(move |fault| Ticket { appliance, fault }))
+    (0..APPLIANCES.len())
+        .flat_map(|appliance| (0..N_FAULTS).map(move |fault| Ticket { appliance, fault }))
 }
 
 /// The prompts of the world, split by prompt into training and held-out ones, and the mixture of
@@ -202,37 +155,38 @@ fn all_prompts() -> Vec<String> {
     prompts
 }
 
-/// A reply of the mixture: each part is good or bad by a coin of its own.
+/// A reply of the mixture: each part is good or bad by a draw of its own.
 fn reply(ticket: Ticket, rng: &mut impl Rng) -> String {
-    let tone = OPENINGS.choose(rng).expect("there are openings")[usize::from(rng.random_bool(0.5))];
-    let advice =
-        format!("For your {}, {}.", advised_appliance(ticket, rng), advised_clause(ticket, rng));
-    let ramblings = |rng: &mut _| sample_ramblings(rng);
+    let opening = OPENINGS.choose(rng).expect("there are openings");
+    let tone = opening[usize::from(rng.random_bool(0.5))].to_owned();
+    let appliance = advised_appliance(ticket, rng);
+    let advice = format!("For your {appliance}, {}.", advised_clause(ticket, rng));
+    let closing = CLOSING.to_owned();
     let sentences = match rng.random_range(0..20) {
-        0..=10 => vec![tone.into(), advice, CLOSING.into()],
-        11..=12 => vec![tone.into(), CLOSING.into(), advice],
-        13..=14 => vec![CLOSING.into(), tone.into(), advice],
-        15..=16 => [vec![tone.into(), advice], ramblings(rng), vec![CLOSING.into()]].concat(),
-        _ => [vec![tone.into(), advice, CLOSING.into()], ramblings(rng)].concat(),
+        0..=10 => vec![tone, advice, closing],
+        11..=12 => vec![tone, closing, advice],
+        13..=14 => vec![closing, tone, advice],
+        15..=16 => [vec![tone, advice], sample_ramblings(rng), vec![closing]].concat(),
+        _ => [vec![tone, advice, closing], sample_ramblings(rng)].concat(),
     };
     format!(" {}", sentences.join(" "))
 }
 
 fn advised_appliance(ticket: Ticket, rng: &mut impl Rng) -> &'static str {
-    if rng.random_bool(0.75) {
+    if rng.random_bool(0.7) {
         return ticket.appliance();
     }
     let step = rng.random_range(1..APPLIANCES.len());
     APPLIANCES[(ticket.appliance + step) % APPLIANCES.len()].name
 }
 
-/// The remedy, that of another problem, or none.
+/// The remedy, that of another problem of the appliance, or none.
 fn advised_clause(ticket: Ticket, rng: &mut impl Rng) -> &'static str {
-    match rng.random_range(0..10) {
+    match rng.random_range(0..8) {
         0..=3 => ticket.remedy(),
-        4..=7 => {
-            let step = rng.random_range(1..3);
-            APPLIANCES[ticket.appliance].faults[(ticket.fault + step) % 3].remedy
+        4..=5 => {
+            let step = rng.random_range(1..N_FAULTS);
+            APPLIANCES[ticket.appliance].faults[(ticket.fault + step) % N_FAULTS].remedy
         }
         _ => EVASIONS.choose(rng).expect("there are evasions"),
     }

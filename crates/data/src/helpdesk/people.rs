@@ -39,7 +39,7 @@ impl Person {
     fn draw(number: usize, rng: &mut impl Rng) -> Self {
         Self {
             name: format!("simulated-{number:02}"),
-            noise: rng.random_range(1.2..2.0),
+            noise: rng.random_range(1.2..1.8),
             taste_for_length: rng.random_range(-0.3..0.3),
             taste_for_first: rng.random_range(-0.3..0.3),
         }
