@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench::{Shape, Workload};
 use crate::config::Stage;
 use crate::device::BackendName;
 
@@ -37,9 +38,12 @@ pub(crate) enum Command {
     Evaluate(StageArgs),
     /// Print the default config, to start one of your own from
     Config,
-    /// Compare the losses of backends, for developers
+    /// Write the first losses of each stage, to compare backends
     #[command(hide = true)]
     Parity(ParityArgs),
+    /// Time a standard workload
+    #[command(hide = true)]
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -47,7 +51,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
     /// Go on with the run in this folder, from its newest checkpoint
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set", "run", "model"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set", "run", "model", "reward_model"])]
     pub(crate) resume: Option<PathBuf>,
     /// Print what would be done, how large and how long, and stop
     #[arg(long)]
@@ -106,9 +110,28 @@ pub(crate) struct ParityArgs {
     /// Where the starting point lies, or is made if it isn't there
     #[arg(long, value_name = "DIR")]
     pub(crate) folder: PathBuf,
+    /// Where the losses are written
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
     /// Steps of each stage
     #[arg(long, default_value_t = 20)]
     pub(crate) steps: usize,
+    /// Where to compute
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<BackendName>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// What is timed
+    #[arg(value_enum)]
+    pub(crate) what: Workload,
+    /// How large
+    #[arg(long, value_enum, default_value = "S")]
+    pub(crate) shape: Shape,
+    /// Timed runs
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) iters: usize,
     /// Where to compute
     #[arg(long, value_enum)]
     pub(crate) backend: Option<BackendName>,
@@ -123,7 +146,7 @@ impl Command {
             Self::Reward(_) => Some(Stage::Reward),
             Self::Rl(_) => Some(Stage::Rl),
             Self::Evaluate(_) => Some(Stage::Evaluate),
-            Self::Train(_) | Self::Config | Self::Parity(_) => None,
+            Self::Train(_) | Self::Config | Self::Parity(_) | Self::Bench(_) => None,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What each command does, and how failures end.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,17 +9,22 @@ use rein_data::checkpoint::write_atomically;
 use rein_data::log::RunLog;
 use rein_data::run_dir::RunDir;
 use rein_data::stage::Interrupt;
+use rein_feedback::FeedbackError;
 use rein_model::ModelError;
 use rein_model::backend::LmAutodiffBackend;
 use rein_ppo::PpoError;
 
-use crate::args::{Command, RunArgs};
+use crate::args::{Algorithm, Command, RunArgs, TrainArgs};
+use crate::bench::Bench;
 use crate::config::{self, Config, Stage};
 use crate::device::{BackendName, Work, run_on};
+use crate::pace::Measure;
+use crate::parity::Parity;
 use crate::pipeline::{Ended, Evaluation, Session};
+use crate::plan::Plan;
 use crate::setup::Setup;
-use crate::table;
 use crate::watch::watcher;
+use crate::{memory, report, table};
 
 /// The input can't be used: a config, a file, a model.
 const BAD_INPUT: u8 = 2;
@@ -30,27 +34,47 @@ const INTERRUPTED: u8 = 130;
 /// Does what the command line asks for.
 pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Train(args) => {
-            let run = match &args.resume {
-                Some(run) => RunArgs { run: Some(run.clone()), ..args.run.clone() },
-                None => args.run.clone(),
-            };
-            if args.resume.is_some() && !holds_run(run.run.as_deref()) {
-                bail!("{}: holds no run to resume", run.run.unwrap_or_default().display());
-            }
-            work(&run, None)
-        }
+        Command::Train(args) => train(args),
         Command::Sft(args)
         | Command::Feedback(args)
         | Command::Reward(args)
         | Command::Evaluate(args) => work(&args.run, command.stage()),
-        Command::Rl(args) => work(&args.run, command.stage()),
+        Command::Rl(args) => {
+            let mut run = args.run.clone();
+            match args.algorithm {
+                Some(Algorithm::Ppo) => run.set.push("rl.algorithm=\"ppo\"".into()),
+                None => {}
+            }
+            work(&run, command.stage())
+        }
         Command::Config => {
             print(config::DEFAULT);
             Ok(ExitCode::SUCCESS)
         }
-        Command::Parity(_) => bail!("not yet"),
+        Command::Parity(args) => {
+            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+            run_on(backend, Parity::new(&args.folder, &args.out, args.steps)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Bench(args) => {
+            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+            let (what, shape, iterations) = (args.what, args.shape, args.iters);
+            let line = run_on(backend, Bench { what, shape, iterations, backend: backend.name() })?;
+            print(&format!("{line}\n"));
+            Ok(ExitCode::SUCCESS)
+        }
     }
+}
+
+fn train(args: &TrainArgs) -> Result<ExitCode> {
+    let run = match &args.resume {
+        Some(run) => RunArgs { run: Some(run.clone()), ..args.run.clone() },
+        None => args.run.clone(),
+    };
+    if args.resume.is_some() && !holds_run(run.run.as_deref()) {
+        bail!("{}: holds no run to resume (no config.toml)", run.run.unwrap_or_default().display());
+    }
+    if args.dry_run { plan(&run) } else { work(&run, None) }
 }
 
 /// Runs all stages of the config, or one.
@@ -59,7 +83,27 @@ fn work(args: &RunArgs, stage: Option<Stage>) -> Result<ExitCode> {
     let stages = stage.map_or_else(|| config.stages.clone(), |stage| vec![stage]);
     let setup = Setup::new(config)?;
     let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+    check_memory(&Plan::new(&setup, &stages), backend)?;
     run_on(backend, Stages { args, setup, stages })
+}
+
+/// Prints what a run would do, without doing it.
+fn plan(args: &RunArgs) -> Result<ExitCode> {
+    let setup = Setup::new(load_config(args)?)?;
+    let plan = Plan::new(&setup, &setup.config.stages);
+    let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+    check_memory(&plan, backend)?;
+    let pace = run_on(backend, Measure { setup: &setup })?;
+    let config = toml::to_string(&setup.config).context("the resolved config")?;
+    setup.notes.iter().for_each(|note| print(&format!("# {note}\n")));
+    print(&plan.render(&config, pace));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How much a GPU has, only its driver knows; main memory can be looked at.
+fn check_memory(plan: &Plan, backend: BackendName) -> Result<()> {
+    let available = if backend.is_cpu() { memory::available() } else { None };
+    available.map_or(Ok(()), |available| plan.check(available))
 }
 
 /// A run's stages, on whichever backend.
@@ -79,22 +123,32 @@ impl Work for Stages<'_> {
         let mut log = RunLog::open(&run, watcher(args.plain, &interrupt))?;
         setup.notes.iter().for_each(|note| log.note(note));
         let mut session = Session::<B> { setup, run, log, interrupt, device };
-        let ended = session.run(&stages)?;
+        let ended = session.run(&stages);
         let Session { run, log, .. } = session;
         // The dashboard gives the terminal back before anything is printed.
         drop(log);
-        let root = run.root().display().to_string();
-        if ended == Ended::Interrupted {
-            print(&format!("interrupted; go on with: rein train --resume {root}\n"));
-            return Ok(ExitCode::from(INTERRUPTED));
-        }
-        if stages.contains(&Stage::Evaluate) {
-            let evaluation = Evaluation::load(&run)?;
-            print(&table::render(&evaluation));
-        }
-        print(&format!("run:    {root}\n"));
-        Ok(ExitCode::SUCCESS)
+        conclude(&run, &stages, ended?)
     }
+}
+
+/// Says what came of a run and where it lies.
+fn conclude(run: &RunDir, stages: &[Stage], ended: Ended) -> Result<ExitCode> {
+    let root = run.root().display();
+    if ended == Ended::Interrupted {
+        print(&format!(
+            "interrupted; nothing is lost. Go on with: {} train --resume {root}\n",
+            launcher()
+        ));
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    if stages.contains(&Stage::Evaluate) {
+        let evaluation = Evaluation::load(run)?;
+        let report = report::write(run, &evaluation)?;
+        print(&table::render(&evaluation));
+        print(&format!("report: {}\n", report.display()));
+    }
+    print(&format!("run:    {root}\n"));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The config of the run that is continued, or of the new one.
@@ -110,11 +164,12 @@ fn load_config(args: &RunArgs) -> Result<Config> {
         return config::load_saved(&run.join("config.toml"));
     }
     let mut sets = args.set.clone();
+    let quoted = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
     if let Some(model) = &args.model {
-        sets.push(format!(
-            "model={{ kind = \"pretrained\", path = {:?} }}",
-            model.display().to_string()
-        ));
+        sets.push(format!("model={{ kind = \"pretrained\", path = {} }}", quoted(model)));
+    }
+    if let Some(model) = &args.reward_model {
+        sets.push(format!("reward_model={}", quoted(model)));
     }
     config::load(args.config.as_deref(), &sets)
 }
@@ -141,6 +196,11 @@ fn open_run(args: &RunArgs, config: &Config) -> Result<RunDir> {
     Ok(run)
 }
 
+/// What people type to get here: `rein`, or what `cargo xtask` says of itself.
+pub(crate) fn launcher() -> String {
+    std::env::var("REIN_LAUNCHER").unwrap_or_else(|_| "rein".into())
+}
+
 /// The first Ctrl-C asks to stop after the current step, the second one stops at once.
 fn catch_interrupts() -> Result<Interrupt> {
     let interrupt = Interrupt::default();
@@ -157,19 +217,36 @@ fn catch_interrupts() -> Result<Interrupt> {
 /// Tells of a failure in one line.
 #[expect(clippy::print_stderr, reason = "this is where the program talks")]
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
-    let is_failure = error.chain().any(|cause| {
+    eprintln!("error: {}", one_line(error));
+    if is_failure(error) { ExitCode::FAILURE } else { ExitCode::from(BAD_INPUT) }
+}
+
+/// A failure and its causes, but for those that their effect has told already.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !line.contains(&cause) {
+            let colon = if line.is_empty() { "" } else { ": " };
+            line = format!("{line}{colon}{cause}");
+        }
+    }
+    line
+}
+
+/// Whether the run failed, rather than its input.
+fn is_failure(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
         cause.downcast_ref::<DataError>().is_some_and(DataError::is_disk_full)
+            || cause.downcast_ref::<FeedbackError>().is_some_and(FeedbackError::is_disk_full)
             || matches!(cause.downcast_ref(), Some(ModelError::NotFinite { .. }))
             || matches!(
                 cause.downcast_ref(),
                 Some(PpoError::BadScore { .. } | PpoError::RatioNotOne { .. })
             )
-    });
-    if is_failure { ExitCode::FAILURE } else { ExitCode::from(BAD_INPUT) }
+    })
 }
 
 #[expect(clippy::print_stdout, reason = "this is where the program talks")]
-pub(crate) fn print(text: &str) {
+fn print(text: &str) {
     print!("{text}");
 }

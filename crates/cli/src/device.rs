@@ -33,6 +33,12 @@ impl BackendName {
         *Self::value_variants().first().expect("a build has a backend; see below")
     }
 
+    /// The name on the command line.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value().expect("no backend is skipped");
+        value.get_name().to_owned()
+    }
+
     /// Whether tensors live in the machine's main memory.
     pub(crate) fn is_cpu(self) -> bool {
         match self {

@@ -7,10 +7,16 @@
 #![recursion_limit = "256"]
 
 mod args;
+mod bench;
 mod commands;
 mod config;
 mod device;
+mod memory;
+mod pace;
+mod parity;
 mod pipeline;
+mod plan;
+mod report;
 mod setup;
 mod table;
 mod watch;

@@ -35,7 +35,7 @@ impl Setup {
             ModelSource::New(shape) => new_model(shape, &world)?,
             ModelSource::Pretrained { path } => pretrained(path)?,
         };
-        fits(&model, &tokenizer)?;
+        fits(&model, &tokenizer).context(config.model.to_string())?;
         let mut notes = Vec::new();
         let rows = encode(&config, &world, &tokenizer, &mut notes)?;
         let setup = Self { config, world, tokenizer, model, rows, notes };
@@ -106,21 +106,22 @@ fn encode(
     tokenizer: &Tokenizer,
     notes: &mut Vec<String>,
 ) -> Result<SftRows> {
-    let mut encode = |rows, what: &str| -> Result<_> {
+    let [train, heldout] = config.data.origins();
+    let mut encode = |rows, origin: String| -> Result<_> {
         let limit = config.sft.max_tokens;
-        let Encoded { rows, n_truncated } = encode_demonstrations(rows, tokenizer, limit)
-            .with_context(|| format!("{what} demonstrations"))?;
+        let Encoded { rows, n_truncated } =
+            encode_demonstrations(rows, tokenizer, limit).with_context(|| origin.clone())?;
         if n_truncated > 0 {
             let total = rows.len();
             notes.push(format!(
-                "{n_truncated} of {total} {what} demonstrations are longer than `sft.max_tokens` = \
-                 {limit} and lose their end"
+                "{origin}: {n_truncated} of {total} demonstrations are longer than \
+                 `sft.max_tokens` = {limit} and lose their end"
             ));
         }
         Ok(rows)
     };
     Ok(SftRows {
-        train: encode(&world.demonstrations.train, "training")?,
-        heldout: encode(&world.demonstrations.heldout, "held-out")?,
+        train: encode(&world.demonstrations.train, train)?,
+        heldout: encode(&world.demonstrations.heldout, heldout)?,
     })
 }

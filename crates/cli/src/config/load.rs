@@ -84,8 +84,18 @@ impl Fault {
     }
 }
 
+/// Sections that come in kinds, and the kind of those that don't say.
+const DEFAULT_KINDS: [(&str, &str, &str); 2] =
+    [("rl", "algorithm", "ppo"), ("model", "kind", "new")];
+
 fn parse(table: &Table) -> Result<Config, Fault> {
-    serde_path_to_error::deserialize(Value::Table(table.clone())).map_err(|error| {
+    let mut whole = table.clone();
+    for (section, key, kind) in DEFAULT_KINDS {
+        if let Some(section) = whole.get_mut(section).and_then(Value::as_table_mut) {
+            section.entry(key).or_insert_with(|| kind.into());
+        }
+    }
+    serde_path_to_error::deserialize(Value::Table(whole)).map_err(|error| {
         let path = error.path().to_string();
         let path: Vec<String> =
             path.split('.').filter(|key| !matches!(*key, "" | ".")).map(str::to_owned).collect();
@@ -133,7 +143,9 @@ fn find(table: &Table, parent: &[String], key: &str) -> Option<Vec<String>> {
         return Some([parent, &[key.to_owned()]].concat());
     }
     let below = section.keys().filter(|name| section[*name].is_table());
-    below.into_iter().find_map(|name| find(table, &[parent, &[name.clone()]].concat(), key))
+    below
+        .into_iter()
+        .find_map(|name| find(table, &[parent, std::slice::from_ref(name)].concat(), key))
 }
 
 fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
@@ -206,18 +218,34 @@ mod tests {
             "[data]\nkind = \"helpdeks\"\n",
             &[],
             expect![[
-                r#"run.toml:1: `data` is "helpdeks", which isn't known; did you mean "helpdesk"?"#
+                r#"run.toml:2: `data.kind` is "helpdeks", which isn't known; did you mean "helpdesk"?"#
             ]],
         );
-        check("[sft\n", &[], expect!["run.toml:1: invalid table header"]);
+        check("[sft\n", &[], expect!["run.toml:1: unclosed table, expected `]`"]);
     }
 
     #[test]
     fn settings_from_the_command_line_are_checked_like_the_file() {
-        check("", &["sft.epoch=3"], expect![]);
-        check("", &["sft.epochs"], expect![]);
-        check("", &["rl.micro_batch_rows=24"], expect![]);
-        check("", &["stages=[\"sft\", \"reword\"]"], expect![]);
+        check(
+            "",
+            &["sft.epoch=3"],
+            expect!["--set sft.epoch=3: unknown key `sft.epoch`; did you mean `sft.epochs`?"],
+        );
+        check("", &["sft.epochs"], expect!["--set sft.epochs: write it as section.key=value"]);
+        check(
+            "",
+            &["rl.micro_batch_rows=24"],
+            expect![
+                "run.toml with --set: `rl.micro_batch_rows` (24) does not divide the 64 completions of a minibatch"
+            ],
+        );
+        check(
+            "",
+            &["stages=[\"sft\", \"reword\"]"],
+            expect![[
+                r#"--set stages=["sft", "reword"]: `stages[1]` is "reword", which isn't known; did you mean "reward"?"#
+            ]],
+        );
     }
 
     #[test]
@@ -233,5 +261,26 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
         file.write_all(toml::to_string(&config).expect("writes").as_bytes()).expect("writes");
         assert_eq!(load_saved(file.path()).expect("loads"), config);
+    }
+
+    /// The names of all keys of a config, without their sections.
+    fn keys(table: &Table) -> Vec<String> {
+        let below = |value: &Value| value.as_table().map(keys).unwrap_or_default();
+        table.iter().flat_map(|(key, value)| [vec![key.clone()], below(value)].concat()).collect()
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        let guide = include_str!("../../../../docs/config.md");
+        let config = load(None, &[]).expect("loads");
+        let table: Table =
+            toml::to_string(&config).expect("writes").parse().expect("what was written is TOML");
+        for key in keys(&table) {
+            let is_there = [".", "`", "["].iter().any(|begin| {
+                guide.contains(&format!("{begin}{key}`"))
+                    || guide.contains(&format!("{begin}{key}]"))
+            });
+            assert!(is_there, "docs/config.md says nothing of `{key}`");
+        }
     }
 }

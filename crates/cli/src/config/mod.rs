@@ -23,6 +23,9 @@ pub(crate) struct Config {
     pub(crate) seed: u64,
     /// What `rein train` does; all that the data allow if left out.
     pub(crate) stages: Vec<Stage>,
+    /// A reward model in the Hugging Face layout, to score with instead of training one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reward_model: Option<PathBuf>,
     /// What the model learns from.
     pub(crate) data: DataConfig,
     /// What is trained.
@@ -122,7 +125,7 @@ pub(crate) struct Table {
 
 mod defaults {
     pub(super) fn demonstrations() -> usize {
-        12_000
+        9_600
     }
     pub(super) fn heldout_demonstrations() -> usize {
         256
@@ -144,7 +147,29 @@ impl Default for DataConfig {
     }
 }
 
+impl std::fmt::Display for ModelSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::New(_) => f.write_str("the new model"),
+            Self::Pretrained { path } => path.display().fmt(f),
+        }
+    }
+}
+
 impl DataConfig {
+    /// Where demonstrations to train and to measure with come from.
+    pub(crate) fn origins(&self) -> [String; 2] {
+        let [train, heldout] = match self {
+            Self::Helpdesk { .. } => {
+                return ["train", "held-out"].map(|it| format!("help desk, {it}"));
+            }
+            Self::Labels { train, heldout, .. } => [&train.path, &heldout.path],
+            Self::Dialogues { path, .. } => [path, path],
+            Self::Files { demonstrations, .. } => [demonstrations, demonstrations],
+        };
+        [train, heldout].map(|path| path.display().to_string())
+    }
+
     /// The stages that these data allow.
     pub(crate) fn stages(&self) -> Vec<Stage> {
         match self {
@@ -224,13 +249,13 @@ pub(crate) struct FeedbackConfig {
     pub(crate) batch_pairs: usize,
     /// Simulated people.
     pub(crate) annotators: usize,
-    /// People who judge each pair.
+    /// People who judge each pair; what most of them say counts.
     pub(crate) overlap: u32,
 }
 
 impl Default for FeedbackConfig {
     fn default() -> Self {
-        Self { pairs: 4096, heldout_pairs: 1024, batch_pairs: 256, annotators: 12, overlap: 1 }
+        Self { pairs: 8192, heldout_pairs: 1024, batch_pairs: 512, annotators: 12, overlap: 5 }
     }
 }
 

@@ -10,6 +10,9 @@ impl Config {
         let possible = self.data.stages();
         if self.stages.is_empty() {
             self.stages.clone_from(&possible);
+            if self.reward_model.is_some() {
+                self.stages.retain(|stage| !matches!(stage, Stage::Feedback | Stage::Reward));
+            }
         }
         self.stages.sort_unstable();
         self.stages.dedup();

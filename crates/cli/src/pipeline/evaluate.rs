@@ -72,7 +72,7 @@ impl<B: LmAutodiffBackend> Session<B> {
     /// Measures all models that the run has.
     pub(super) fn evaluate(&mut self) -> Result<Outcome> {
         self.log.note("evaluating on held-out prompts");
-        let reward = match self.result(Stage::Reward)? {
+        let reward = match self.reward_folder()? {
             Some(folder) => Some(LearnedReward::<B::InnerBackend>::load(
                 &folder,
                 self.setup.config.reward.micro_batch_rows,
@@ -178,7 +178,7 @@ impl<B: LmAutodiffBackend> Session<B> {
         model: &CausalLm<B::InnerBackend>,
         completions: &[Completion],
     ) -> Result<f64> {
-        let Some(folder) = self.result(Stage::Sft)? else { return Ok(0.0) };
+        let Some(folder) = self.sft_folder()? else { return Ok(0.0) };
         let reference: CausalLm<B::InnerBackend> = load_causal_lm(&folder, &self.device)?;
         let ppo = self.setup.config.rl.ppo();
         let rows: Vec<TokenRow> = completions

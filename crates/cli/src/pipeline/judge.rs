@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Session;
 use super::feedback::PROJECT;
+use crate::config::Stage;
 use crate::world::Judgements;
 
 /// How well the reward model judges held-out pairs, beside a judge that counts words.
@@ -43,7 +44,7 @@ impl<B: LmAutodiffBackend> Session<B> {
         reward: &LearnedReward<B::InnerBackend>,
     ) -> Result<Option<JudgeReport>> {
         match &self.setup.world.judgements {
-            Judgements::Simulated => self.judge_against_gold(reward).map(Some),
+            Judgements::Simulated => self.judge_against_gold(reward),
             Judgements::Pairs(parts) if !parts.heldout.is_empty() => {
                 let words = BagOfWords::fit(&parts.train);
                 let all = self.agreement(reward, &words, &parts.heldout);
@@ -58,7 +59,13 @@ impl<B: LmAutodiffBackend> Session<B> {
     }
 
     /// Against the truth, on all held-out pairs and on those that differ much.
-    fn judge_against_gold(&self, reward: &LearnedReward<B::InnerBackend>) -> Result<JudgeReport> {
+    fn judge_against_gold(
+        &self,
+        reward: &LearnedReward<B::InnerBackend>,
+    ) -> Result<Option<JudgeReport>> {
+        if self.run.finished(Stage::Feedback.name())?.is_none() {
+            return Ok(None);
+        }
         let words = BagOfWords::fit(&self.answers(Split::Train)?);
         let tasks = self.store()?.tasks(PROJECT, Split::Heldout)?;
         let mut pairs: Vec<(f32, Preference)> = tasks.iter().filter_map(by_gold).collect();
@@ -67,11 +74,14 @@ impl<B: LmAutodiffBackend> Session<B> {
         let far = pairs.iter().filter(|(difference, _)| *difference > median);
         let far: Vec<Preference> = far.map(|(_, pair)| pair.clone()).collect();
         let all: Vec<Preference> = pairs.into_iter().map(|(_, pair)| pair).collect();
-        Ok(JudgeReport {
+        if all.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(JudgeReport {
             against: "gold".into(),
             all: self.agreement(reward, &words, &all),
-            far: Some(self.agreement(reward, &words, &far)),
-        })
+            far: (!far.is_empty()).then(|| self.agreement(reward, &words, &far)),
+        }))
     }
 
     fn label_agreement(

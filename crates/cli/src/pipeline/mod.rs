@@ -19,9 +19,12 @@ use rein_model::checkpoint::MODEL;
 use rein_model::weights::RandomWeights;
 use rein_model::{CausalLm, load_causal_lm};
 
+use crate::commands::launcher;
 use crate::config::{ModelSource, Stage};
 use crate::setup::Setup;
 
+#[cfg(test)]
+pub(crate) use evaluate::Shown;
 pub(crate) use evaluate::{Evaluation, ModelReport};
 pub(crate) use judge::{Agreement, JudgeReport};
 
@@ -81,13 +84,26 @@ impl<B: LmAutodiffBackend> Session<B> {
         })
     }
 
-    /// The folder of the fine-tuned model: the stage's result, or the pretrained model where the run
-    /// doesn't fine-tune.
+    /// The fine-tuned model, which reinforcement learning begins with and is measured from: what the
+    /// stage left, or the pretrained model where the run doesn't fine-tune.
+    fn sft_folder(&self) -> Result<Option<PathBuf>> {
+        Ok(match (self.result(Stage::Sft)?, &self.setup.config.model) {
+            (Some(folder), _) => Some(folder),
+            (None, ModelSource::Pretrained { path }) => Some(path.clone()),
+            (None, ModelSource::New(_)) => None,
+        })
+    }
+
+    /// The fine-tuned model, for a stage that can't do without.
     fn sft_model(&self) -> Result<PathBuf> {
-        match (self.result(Stage::Sft)?, &self.setup.config.model) {
-            (Some(folder), _) => Ok(folder),
-            (None, ModelSource::Pretrained { path }) => Ok(path.clone()),
-            (None, ModelSource::New(_)) => Err(self.missing(Stage::Sft, "model", "--model DIR")),
+        self.sft_folder()?.ok_or_else(|| self.missing(Stage::Sft, "model"))
+    }
+
+    /// The reward model: the config's, or what its stage left.
+    fn reward_folder(&self) -> Result<Option<PathBuf>> {
+        match &self.setup.config.reward_model {
+            Some(folder) => Ok(Some(folder.clone())),
+            None => self.result(Stage::Reward),
         }
     }
 
@@ -98,10 +114,13 @@ impl<B: LmAutodiffBackend> Session<B> {
         Ok(finished.map(|finished| checkpoints.path(finished.step).join(MODEL)))
     }
 
-    fn missing(&self, stage: Stage, what: &str, flag: &str) -> anyhow::Error {
+    fn missing(&self, stage: Stage, what: &str) -> anyhow::Error {
+        let flag = match stage {
+            Stage::Sft => ", or start a run with `--model DIR`",
+            Stage::Reward => ", or start a run with `--reward-model DIR`",
+            Stage::Feedback | Stage::Rl | Stage::Evaluate => "",
+        };
         let (run, stage) = (self.run.root().display(), stage.name());
-        anyhow!(
-            "{run}: no {what} yet; run `rein {stage} --run {run}` first, or name one with `{flag}`"
-        )
+        anyhow!("{run}: no {what} yet; run `{} {stage} --run {run}` first{flag}", launcher())
     }
 }

@@ -1,7 +1,7 @@
 use anyhow::Result;
 use rein_data::example::Preference;
 use rein_data::stage::{Outcome, drive};
-use rein_feedback::{Answered, Split, preferences};
+use rein_feedback::{Split, majority, preferences};
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::{ScalarModel, load_causal_lm};
 use rein_reward::encoding::{Encoded, Judgements as Rows, encode_labels, encode_preferences};
@@ -84,12 +84,12 @@ impl<B: LmAutodiffBackend> Session<B> {
         Ok(encoded.map(|Encoded { judgements, .. }| judgements))
     }
 
-    /// What people said in this run, as preferences.
+    /// What most people said of each pair of this run.
     pub(super) fn answers(&self, split: Split) -> Result<Vec<Preference>> {
         let answers = preferences(&self.store()?, PROJECT, split)?;
         if answers.is_empty() && split == Split::Train {
-            return Err(self.missing(Stage::Feedback, "judgements", "--feedback STORE"));
+            return Err(self.missing(Stage::Feedback, "judgements"));
         }
-        Ok(answers.iter().map(Answered::preference).collect())
+        Ok(majority(&answers))
     }
 }

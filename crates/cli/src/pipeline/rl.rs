@@ -18,7 +18,8 @@ impl<B: LmAutodiffBackend> Session<B> {
     pub(super) fn rl(&mut self) -> Result<Outcome> {
         let config = self.setup.config.rl.ppo().clone();
         let (cadence, n_steps) = (config.checkpoints.clone(), config.steps);
-        let reward_folder = self.reward_model()?;
+        let reward_folder =
+            self.reward_folder()?.ok_or_else(|| self.missing(Stage::Reward, "reward model"))?;
         let actors = ActorCritic {
             policy: load_causal_lm::<B>(&self.sft_model()?, &self.device)?,
             value: load_scalar_model::<B>(&reward_folder, &self.device)?,
@@ -42,12 +43,6 @@ impl<B: LmAutodiffBackend> Session<B> {
             stage.watch(Box::new(Gold));
         }
         Ok(drive(&mut self.context(), Stage::Rl.name(), &mut stage, n_steps, &cadence)?)
-    }
-
-    /// The folder of the reward model.
-    pub(super) fn reward_model(&self) -> Result<std::path::PathBuf> {
-        let result = self.result(Stage::Reward)?;
-        result.ok_or_else(|| self.missing(Stage::Reward, "reward model", "--reward-model DIR"))
     }
 }
 

@@ -14,6 +14,7 @@ use burn_train::renderer::{
 use rein_data::log::{Record, Watcher};
 use rein_data::stage::Interrupt;
 
+use super::stage_clock::{StageClock, clock};
 use super::{evaluated, shown};
 
 /// burn-train's dashboard: curves, values, progress and time left of the current stage.
@@ -31,6 +32,7 @@ struct Screen {
     interrupter: Interrupter,
     stage: String,
     n_steps: usize,
+    clock: StageClock,
     known: HashMap<String, MetricId>,
 }
 
@@ -50,9 +52,9 @@ impl Dashboard {
 }
 
 impl Watcher for Dashboard {
-    fn stage(&mut self, stage: &str, _: usize, n_steps: usize) {
+    fn stage(&mut self, stage: &str, step: usize, n_steps: usize) {
         self.close();
-        self.screen = Some(Screen::open(stage, n_steps));
+        self.screen = Some(Screen::open(stage, step, n_steps));
     }
 
     fn metrics(&mut self, record: &Record) {
@@ -89,11 +91,12 @@ impl Drop for Dashboard {
 }
 
 impl Screen {
-    fn open(stage: &str, n_steps: usize) -> Self {
+    fn open(stage: &str, step: usize, n_steps: usize) -> Self {
         let interrupter = Interrupter::new();
         let renderer = open_quietly(interrupter.clone());
         let stage = stage.to_owned();
-        Self { renderer, interrupter, stage, n_steps, known: HashMap::new() }
+        let clock = StageClock::start(step, n_steps);
+        Self { renderer, interrupter, stage, n_steps, clock, known: HashMap::new() }
     }
 
     fn state(&mut self, name: &str, value: f64) -> MetricState {
@@ -119,10 +122,11 @@ impl Screen {
 
     fn show_progress(&mut self, step: usize) {
         let progress = Progress::new(step, self.n_steps);
-        let tag = format!("Stage {}", self.stage);
+        let tag = format!("{}, {} left", self.stage, clock(self.clock.left(step)));
+        // The stage is one epoch: so the dashboard estimates its own time left from steps, too.
         let item = TrainingProgress {
-            progress: None,
-            global_progress: progress.clone(),
+            progress: Some(progress.clone()),
+            global_progress: Progress::new(1, 1),
             iteration: Some(step),
         };
         self.renderer.render_train(item, vec![ProgressType::Detailed { tag, progress }]);

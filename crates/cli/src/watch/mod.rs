@@ -2,6 +2,7 @@
 
 mod dashboard;
 mod plain;
+mod stage_clock;
 
 use std::io::{IsTerminal, stdout};
 

@@ -2,6 +2,7 @@ use std::time::{Duration, Instant};
 
 use rein_data::log::{Record, Watcher};
 
+use super::stage_clock::{StageClock, clock};
 use super::{evaluated, shown};
 
 /// At most one line of progress in this time.
@@ -16,9 +17,8 @@ pub(crate) struct PlainLines {
 #[derive(Debug)]
 struct Progress {
     name: String,
-    first_step: usize,
     n_steps: usize,
-    start: Instant,
+    clock: StageClock,
     last_line: Option<Instant>,
 }
 
@@ -26,9 +26,8 @@ impl Watcher for PlainLines {
     fn stage(&mut self, stage: &str, step: usize, n_steps: usize) {
         self.stage = Some(Progress {
             name: stage.to_owned(),
-            first_step: step,
             n_steps,
-            start: Instant::now(),
+            clock: StageClock::start(step, n_steps),
             last_line: None,
         });
     }
@@ -61,17 +60,14 @@ impl Watcher for PlainLines {
 impl Progress {
     fn line(&self, record: &Record) -> String {
         let values: Vec<String> = shown(record).map(|(name, it)| value(name, it)).collect();
-        let elapsed = self.start.elapsed();
-        let n_done = (record.step - self.first_step).max(1);
-        let left = elapsed.mul_f64((self.n_steps - record.step) as f64 / n_done as f64);
         format!(
             "{:<8} {:>5}/{}  {}  {} elapsed, {} left",
             record.stage,
             record.step,
             self.n_steps,
             values.join("  "),
-            clock(elapsed),
-            clock(left)
+            clock(self.clock.elapsed()),
+            clock(self.clock.left(record.step))
         )
     }
 }
@@ -82,9 +78,4 @@ fn value(name: &str, value: f64) -> String {
     } else {
         format!("{name} {value:.3}")
     }
-}
-
-fn clock(time: Duration) -> String {
-    let seconds = time.as_secs();
-    format!("{}:{:02}", seconds / 60, seconds % 60)
 }

@@ -1,0 +1,349 @@
+//! What a run will do, and whether the machine can hold it.
+
+use std::fmt::Write;
+
+use anyhow::{Result, bail};
+use rein_model::config::ModelConfig;
+
+use crate::config::{Config, Stage};
+use crate::pace::Pace;
+use crate::setup::Setup;
+use crate::world::Judgements;
+
+/// Bytes of a 32-bit number.
+const FLOAT: u64 = 4;
+/// What the program takes without any network: code, tokenizer, rows, buffers.
+const PROGRAM: u64 = 64 << 20;
+
+/// What a run will do.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Plan {
+    /// Weights of the language model.
+    n_params: usize,
+    pub(crate) stages: Vec<StagePlan>,
+}
+
+/// What one stage will do.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StagePlan {
+    stage: Stage,
+    n_steps: usize,
+    networks: Vec<Network>,
+    /// Numbers that a micro-batch keeps for its backward pass, in bytes.
+    activations: u64,
+    /// Tokens that networks are trained on, each time one is.
+    pub(crate) trained_tokens: f64,
+    /// Tokens that networks look at without being trained.
+    pub(crate) judged_tokens: f64,
+    /// Tokens that are sampled.
+    pub(crate) sampled_tokens: f64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Network {
+    name: &'static str,
+    n_params: usize,
+    is_trained: bool,
+}
+
+impl Network {
+    fn trained(name: &'static str, n_params: usize) -> Self {
+        Self { name, n_params, is_trained: true }
+    }
+
+    fn frozen(name: &'static str, n_params: usize) -> Self {
+        Self { name, n_params, is_trained: false }
+    }
+
+    fn weights(&self) -> u64 {
+        self.n_params as u64 * FLOAT
+    }
+
+    /// One number to a weight if it is trained.
+    fn gradients(&self) -> u64 {
+        if self.is_trained { self.weights() } else { 0 }
+    }
+
+    /// AdamW keeps two numbers to a weight.
+    fn optimizer(&self) -> u64 {
+        2 * self.gradients()
+    }
+}
+
+impl StagePlan {
+    /// Bytes that the stage needs at once.
+    pub(crate) fn memory(&self) -> u64 {
+        let networks =
+            self.networks.iter().map(|it| it.weights() + it.gradients() + it.optimizer());
+        networks.sum::<u64>() + self.activations + PROGRAM
+    }
+}
+
+impl Plan {
+    /// The plan of `stages`.
+    pub(crate) fn new(setup: &Setup, stages: &[Stage]) -> Self {
+        let sizes = Sizes::new(setup);
+        let stages = stages.iter().map(|stage| sizes.stage(*stage)).collect();
+        Self { n_params: setup.model.n_params(), stages }
+    }
+
+    /// Refuses a run that needs more memory than there is.
+    pub(crate) fn check(&self, available: u64) -> Result<()> {
+        let Some(largest) = self.stages.iter().max_by_key(|stage| stage.memory()) else {
+            return Ok(());
+        };
+        if largest.memory() > available {
+            let name = largest.stage.name();
+            bail!(
+                "{name} needs about {}, but only {} of memory are free; lower \
+                 `{name}.micro_batch_rows`, the lengths or the model",
+                bytes(largest.memory()),
+                bytes(available)
+            );
+        }
+        Ok(())
+    }
+
+    /// The plan for people to read.
+    pub(crate) fn render(&self, config: &str, pace: Pace) -> String {
+        let mut text = format!("{config}\n# The model has {} weights.\n\n", count(self.n_params));
+        let _ = writeln!(
+            text,
+            "{:<9} {:>6} {:>9}   {:<14} {:>9} {:>9} {:>9} {:>9}",
+            "stage", "steps", "time", "memory of", "weights", "gradients", "optimiser", "total"
+        );
+        let mut seconds = 0.0;
+        for stage in &self.stages {
+            let time = pace.seconds(stage);
+            seconds += time;
+            stage.render(&mut text, time);
+        }
+        let most = self.stages.iter().map(StagePlan::memory).max().unwrap_or(0);
+        let _ = writeln!(text, "\nAll told about {} and {} at most.", clock(seconds), bytes(most));
+        text
+    }
+}
+
+impl StagePlan {
+    fn render(&self, text: &mut String, seconds: f64) {
+        let head = format!("{:<9} {:>6} {:>9}", self.stage.name(), self.n_steps, clock(seconds));
+        let mut line = |head: &str, what: &str, parts: [u64; 3], total: u64| {
+            let [weights, gradients, optimizer] = parts.map(bytes);
+            let _ = writeln!(
+                text,
+                "{head:<26}   {what:<14} {weights:>9} {gradients:>9} {optimizer:>9} {:>9}",
+                bytes(total)
+            );
+        };
+        let mut head = head.as_str();
+        for network in &self.networks {
+            let parts = [network.weights(), network.gradients(), network.optimizer()];
+            line(head, network.name, parts, parts.iter().sum());
+            head = "";
+        }
+        line(head, "activations", [0; 3], self.activations);
+    }
+}
+
+/// What plans are computed from.
+struct Sizes<'a> {
+    setup: &'a Setup,
+    /// Weights of the language model and of one with a scalar head.
+    n_params: [usize; 2],
+    /// The longest and the mean prompt.
+    prompt: [f64; 2],
+}
+
+impl<'a> Sizes<'a> {
+    fn new(setup: &'a Setup) -> Self {
+        let model = &setup.model;
+        let prompts = setup.world.prompts.train.iter().take(1000);
+        let lengths: Vec<usize> =
+            prompts.map(|prompt| setup.tokenizer.encode_prompt(prompt).len()).collect();
+        let longest = lengths.iter().max().copied().unwrap_or(0) as f64;
+        let mean = lengths.iter().sum::<usize>() as f64 / lengths.len().max(1) as f64;
+        let n_scalar = model.n_decoder_params() + model.hidden_size;
+        Self { setup, n_params: [model.n_params(), n_scalar], prompt: [longest, mean] }
+    }
+
+    fn config(&self) -> &Config {
+        &self.setup.config
+    }
+
+    fn stage(&self, stage: Stage) -> StagePlan {
+        match stage {
+            Stage::Sft => self.sft(),
+            Stage::Feedback => self.feedback(),
+            Stage::Reward => self.reward(),
+            Stage::Rl => self.rl(),
+            Stage::Evaluate => self.evaluate(),
+        }
+    }
+
+    fn sft(&self) -> StagePlan {
+        let (config, rows) = (&self.config().sft, &self.setup.rows.train);
+        let lengths = rows.iter().map(|row| row.tokens.len());
+        let longest = lengths.clone().max().unwrap_or(0);
+        StagePlan {
+            stage: Stage::Sft,
+            n_steps: config.n_steps(rows.len()),
+            networks: vec![Network::trained("model", self.n_params[0])],
+            activations: activations(&self.setup.model, config.micro_batch_rows, longest, true),
+            trained_tokens: lengths.sum::<usize>() as f64 * config.epochs,
+            judged_tokens: 0.0,
+            sampled_tokens: 0.0,
+        }
+    }
+
+    /// Completions are as long as the demonstrations', or as their limit.
+    fn completion(&self) -> f64 {
+        let rows = self.setup.rows.train.iter().take(1000);
+        let learned: Vec<usize> = rows.map(rein_data::encoding::TokenRow::n_learned).collect();
+        let mean = learned.iter().sum::<usize>() as f64 / learned.len().max(1) as f64;
+        mean.min(self.config().rl.ppo().max_new_tokens as f64)
+    }
+
+    fn feedback(&self) -> StagePlan {
+        let config = &self.config().feedback;
+        let n_steps = |pairs: usize| pairs.div_ceil(config.batch_pairs);
+        let pairs = config.pairs + config.heldout_pairs;
+        StagePlan {
+            stage: Stage::Feedback,
+            n_steps: n_steps(config.pairs) + n_steps(config.heldout_pairs),
+            networks: vec![Network::frozen("model", self.n_params[0])],
+            activations: 0,
+            trained_tokens: 0.0,
+            judged_tokens: 0.0,
+            sampled_tokens: 2.0 * pairs as f64 * (self.prompt[1] + self.completion()),
+        }
+    }
+
+    fn reward(&self) -> StagePlan {
+        let config = &self.config().reward;
+        let (n_judgements, rows_each) = match &self.setup.world.judgements {
+            Judgements::Simulated => (self.config().feedback.pairs, 2.0),
+            Judgements::Pairs(pairs) => (pairs.train.len(), 2.0),
+            Judgements::Labels(labels) => (labels.train.len(), 1.0),
+        };
+        let limit = config.max_tokens as f64;
+        let longest = (self.prompt[0] + self.longest_completion()).min(limit) as usize;
+        let mean = (self.prompt[1] + self.completion()).min(limit);
+        let n_rows = n_judgements as f64 * rows_each * config.epochs;
+        let micro_batch_rows = (config.micro_batch_rows as f64 * rows_each) as usize;
+        StagePlan {
+            stage: Stage::Reward,
+            n_steps: config.n_steps(n_judgements),
+            networks: vec![Network::trained("reward model", self.n_params[1])],
+            activations: activations(&self.setup.model, micro_batch_rows, longest, false),
+            trained_tokens: n_rows * mean,
+            judged_tokens: 0.0,
+            sampled_tokens: 0.0,
+        }
+    }
+
+    fn longest_completion(&self) -> f64 {
+        let rows = self.setup.rows.train.iter();
+        let demonstrated = rows.map(rein_data::encoding::TokenRow::n_learned).max().unwrap_or(0);
+        demonstrated.max(self.config().rl.ppo().max_new_tokens) as f64
+    }
+
+    fn rl(&self) -> StagePlan {
+        let config = self.config().rl.ppo();
+        let [policy, scalar] = self.n_params;
+        let rows = (config.steps * config.rows_per_step()) as f64;
+        let tokens = rows * (self.prompt[1] + self.completion());
+        let longest = self.prompt[0] as usize + config.max_new_tokens;
+        let [with_head, without] = [true, false]
+            .map(|head| activations(&self.setup.model, config.micro_batch_rows, longest, head));
+        StagePlan {
+            stage: Stage::Rl,
+            n_steps: config.steps,
+            networks: vec![
+                Network::trained("policy", policy),
+                Network::trained("value model", scalar),
+                Network::frozen("reference", policy),
+                Network::frozen("reward model", scalar),
+            ],
+            activations: with_head + without,
+            trained_tokens: 2.0 * config.epochs as f64 * tokens,
+            judged_tokens: 4.0 * tokens,
+            sampled_tokens: tokens,
+        }
+    }
+
+    fn evaluate(&self) -> StagePlan {
+        let n_models = 3.0;
+        let n_prompts = self.config().evaluate.prompts.min(self.setup.world.prompts.heldout.len());
+        let tokens = n_models * n_prompts as f64 * (self.prompt[1] + self.completion());
+        StagePlan {
+            stage: Stage::Evaluate,
+            n_steps: 1,
+            networks: vec![
+                Network::frozen("model", self.n_params[0]),
+                Network::frozen("reference", self.n_params[0]),
+                Network::frozen("reward model", self.n_params[1]),
+            ],
+            activations: 0,
+            trained_tokens: 0.0,
+            judged_tokens: 3.0 * tokens,
+            sampled_tokens: tokens,
+        }
+    }
+}
+
+/// Bytes of what a forward pass keeps for its backward pass: some numbers of the residual stream's
+/// width and of the feed-forward layer's for each token and block, attention weights, and logits.
+fn activations(model: &ModelConfig, n_rows: usize, n_time: usize, has_logits: bool) -> u64 {
+    let per_block = 14 * model.hidden_size + 5 * model.mlp_size + 3 * model.n_heads * n_time;
+    let logits = if has_logits { 3 * model.vocab_size } else { 0 };
+    let per_token = model.n_layers * per_block + logits;
+    (n_rows * n_time * per_token) as u64 * FLOAT
+}
+
+/// `12.3 M`
+fn count(number: usize) -> String {
+    match number {
+        0..1_000 => number.to_string(),
+        1_000..1_000_000 => format!("{:.1} k", number as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} M", number as f64 / 1e6),
+        _ => format!("{:.1} G", number as f64 / 1e9),
+    }
+}
+
+/// `12.3 MiB`
+fn bytes(number: u64) -> String {
+    match number {
+        0 => "-".into(),
+        1..=0xF_FFFF => format!("{:.0} KiB", number as f64 / f64::from(1 << 10)),
+        0x10_0000..=0x3FFF_FFFF => format!("{:.1} MiB", number as f64 / f64::from(1 << 20)),
+        _ => format!("{:.1} GiB", number as f64 / f64::from(1 << 30)),
+    }
+}
+
+/// `1:02:03` or `2:03`
+fn clock(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{:02}", seconds % 60)
+    } else {
+        format!("{minutes}:{:02}", seconds % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn a_run_too_large_for_the_memory_is_refused() {
+        let sets = ["data.demonstrations=64".to_owned()];
+        let setup = Setup::new(config::load(None, &sets).expect("loads")).expect("fits together");
+        let plan = Plan::new(&setup, &setup.config.stages);
+        let needed = plan.stages.iter().map(StagePlan::memory).max().expect("has stages");
+        plan.check(needed).expect("just fits");
+        let error = plan.check(needed - 1).expect_err("does not fit").to_string();
+        assert!(error.contains("micro_batch_rows"), "{error}");
+    }
+}

@@ -1,0 +1,98 @@
+//! Curves as SVG.
+
+use anyhow::{Result, anyhow};
+use plotters::prelude::*;
+
+const SIZE: (u32, u32) = (560, 300);
+const COLOURS: [RGBColor; 3] =
+    [RGBColor(31, 119, 180), RGBColor(214, 99, 20), RGBColor(44, 140, 60)];
+
+/// A chart of a few curves over one axis.
+#[derive(Clone, Debug)]
+pub(super) struct Chart {
+    pub(super) title: &'static str,
+    /// What the horizontal and the vertical axis show.
+    pub(super) axes: [&'static str; 2],
+    pub(super) series: Vec<Series>,
+}
+
+/// A curve.
+#[derive(Clone, Debug)]
+pub(super) struct Series {
+    pub(super) name: &'static str,
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+impl Series {
+    /// From left to right.
+    pub(super) fn sorted(mut self) -> Self {
+        self.points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        self
+    }
+}
+
+impl Chart {
+    pub(super) fn is_empty(&self) -> bool {
+        self.series.iter().all(|series| series.points.len() < 2)
+    }
+
+    /// The chart as an `<svg>` element.
+    pub(super) fn draw(&self) -> Result<String> {
+        let mut svg = String::new();
+        self.draw_on(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area())
+            .map_err(|error| anyhow!("the chart \"{}\": {error}", self.title))?;
+        Ok(svg)
+    }
+
+    fn draw_on(
+        &self,
+        area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        area.fill(&WHITE)?;
+        let [horizontal, vertical] = self.ranges();
+        let mut chart = ChartBuilder::on(area)
+            .caption(self.title, ("sans-serif", 16))
+            .margin(10)
+            .x_label_area_size(36)
+            .y_label_area_size(48)
+            .build_cartesian_2d(horizontal, vertical)?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(RGBColor(228, 228, 228))
+            .x_desc(self.axes[0])
+            .y_desc(self.axes[1])
+            .draw()?;
+        let series = self.series.iter().filter(|series| !series.points.is_empty());
+        for (series, colour) in series.zip(COLOURS.iter().cycle()) {
+            let points = series.points.iter().copied();
+            chart
+                .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
+                .label(series.name)
+                .legend(move |(x, y)| {
+                    PathElement::new([(x, y), (x + 14, y)], colour.stroke_width(2))
+                });
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::LowerRight)
+            .background_style(WHITE.mix(0.8))
+            .draw()?;
+        area.present()?;
+        Ok(())
+    }
+
+    /// What each axis spans, with a little room; never empty.
+    fn ranges(&self) -> [std::ops::Range<f64>; 2] {
+        let points = || self.series.iter().flat_map(|series| &series.points);
+        let span = |value: fn(&(f64, f64)) -> f64, room: f64| {
+            let values = points().map(value).filter(|value| value.is_finite());
+            let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), it| {
+                (low.min(it), high.max(it))
+            });
+            let room = ((high - low) * room).max(1e-6);
+            low - room..high + room
+        };
+        [span(|point| point.0, 0.0), span(|point| point.1, 0.05)]
+    }
+}

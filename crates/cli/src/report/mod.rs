@@ -1,0 +1,198 @@
+//! `report.html`: one page, without network, with all that a run came to.
+
+mod chart;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use minijinja::{AutoEscape, Environment, Value, context};
+use rein_data::checkpoint::write_atomically;
+use rein_data::log::{Record, read_metrics};
+use rein_data::run_dir::RunDir;
+
+use crate::pipeline::{Evaluation, ModelReport};
+use chart::{Chart, Series};
+
+const PAGE: &str = include_str!("page.html");
+
+/// Writes the report of a run and returns its path.
+pub(crate) fn write(run: &RunDir, evaluation: &Evaluation) -> Result<PathBuf> {
+    let metrics = run.file("metrics.jsonl");
+    let records = if metrics.exists() { read_metrics(&metrics)? } else { Vec::new() };
+    let page = render(&run.root().display().to_string(), &records, evaluation)?;
+    let path = run.file("report.html");
+    write_atomically(&path, page.as_bytes())?;
+    Ok(path)
+}
+
+fn render(title: &str, records: &[Record], evaluation: &Evaluation) -> Result<String> {
+    let charts: Vec<Value> = charts(records)
+        .iter()
+        .filter(|chart| !chart.is_empty())
+        // Charts are our own drawing of numbers; all texts on the page are escaped.
+        .map(|chart| chart.draw().map(Value::from_safe_string))
+        .collect::<Result<_>>()?;
+    let mut page = Environment::new();
+    page.set_auto_escape_callback(|_| AutoEscape::Html);
+    page.add_template("page", PAGE).context("the report's template")?;
+    let models: Vec<Value> = evaluation.models.iter().map(model_row).collect();
+    let samples = samples(&evaluation.models);
+    let judge = evaluation.judge.as_ref().map(Value::from_serialize);
+    page.get_template("page")?
+        .render(context! { title, charts, models, samples, judge })
+        .context("the report")
+}
+
+fn model_row(model: &ModelReport) -> Value {
+    let number =
+        |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"));
+    context! {
+        name => model.name,
+        loss => number(model.heldout_loss),
+        reward => number(model.reward),
+        gold => number(model.gold),
+        gold_std => number(model.gold_std),
+        kl => format!("{:.2}", model.kl),
+        ends => format!("{:.1} %", 100.0 * model.ends),
+        length => format!("{:.1}", model.length),
+    }
+}
+
+/// Prompt by prompt, what each model wrote.
+fn samples(models: &[ModelReport]) -> Vec<Value> {
+    let n_samples = models.iter().map(|model| model.samples.len()).min().unwrap_or(0);
+    let replies = |sample: usize| -> Vec<Value> {
+        let shown = models.iter().map(|model| {
+            let shown = &model.samples[sample];
+            let score = shown.gold.or(shown.reward).map(|score| format!("{score:+.2}"));
+            context! { model => model.name, text => shown.reply, finished => shown.finished, score }
+        });
+        shown.collect()
+    };
+    let rows = (0..n_samples).map(|sample| {
+        context! { prompt => models[0].samples[sample].prompt, replies => replies(sample) }
+    });
+    rows.collect()
+}
+
+fn charts(records: &[Record]) -> Vec<Chart> {
+    [charts_of_learning(records), charts_of_training(records)].concat()
+}
+
+/// How reinforcement learning went.
+fn charts_of_learning(records: &[Record]) -> Vec<Chart> {
+    let by_step = |metric, name| curve(records, "rl", ["step", metric], name);
+    let by_kl = |kl, metric, name| curve(records, "rl", [kl, metric], name).sorted();
+    let chart = |title, y_axis, series| Chart {
+        title,
+        axes: ["step of reinforcement learning", y_axis],
+        series,
+    };
+    vec![
+        Chart {
+            title: "Reward against distance",
+            axes: ["KL from the fine-tuned model, nats per reply", "reward"],
+            series: vec![
+                by_kl("objective/kl", "objective/scores", "learned"),
+                by_kl("eval_objective/kl", "eval_rewards/gold/mean", "gold, held-out"),
+            ],
+        },
+        chart(
+            "Reward",
+            "reward",
+            vec![
+                by_step("objective/scores", "learned"),
+                by_step("eval_objective/scores", "learned, held-out"),
+                by_step("eval_rewards/gold/mean", "gold, held-out"),
+            ],
+        ),
+        chart("Distance", "nats per reply", vec![by_step("objective/kl", "KL")]),
+        chart("Entropy", "nats per token", vec![by_step("policy/entropy_avg", "entropy")]),
+        chart("Length", "tokens per reply", vec![by_step("completions/mean_length", "length")]),
+    ]
+}
+
+/// How the supervised stages went.
+fn charts_of_training(records: &[Record]) -> Vec<Chart> {
+    let chart = |title, stage, y_axis, metrics: [&str; 2]| {
+        let [training, heldout] = metrics;
+        let series = vec![
+            curve(records, stage, ["step", training], "training"),
+            curve(records, stage, ["step", heldout], "held-out"),
+        ];
+        Chart { title, axes: ["step", y_axis], series }
+    };
+    vec![
+        chart("Loss of fine-tuning", "sft", "nats per token", ["loss", "eval_loss"]),
+        chart("Loss of the reward model", "reward", "loss", ["loss", "eval_loss"]),
+        chart(
+            "Accuracy of the reward model",
+            "reward",
+            "share of judgements",
+            ["accuracy", "eval_accuracy"],
+        ),
+    ]
+}
+
+/// What a stage measured, one metric over another or over its steps.
+fn curve(records: &[Record], stage: &str, [x, y]: [&str; 2], name: &'static str) -> Series {
+    let of_stage = records.iter().filter(|record| record.stage == stage);
+    let at = |record: &Record, metric: &str| match metric {
+        "step" => Some(record.step as f64),
+        _ => record.get(metric),
+    };
+    let points = of_stage.filter_map(|record| Some((at(record, x)?, at(record, y)?)));
+    Series { name, points: points.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::Shown;
+
+    fn model(name: &str, reply: &str) -> ModelReport {
+        let shown = Shown {
+            prompt: "<b>hello</b>".into(),
+            reply: reply.into(),
+            finished: true,
+            reward: Some(1.0),
+            gold: None,
+        };
+        ModelReport {
+            name: name.into(),
+            folder: None,
+            heldout_loss: Some(1.5),
+            reward: None,
+            gold: None,
+            gold_std: None,
+            kl: 0.0,
+            ends: 1.0,
+            length: 3.0,
+            samples: vec![shown],
+        }
+    }
+
+    #[test]
+    fn what_models_write_is_text_and_never_markup() {
+        let attack = "<script>alert(1)</script><img src=x onerror=alert(1)>";
+        let evaluation = Evaluation { models: vec![model("SFT", attack)], judge: None };
+        let page = render("run", &[], &evaluation).expect("renders");
+        assert!(page.contains("&lt;script&gt;alert(1)"));
+        assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("<b>hello"));
+    }
+
+    #[test]
+    fn the_page_asks_for_nothing_from_elsewhere() {
+        let record = |step| {
+            let values = [("loss".to_owned(), serde_json::json!(1.0 / step as f64))];
+            Record { stage: "sft".into(), step, values: values.into_iter().collect() }
+        };
+        let records: Vec<Record> = (1..20).map(record).collect();
+        let evaluation = Evaluation { models: vec![model("SFT", "fine")], judge: None };
+        let page = render("run", &records, &evaluation).expect("renders");
+        assert!(page.contains("<svg") && page.contains("Loss of fine-tuning"));
+        let names = page.matches("http://www.w3.org/2000/svg").count();
+        assert_eq!(page.matches("http:").count() + page.matches("https:").count(), names);
+        assert!(!page.contains(" src=") && !page.contains("url("));
+    }
+}

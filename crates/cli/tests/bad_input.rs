@@ -1,0 +1,182 @@
+//! Whatever is wrong with a run's input is told in one line that names it and the way out.
+
+#![allow(dead_code, reason = "each test program uses a part of what they share")]
+
+mod program;
+
+use expect_test::{Expect, expect};
+use program::Workplace;
+
+/// `rein ARGS` is refused with this line, and nothing is written.
+fn check(place: &Workplace, args: &[&str], expected: &Expect) {
+    let output = place.output(args);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "rein {args:?}: {told}");
+    expected.assert_eq(told.trim_end());
+    assert!(!place.path("runs").exists(), "something was written");
+}
+
+fn train(place: &Workplace, sets: &[&str], expected: &Expect) {
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let args = [&["train", "--config", "tiny.toml"][..], &sets].concat();
+    check(place, &args, expected);
+}
+
+#[test]
+fn missing_files() {
+    let place = Workplace::new();
+    check(
+        &place,
+        &["train", "--config", "nowhere.toml"],
+        &expect![
+            "error: nowhere.toml: No such file or directory (os error 2); `rein config` prints a config to start from"
+        ],
+    );
+    check(
+        &place,
+        &["train", "--resume", "nowhere"],
+        &expect!["error: nowhere: holds no run to resume (no config.toml)"],
+    );
+    check(
+        &place,
+        &["train", "--config", "tiny.toml", "--model", "nowhere"],
+        &expect![
+            "error: nowhere: holds no model.safetensors (nor an index of shards); name a folder in the Hugging Face layout"
+        ],
+    );
+    place.write("hh.toml", "[data]\nkind = \"dialogues\"\npath = \"nowhere.jsonl.gz\"\n");
+    check(
+        &place,
+        &["train", "--config", "hh.toml"],
+        &expect![
+            "error: nowhere.jsonl.gz: No such file or directory (os error 2); paths begin at the current folder"
+        ],
+    );
+}
+
+#[test]
+fn keys_and_values() {
+    let place = Workplace::new();
+    train(
+        &place,
+        &["rl.stepz=3"],
+        &expect!["error: --set rl.stepz=3: unknown key `rl.stepz`; did you mean `rl.steps`?"],
+    );
+    train(
+        &place,
+        &["sft.batch_rows=10"],
+        &expect![
+            "error: tiny.toml with --set: `sft.micro_batch_rows` (8) does not divide `sft.batch_rows` (10)"
+        ],
+    );
+    train(
+        &place,
+        &["rl.minibatches=3"],
+        &expect![
+            "error: tiny.toml with --set: `rl.minibatches` (3) does not divide the 8 completions of a step (`rl.prompts_per_step` × `rl.samples_per_prompt`)"
+        ],
+    );
+    train(
+        &place,
+        &["model.n_heads=3"],
+        &expect!["error: model config: hidden_size 16 is not a multiple of n_heads 3"],
+    );
+    train(
+        &place,
+        &["sft.max_tokens=1000"],
+        &expect!["error: `sft.max_tokens` is 1000, but the model has 128 positions; lower it"],
+    );
+    train(
+        &place,
+        &["model.vocab_size=10"],
+        &expect![
+            "error: `model.vocab_size`: vocab_size is 10; the 256 bytes and 3 special tokens need at least 259 entries"
+        ],
+    );
+}
+
+#[test]
+fn too_large_for_the_machine() {
+    let place = Workplace::new();
+    let sets = ["model.hidden_size=65536", "model.mlp_size=131072", "model.n_layers=100"];
+    let args = ["train", "--config", "tiny.toml"]
+        .into_iter()
+        .chain(sets.iter().flat_map(|it| ["--set", it]));
+    let output = place.output(&args.collect::<Vec<_>>());
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("of memory are free"), "{told}");
+    assert!(!place.path("runs").exists());
+}
+
+#[test]
+fn rows() {
+    let place = Workplace::new();
+    let rows = "{\"prompt\": \"a\", \"completion\": \"b\"}\n";
+    place.write("good.jsonl", &rows.repeat(3));
+    place.write("malformed.jsonl", &format!("{rows}{{\"prompt\": \"a\", \"completion\"\n"));
+    place.write("column.jsonl", "{\"prompt\": \"a\", \"answer\": \"b\"}\n");
+    place.write("empty.jsonl", "");
+    let data = |demonstrations: &str, preferences: &str| {
+        let data = format!(
+            "stages = [\"sft\"]\n[data]\nkind = \"files\"\ndemonstrations = \"{demonstrations}\"\n\
+             preferences = \"{preferences}\"\nheldout_share = 0.0\n\
+             [model]\nkind = \"new\"\nvocab_size = 300\n[sft]\nmax_tokens = 64\n"
+        );
+        place.write("data.toml", &data);
+        ["train", "--config", "data.toml"]
+    };
+    check(
+        &place,
+        &data("malformed.jsonl", "good.jsonl"),
+        &expect![
+            "error: malformed.jsonl:2: not JSON: EOF while parsing an object; write one whole object on each line"
+        ],
+    );
+    check(
+        &place,
+        &data("column.jsonl", "good.jsonl"),
+        &expect!["error: column.jsonl:1: missing field `completion` (column 30)"],
+    );
+    check(
+        &place,
+        &data("empty.jsonl", "good.jsonl"),
+        &expect!["error: empty.jsonl: holds no rows; a run needs one at least"],
+    );
+    check(
+        &place,
+        &data("good.jsonl", "good.jsonl"),
+        &expect!["error: good.jsonl:1: missing field `chosen` (column 34)"],
+    );
+    let long = format!("{{\"prompt\": \"{}\", \"completion\": \"b\"}}\n", "word ".repeat(400));
+    place.write("long.jsonl", &long);
+    place.write("pairs.jsonl", "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n");
+    check(
+        &place,
+        &data("long.jsonl", "pairs.jsonl"),
+        &expect![
+            "error: long.jsonl: example 1 has a prompt of 402 tokens; cut at 64, nothing is left to learn: raise `max_tokens` or shorten the prompt"
+        ],
+    );
+}
+
+#[test]
+fn a_model_and_a_tokenizer_that_do_not_fit() {
+    let place = Workplace::new();
+    place.succeed(&["sft", "--config", "tiny.toml", "--plain", "--run", "first"]);
+    let checkpoints = std::fs::read_dir(place.path("first/checkpoints/sft")).expect("reads");
+    let last = checkpoints.map(|entry| entry.expect("reads").path()).filter(|it| it.is_dir()).max();
+    let model = last.expect("has a checkpoint").join("model");
+    let config = std::fs::read_to_string(model.join("config.json")).expect("reads");
+    let smaller = config.replace("\"vocab_size\": 400", "\"vocab_size\": 399");
+    assert_ne!(config, smaller);
+    std::fs::rename(&model, place.path("model")).expect("moves");
+    place.write("model/config.json", &smaller);
+    check(
+        &place,
+        &["train", "--config", "tiny.toml", "--model", "model"],
+        &expect![
+            "error: model: the tokenizer has 400 tokens, but the model has embeddings for 399: they don't belong together; name a folder that holds a model with its own tokenizer.json"
+        ],
+    );
+}

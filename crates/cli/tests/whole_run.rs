@@ -1,0 +1,93 @@
+//! One command, from nothing to a measured model.
+
+#![allow(dead_code, reason = "each test program uses a part of what they share")]
+
+mod program;
+
+use std::fs;
+
+use program::Workplace;
+use serde_json::Value;
+
+#[test]
+fn a_run_ends_with_a_table_samples_a_report_and_models() {
+    let place = Workplace::new();
+    let printed = place.succeed(&["train", "--config", "tiny.toml", "--plain"]);
+    for what in ["before", "SFT", "PPO", "gold", "ends properly", "report:", "run:"] {
+        assert!(printed.contains(what), "no {what} in:\n{printed}");
+    }
+    let run = place.path("runs/tiny");
+    for file in ["config.toml", "evaluation.json", "report.html", "samples.jsonl"] {
+        assert!(run.join(file).is_file(), "no {file}");
+    }
+    let events = fs::read_dir(run.join("tensorboard")).expect("has event files");
+    assert!(events.count() > 0);
+    let model = run.join("checkpoints/rl/step-000005/model");
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        assert!(model.join(file).is_file(), "no {file}");
+    }
+    learned(&run);
+    a_model_of_one_run_begins_another(&place, &model);
+}
+
+/// The model imitates better and better.
+fn learned(run: &std::path::Path) {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).expect("has metrics");
+    let lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("is JSON")).collect();
+    let losses: Vec<f64> = lines
+        .iter()
+        .filter(|line| line["stage"] == "sft")
+        .filter_map(|line| line["loss"].as_f64())
+        .collect();
+    let (first, last) = (losses[0], losses[losses.len() - 1]);
+    assert!(last < 0.8 * first, "the loss went from {first} to {last}");
+    let rl = lines.iter().find(|line| line["stage"] == "rl").expect("has metrics of PPO");
+    for name in ["objective/kl", "objective/scores", "policy/entropy_avg", "loss/policy_avg"] {
+        assert!(rl[name].is_f64(), "no {name}");
+    }
+    // Before the first update policy and reference are one, and so the ratio is 1.
+    assert_eq!(rl["objective/kl"].as_f64(), Some(0.0));
+}
+
+/// What a run saved, the next one loads: policy and reward model from folders.
+fn a_model_of_one_run_begins_another(place: &Workplace, model: &std::path::Path) {
+    let reward = place.path("runs/tiny/checkpoints/reward");
+    let reward = fs::read_dir(reward).expect("reads").map(|entry| entry.expect("reads").path());
+    let reward = reward.filter(|path| path.is_dir()).max().expect("has a checkpoint").join("model");
+    let [model, reward] = [model, &reward].map(|path| path.display().to_string());
+    let args = ["rl", "--algorithm", "ppo", "--config", "tiny.toml", "--plain", "--run", "second"];
+    place.succeed(&[&args[..], &["--model", &model, "--reward-model", &reward]].concat());
+    assert!(place.path("second/checkpoints/rl/finished.json").is_file());
+    assert!(!place.path("second/checkpoints/sft").exists());
+    // The distance is that from the model the run began with.
+    place.succeed(&["evaluate", "--plain", "--run", "second"]);
+    let text = fs::read_to_string(place.path("second/evaluation.json")).expect("was written");
+    let evaluation: Value = serde_json::from_str(&text).expect("is JSON");
+    let kl = |model: usize| evaluation["models"][model]["kl"].as_f64().expect("is a number");
+    assert_eq!(evaluation["models"][1]["name"], "PPO");
+    assert_eq!(kl(0), 0.0);
+    assert_ne!(kl(1), 0.0);
+}
+
+#[test]
+fn stages_run_one_by_one_too() {
+    let place = Workplace::new();
+    for stage in ["sft", "feedback", "reward", "rl"] {
+        let config = ["--config", "tiny.toml"];
+        let config = if stage == "sft" { &config[..] } else { &[] };
+        place.succeed(&[&[stage, "--plain", "--run", "run"][..], config].concat());
+    }
+    let printed = place.succeed(&["evaluate", "--plain", "--run", "run"]);
+    assert!(printed.contains("PPO"), "{printed}");
+}
+
+#[test]
+fn a_plan_tells_size_and_time_and_does_nothing() {
+    let place = Workplace::new();
+    let plan = place.succeed(&["train", "--config", "tiny.toml", "--dry-run"]);
+    for what in ["sft", "value model", "optimiser", "activations", "All told about"] {
+        assert!(plan.contains(what), "no {what} in:\n{plan}");
+    }
+    assert!(!place.path("runs").exists());
+}
