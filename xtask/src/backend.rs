@@ -25,16 +25,16 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    /// The name of the cargo feature.
-    pub(crate) fn feature(self) -> &'static str {
+    /// The cargo features of a build for it.
+    pub(crate) fn features(self) -> &'static str {
         match self {
             Self::Flex => "flex",
             Self::Ndarray => "ndarray",
-            Self::Wgpu => "wgpu",
-            Self::Vulkan => "vulkan",
-            Self::Metal => "metal",
-            Self::Cuda => "cuda",
-            Self::Rocm => "rocm",
+            Self::Wgpu => "wgpu,autotune",
+            Self::Vulkan => "vulkan,autotune",
+            Self::Metal => "metal,autotune",
+            Self::Cuda => "cuda,autotune",
+            Self::Rocm => "rocm,autotune",
         }
     }
 }
@@ -42,8 +42,8 @@ impl Backend {
 /// Compiles the program for one backend of each kind.
 pub(crate) fn check() -> Result<()> {
     for backend in [Backend::Ndarray, Backend::Wgpu, Backend::Cuda] {
-        let feature = backend.feature();
-        run(cargo().args(["check", "-p", "rein", "--no-default-features", "--features", feature]))?;
+        let features = ["--no-default-features", "--features", backend.features()];
+        run(cargo().args(["check", "-p", "rein"]).args(features))?;
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &TrainArgs, first: &[&str]) -> Result<()> {
 
 /// Builds the program for one backend and returns its path.
 pub(crate) fn build(backend: Backend) -> Result<PathBuf> {
-    let features = ["--no-default-features", "--features", backend.feature()];
+    let features = ["--no-default-features", "--features", backend.features()];
     run_command(cargo().args(["build", "--release", "-p", "rein"]).args(features))?;
     let program = target_dir().join("release").join("rein");
     Ok(program.with_extension(EXE_EXTENSION))

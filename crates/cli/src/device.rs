@@ -3,7 +3,7 @@
 //! A build holds the backends of its features; `--backend` picks one of them, and the rest of the
 //! program is generic.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use rein_model::backend::LmAutodiffBackend;
 
@@ -77,27 +77,37 @@ pub(crate) fn run_on<W: Work>(backend: BackendName, work: W) -> Result<W::Output
     use burn::backend::Autodiff;
     match backend {
         #[cfg(feature = "flex")]
-        BackendName::Flex => work.run::<Autodiff<burn_flex::Flex>>(burn_flex::FlexDevice),
+        BackendName::Flex => finish::<_, Autodiff<burn_flex::Flex>>(work, burn_flex::FlexDevice),
         #[cfg(feature = "ndarray")]
         BackendName::Ndarray => {
-            work.run::<Autodiff<burn_ndarray::NdArray>>(burn_ndarray::NdArrayDevice::Cpu)
+            finish::<_, Autodiff<burn_ndarray::NdArray>>(work, burn_ndarray::NdArrayDevice::Cpu)
         }
         #[cfg(feature = "wgpu")]
         BackendName::Wgpu => {
             let device = burn_wgpu::WgpuDevice::default();
             preflight::wgpu(&device)?;
-            work.run::<Autodiff<burn_wgpu::Wgpu>>(device)
+            finish::<_, Autodiff<burn_wgpu::Wgpu>>(work, device)
         }
         #[cfg(feature = "cuda")]
         BackendName::Cuda => {
             preflight::cuda()?;
-            work.run::<Autodiff<burn_cuda::Cuda>>(burn_cuda::CudaDevice::default())
+            finish::<_, Autodiff<burn_cuda::Cuda>>(work, burn_cuda::CudaDevice::default())
         }
         #[cfg(feature = "rocm")]
         BackendName::Rocm => {
-            work.run::<Autodiff<burn_rocm::Rocm>>(burn_rocm::RocmDevice::default())
+            finish::<_, Autodiff<burn_rocm::Rocm>>(work, burn_rocm::RocmDevice::default())
         }
     }
+}
+
+/// Does `work` and lets the device finish what it was given. A driver that is still computing while
+/// the program exits, for a result that nobody reads, crashes it.
+fn finish<W: Work, B: LmAutodiffBackend>(work: W, device: B::Device) -> Result<W::Output> {
+    let output = work.run::<B>(device.clone());
+    let idle = B::sync(&device);
+    let output = output?;
+    idle.context("the device failed")?;
+    Ok(output)
 }
 
 /// GPU runtimes panic in a thread of their own where there is no GPU; these look first.
