@@ -16,6 +16,14 @@ const MAX_LINE_BYTES: u64 = 8 << 20;
 
 /// Reads one row a line; empty lines are passed over. A file without any row is an error.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, DataError> {
+    read_with(path, Ok)
+}
+
+/// Reads as [`read`] does and converts each row; why one can't be converted is told with its line.
+pub fn read_with<T: DeserializeOwned, U>(
+    path: &Path,
+    mut convert: impl FnMut(T) -> Result<U, String>,
+) -> Result<Vec<U>, DataError> {
     let mut reader = open(path)?;
     let mut rows = Vec::new();
     let mut line = Vec::new();
@@ -33,7 +41,8 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, DataError> {
             return Err(DataError::line(path, number, "longer than 8 MiB; is it JSON lines?"));
         }
         if !line.trim_ascii().is_empty() {
-            rows.push(parse(path, number, &line)?);
+            let row = convert(parse(path, number, &line)?);
+            rows.push(row.map_err(|reason| DataError::line(path, number, reason))?);
         }
     }
     if rows.is_empty() {

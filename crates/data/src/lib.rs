@@ -10,17 +10,20 @@
 //! device.
 
 pub mod batches;
+pub mod chat;
 pub mod checkpoint;
 pub mod encoding;
 mod error;
 pub mod example;
 pub mod helpdesk;
+pub mod inputs;
 pub mod jsonl;
 pub mod log;
 pub mod run_dir;
 pub mod seed;
 pub mod sources;
 pub mod stage;
+pub mod template;
 mod tensorboard;
 pub mod tokenizer;
 

@@ -1,7 +1,9 @@
 //! Tokenizers in the Hugging Face layout: `tokenizer.json` and `tokenizer_config.json`.
 
+use std::fs;
+use std::ops::Range;
 use std::path::Path;
-use std::{fs, str};
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 use tokenizers::decoders::byte_level::ByteLevel;
@@ -10,10 +12,15 @@ use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, NormalizerWrapper, TokenizerBuilder, TokenizerImpl};
 
 use crate::DataError;
+use crate::template::ChatTemplate;
 
 const PAD: &str = "<|pad|>";
 const BOS: &str = "<|bos|>";
 const EOS: &str = "<|eos|>";
+
+const TOKENIZER: &str = "tokenizer.json";
+const CONFIG: &str = "tokenizer_config.json";
+const TEMPLATE: &str = "chat_template.jinja";
 
 /// Larger tokenizer files are refused.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -23,9 +30,22 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 /// Text never smuggles in special tokens: `<|eos|>` inside a prompt is encoded as plain characters.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Arc<tokenizers::Tokenizer>,
+    /// Reads special tokens in text as such: for what templates write. Made when it is needed.
+    trusting: Arc<OnceLock<tokenizers::Tokenizer>>,
     special: SpecialTokens,
-    config: Value,
+    files: Arc<Files>,
+}
+
+/// What a model's folder says of its tokenizer; it is saved as it was read.
+#[derive(Debug)]
+struct Files {
+    tokenizer: Vec<u8>,
+    /// `tokenizer_config.json`, and what it says.
+    config: Option<Vec<u8>>,
+    settings: Value,
+    /// `chat_template.jinja`
+    template: Option<String>,
 }
 
 /// Ids of the special tokens.
@@ -61,38 +81,107 @@ impl Tokenizer {
         inner.train(&mut trainer, texts.into_iter()).map_err(|error| {
             DataError::Invalid(format!("the tokenizer cannot be trained: {error}"))
         })?;
-        let json = inner.to_string(false).map_err(|error| DataError::Invalid(error.to_string()))?;
-        let config = json!({
+        let json = inner.to_string(true).map_err(|error| DataError::Invalid(error.to_string()))?;
+        let settings = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
             "pad_token": PAD, "bos_token": BOS, "eos_token": EOS,
             "clean_up_tokenization_spaces": false,
         });
-        Self::from_json(json.as_bytes(), config, Path::new("the trained tokenizer"))
+        let config = Some(format!("{settings:#}\n").into_bytes());
+        let files = Files { tokenizer: json.into_bytes(), config, settings, template: None };
+        Self::read(files, Path::new("the trained tokenizer"))
     }
 
     /// Loads the tokenizer of a model folder.
     pub fn load(folder: &Path) -> Result<Self, DataError> {
-        let file = folder.join("tokenizer.json");
-        let config_file = folder.join("tokenizer_config.json");
-        let config = if config_file.exists() {
-            serde_json::from_slice(&read_capped(&config_file)?)
-                .map_err(|error| DataError::file(&config_file, error.to_string()))?
-        } else {
-            Value::Null
+        let file = folder.join(TOKENIZER);
+        let config_file = folder.join(CONFIG);
+        let config = config_file.exists().then(|| read_capped(&config_file)).transpose()?;
+        let settings = match &config {
+            Some(bytes) => serde_json::from_slice(bytes)
+                .map_err(|error| DataError::file(&config_file, error.to_string()))?,
+            None => Value::Null,
         };
-        Self::from_json(&read_capped(&file)?, config, &file)
+        let template_file = folder.join(TEMPLATE);
+        let template = template_file.exists().then(|| read_capped(&template_file)).transpose()?;
+        let template = template.map(String::from_utf8).transpose();
+        let template =
+            template.map_err(|error| DataError::file(&template_file, error.to_string()))?;
+        let files = Files { tokenizer: read_capped(&file)?, config, settings, template };
+        Self::read(files, &file)
     }
 
-    /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`.
+    /// Writes the tokenizer's files into `folder` as they were read. A chat template that stood in one
+    /// place only comes to stand in both: `tokenizer_config.json`, where older tools look for it, and
+    /// `chat_template.jinja`.
     pub fn save(&self, folder: &Path) -> Result<(), DataError> {
-        let file = folder.join("tokenizer.json");
-        let mut inner = self.inner.clone();
-        inner.set_encode_special_tokens(false);
-        let json =
-            inner.to_string(true).map_err(|error| DataError::file(&file, error.to_string()))?;
-        fs::write(&file, json).map_err(DataError::io(&file))?;
-        let config_file = folder.join("tokenizer_config.json");
-        fs::write(&config_file, format!("{:#}\n", self.config)).map_err(DataError::io(&config_file))
+        let write = |name: &str, content: &[u8]| {
+            let path = folder.join(name);
+            fs::write(&path, content).map_err(DataError::io(&path))
+        };
+        let Files { tokenizer, config, settings, template } = &*self.files;
+        write(TOKENIZER, tokenizer)?;
+        match (template, &settings["chat_template"]) {
+            (Some(template), Value::Null) => {
+                let mut settings = if settings.is_null() { json!({}) } else { settings.clone() };
+                settings["chat_template"] = template.as_str().into();
+                write(CONFIG, format!("{settings:#}\n").as_bytes())?;
+            }
+            _ => config.as_ref().map_or(Ok(()), |config| write(CONFIG, config))?,
+        }
+        let in_config = settings["chat_template"].as_str();
+        let template = template.as_deref().or(in_config);
+        template.map_or(Ok(()), |template| write(TEMPLATE, template.as_bytes()))
+    }
+
+    /// The chat template that came with the tokenizer, if one did.
+    ///
+    /// # Errors
+    /// A template that can't be run within limits.
+    pub fn chat_template(&self) -> Result<Option<ChatTemplate>, DataError> {
+        let Files { settings, template, .. } = &*self.files;
+        let stored = match &settings["chat_template"] {
+            // Several templates by name.
+            Value::Array(named) => {
+                let default = named.iter().find(|it| it["name"] == "default");
+                default.and_then(|it| it["template"].as_str())
+            }
+            one => one.as_str(),
+        };
+        let Some(source) = template.as_deref().or(stored) else { return Ok(None) };
+        let token = |key| config_token(settings, key).unwrap_or_default();
+        ChatTemplate::new(source, token("bos_token"), token("eos_token")).map(Some)
+    }
+
+    /// The texts of special tokens.
+    pub fn special_texts(&self) -> Vec<String> {
+        let added = self.inner.get_added_tokens_decoder();
+        added.into_values().filter(|it| it.special).map(|it| it.content).collect()
+    }
+
+    /// The id of a special token's text.
+    pub(crate) fn special_id(&self, text: &str) -> Option<u32> {
+        self.inner.token_to_id(text)
+    }
+
+    /// A token as the vocabulary writes it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The tokens of text that goes on, each with the bytes that it stands for.
+    pub(crate) fn encode_with_spans(&self, text: &str) -> Vec<(u32, Range<usize>)> {
+        spans(&self.inner, text)
+    }
+
+    /// The same for text in which special tokens are meant as such.
+    pub(crate) fn encode_trusted(&self, text: &str) -> Vec<(u32, Range<usize>)> {
+        let trusting = self.trusting.get_or_init(|| {
+            let mut trusting = (*self.inner).clone();
+            trusting.set_encode_special_tokens(false);
+            trusting
+        });
+        spans(trusting, text)
     }
 
     /// The tokens that begin a sequence with this prompt, `bos` included where the tokenizer has one.
@@ -132,25 +221,31 @@ impl Tokenizer {
         encoding.expect("a loaded tokenizer encodes any text").get_ids().to_vec()
     }
 
-    fn from_json(json: &[u8], config: Value, file: &Path) -> Result<Self, DataError> {
-        let refuse = |reason: String| DataError::file(file, reason);
-        let mut inner = tokenizers::Tokenizer::from_bytes(json)
+    fn read(files: Files, path: &Path) -> Result<Self, DataError> {
+        let refuse = |reason: String| DataError::file(path, reason);
+        let mut inner = tokenizers::Tokenizer::from_bytes(&files.tokenizer)
             .map_err(|error| refuse(format!("not a tokenizer that can be read: {error}")))?;
         // Truncation and padding are the caller's business; a file that sets them would hide text.
         inner.with_truncation(None).map_err(|error| refuse(error.to_string()))?;
         inner.with_padding(None);
         inner.set_encode_special_tokens(true);
-        let id = |key| config_token(&config, key).and_then(|token| inner.token_to_id(token));
+        let id = |key| config_token(&files.settings, key).and_then(|it| inner.token_to_id(it));
         let eos =
             id("eos_token").or_else(|| inner.token_to_id("<|endoftext|>")).ok_or_else(|| {
                 refuse("no end of sequence; name it as `eos_token` in tokenizer_config.json".into())
             })?;
         let special =
             SpecialTokens { pad: id("pad_token").unwrap_or(eos), bos: id("bos_token"), eos };
-        let tokenizer = Self { inner, special, config };
-        tokenizer.inner.encode_fast("probe", true).map_err(|error| refuse(error.to_string()))?;
-        Ok(tokenizer)
+        inner.encode_fast("probe", true).map_err(|error| refuse(error.to_string()))?;
+        let (inner, files) = (Arc::new(inner), Arc::new(files));
+        Ok(Self { inner, trusting: Arc::default(), special, files })
     }
+}
+
+fn spans(tokenizer: &tokenizers::Tokenizer, text: &str) -> Vec<(u32, Range<usize>)> {
+    let encoding = tokenizer.encode(text, false).expect("a loaded tokenizer encodes any text");
+    let spans = encoding.get_offsets().iter().map(|(start, end)| *start..*end);
+    encoding.get_ids().iter().copied().zip(spans).collect()
 }
 
 fn untrained_bpe() -> TokenizerImpl<BPE, NormalizerWrapper, ByteLevel, TemplateProcessing, ByteLevel>
