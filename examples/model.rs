@@ -57,7 +57,7 @@ fn main() -> anyhow::Result<()> {
 
     let model = training.model().valid();
     let eos = tokenizer.special().eos;
-    let sampling = Sampling { max_new_tokens: 16, temperature: 0.0, eos, batch_rows: 1 };
+    let sampling = Sampling { max_new_tokens: 16, ends: vec![eos], ..Sampling::greedy() };
     let prompt = tokenizer.encode_prompt("The sky is");
     let spoken = generate(&model, &[prompt], &sampling, Seed::new(3), &device)?;
     println!("The sky is{}", tokenizer.decode(&spoken[0].tokens));

@@ -199,8 +199,8 @@ impl<B: LmAutodiffBackend> Networks<B> {
 
     fn sampling(&self) -> Sampling {
         let [n_prompts, _, max_new_tokens] = self.sizes.rollout;
-        // No token has this id, so nothing ends early.
-        Sampling { max_new_tokens, temperature: 1.0, eos: u32::MAX, batch_rows: n_prompts }
+        // No token ends a completion.
+        Sampling { max_new_tokens, batch_rows: n_prompts, ..Sampling::at_temperature(1.0) }
     }
 
     fn prompts(&self) -> Vec<Vec<u32>> {

@@ -64,12 +64,11 @@ impl Work for Measure<'_> {
         })?;
 
         let ppo = config.rl.ppo();
+        // Nothing ends early: the model is new and knows no end.
         let sampling = Sampling {
             max_new_tokens: ppo.max_new_tokens.min(32),
-            temperature: 1.0,
-            // Not to end early: the model is new and knows no end.
-            eos: u32::MAX,
             batch_rows: ppo.micro_batch_rows,
+            ..Sampling::at_temperature(1.0)
         };
         let prompts = world.prompts.train.iter().take(ppo.micro_batch_rows);
         let prompts: Vec<Vec<u32>> = prompts.map(|it| tokenizer.encode_prompt(it)).collect();

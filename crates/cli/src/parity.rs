@@ -16,7 +16,7 @@ use rein_model::backend::LmAutodiffBackend;
 use rein_model::sft::Sft;
 use rein_model::weights::RandomWeights;
 use rein_model::{
-    CausalLm, Learner, Sampling, ScalarModel, load_causal_lm, load_scalar_model, save_causal_lm,
+    CausalLm, Learner, ScalarModel, load_causal_lm, load_scalar_model, save_causal_lm,
     save_scalar_model,
 };
 use rein_ppo::ActorCritic;
@@ -154,12 +154,7 @@ impl<B: LmAutodiffBackend> Comparison<B> {
 
         let ppo = self.config().rl.ppo();
         let tokenizer = &self.parity.setup.tokenizer;
-        let sampling = Sampling {
-            max_new_tokens: ppo.max_new_tokens,
-            temperature: ppo.temperature,
-            eos: tokenizer.special().eos,
-            batch_rows: ppo.micro_batch_rows,
-        };
+        let sampling = ppo.sampling(tokenizer.special().eos);
         let prompts = &self.parity.setup.world.prompts.train[..ppo.prompts_per_step];
         let completions = sample(policy, prompts, &sampling, tokenizer, Seed::new(4), device)?;
         let actors = ActorCritic { policy: policy.clone(), value: reward };

@@ -17,6 +17,7 @@ pub mod config;
 pub mod guard;
 pub mod logprobs;
 pub mod optim;
+pub mod sampling;
 pub mod schedule;
 pub mod sft;
 pub mod tokens;
@@ -43,12 +44,14 @@ pub use block::{Block, Mlp};
 pub use causal_lm::CausalLm;
 pub use decoder::Decoder;
 pub use error::ModelError;
-pub use generate::{Generated, Sampling, generate};
+pub use generate::{Generated, generate, generate_batches};
 pub use hf::{
-    has_weights, load_causal_lm, load_scalar_model, read_config, save_causal_lm, save_scalar_model,
+    generation_ends, has_weights, load_causal_lm, load_scalar_model, read_config, save_causal_lm,
+    save_scalar_model,
 };
 pub use kv_cache::KvCache;
 pub use learner::Learner;
 pub use linear::Linear;
 pub use norm::Norm;
+pub use sampling::Sampling;
 pub use scalar_model::ScalarModel;

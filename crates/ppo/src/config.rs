@@ -1,6 +1,7 @@
 //! How a policy is optimised.
 
 use rein_data::stage::Cadence;
+use rein_model::Sampling;
 use rein_model::optim::OptimizerConfig;
 use rein_model::schedule::Schedule;
 use serde::{Deserialize, Serialize};
@@ -125,6 +126,16 @@ impl PpoConfig {
     /// Completions of one update.
     pub fn minibatch_rows(&self) -> usize {
         self.rows_per_step() / self.minibatches.max(1)
+    }
+
+    /// How a step's completions are sampled; `eos` ends them.
+    pub fn sampling(&self, eos: u32) -> Sampling {
+        Sampling {
+            max_new_tokens: self.max_new_tokens,
+            ends: vec![eos],
+            batch_rows: self.micro_batch_rows,
+            ..Sampling::at_temperature(self.temperature)
+        }
     }
 
     /// What is wrong with these settings.

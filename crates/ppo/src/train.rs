@@ -14,8 +14,7 @@ use rein_model::backend::LmAutodiffBackend;
 use rein_model::checkpoint::{MODEL, read_state, save_with_tokenizer, write_state};
 use rein_model::guard::fits;
 use rein_model::{
-    CausalLm, Learner, Sampling, load_causal_lm, load_scalar_model, save_causal_lm,
-    save_scalar_model,
+    CausalLm, Learner, load_causal_lm, load_scalar_model, save_causal_lm, save_scalar_model,
 };
 use rein_reward::Reward;
 use serde::{Deserialize, Serialize};
@@ -137,9 +136,8 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         seed: Seed,
     ) -> Result<(Vec<Completion>, Vec<Row>), PpoError> {
         let actors = self.actors().valid();
-        let PpoConfig { max_new_tokens, temperature, micro_batch_rows, .. } = self.config;
-        let eos = self.tokenizer.special().eos;
-        let sampling = Sampling { max_new_tokens, temperature, eos, batch_rows: micro_batch_rows };
+        let PpoConfig { temperature, micro_batch_rows, .. } = self.config;
+        let sampling = self.config.sampling(self.tokenizer.special().eos);
         let completions =
             sample(&actors.policy, prompts, &sampling, &self.tokenizer, seed, &self.device)?;
         let judges = Judges { reference: &self.reference, micro_batch_rows, device: &self.device };

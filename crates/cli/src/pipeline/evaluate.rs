@@ -13,7 +13,7 @@ use rein_data::stage::Outcome;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::logprobs::row_logprobs;
 use rein_model::sft::heldout_loss;
-use rein_model::{CausalLm, Sampling, load_causal_lm};
+use rein_model::{CausalLm, load_causal_lm};
 use rein_ppo::rollout::sample;
 use rein_reward::{LearnedReward, Reward};
 use serde::{Deserialize, Serialize};
@@ -153,12 +153,7 @@ impl<B: LmAutodiffBackend> Session<B> {
     /// Replies to held-out prompts, with the same random numbers for each model.
     fn complete(&self, model: &CausalLm<B::InnerBackend>) -> Result<Vec<Completion>> {
         let ppo = self.setup.config.rl.ppo();
-        let sampling = Sampling {
-            max_new_tokens: ppo.max_new_tokens,
-            temperature: ppo.temperature,
-            eos: self.setup.tokenizer.special().eos,
-            batch_rows: ppo.micro_batch_rows,
-        };
+        let sampling = ppo.sampling(self.setup.tokenizer.special().eos);
         let mut prompts = self.setup.world.prompts.heldout.clone();
         prompts.truncate(self.setup.config.evaluate.prompts);
         let seed = self.seed(Stage::Evaluate);

@@ -112,10 +112,8 @@ impl<B: LmAutodiffBackend> Gather<B> {
         let ppo = self.setup.config.rl.ppo();
         let tokenizer = &self.setup.tokenizer;
         let sampling = Sampling {
-            max_new_tokens: ppo.max_new_tokens,
-            temperature: ppo.temperature,
-            eos: tokenizer.special().eos,
             batch_rows: 2 * ppo.micro_batch_rows,
+            ..ppo.sampling(tokenizer.special().eos)
         };
         let twice: Vec<String> = prompts.iter().flat_map(|it| [it.clone(), it.clone()]).collect();
         let completions = sample(&self.model, &twice, &sampling, tokenizer, seed, &self.device)?;

@@ -61,6 +61,31 @@ pub fn has_weights(folder: &Path) -> bool {
     folder.join(SINGLE).exists() || folder.join(INDEX).exists()
 }
 
+/// The tokens that end a completion of the model in `folder`: what its `generation_config.json` says,
+/// else its `config.json`; none if neither does.
+pub fn generation_ends(folder: &Path) -> Result<Vec<u32>, ModelError> {
+    for name in ["generation_config.json", "config.json"] {
+        let path = folder.join(name);
+        if !path.exists() {
+            continue;
+        }
+        let config: Map<String, Value> = read_json(&path)?;
+        let ends = match config.get("eos_token_id") {
+            None | Some(Value::Null) => continue,
+            Some(Value::Array(ids)) => ids.iter().map(token_id).collect(),
+            Some(id) => token_id(id).map(|id| vec![id]),
+        };
+        return ends.ok_or_else(|| {
+            ModelError::checkpoint(&path, "`eos_token_id` is neither a token nor a list of them")
+        });
+    }
+    Ok(Vec::new())
+}
+
+fn token_id(value: &Value) -> Option<u32> {
+    value.as_u64()?.try_into().ok()
+}
+
 /// The tensors of a checkpoint, mapped into memory and converted one at a time.
 struct StoredWeights {
     files: Vec<(PathBuf, Mmap)>,
