@@ -14,10 +14,11 @@ use rein_model::ModelError;
 use rein_model::backend::LmAutodiffBackend;
 use rein_ppo::PpoError;
 
-use crate::args::{Algorithm, Command, RunArgs, TrainArgs};
+use crate::args::{Algorithm, Command, JudgeArgs, RunArgs, TrainArgs};
 use crate::bench::Bench;
 use crate::config::{self, Config, Stage};
 use crate::device::{BackendName, Work, run_on};
+use crate::inference::{Generate, Logprobs, Score};
 use crate::pace::Measure;
 use crate::parity::Parity;
 use crate::pipeline::{Ended, Evaluation, Session};
@@ -47,6 +48,9 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
             }
             work(&run, command.stage())
         }
+        Command::Generate(args) => run_rows(args.rows.backend, Generate::new(args)?),
+        Command::Logprobs(JudgeArgs { rows }) => run_rows(rows.backend, Logprobs::new(rows)?),
+        Command::Score(JudgeArgs { rows }) => run_rows(rows.backend, Score::new(rows)?),
         Command::Config => {
             print(config::DEFAULT);
             Ok(ExitCode::SUCCESS)
@@ -64,6 +68,11 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn run_rows(backend: Option<BackendName>, work: impl Work<Output = ()>) -> Result<ExitCode> {
+    run_on(backend.unwrap_or_else(BackendName::default_of_build), work)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn train(args: &TrainArgs) -> Result<ExitCode> {

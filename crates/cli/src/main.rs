@@ -11,6 +11,7 @@ mod bench;
 mod commands;
 mod config;
 mod device;
+mod inference;
 mod memory;
 mod pace;
 mod parity;
