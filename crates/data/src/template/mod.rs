@@ -2,7 +2,7 @@
 //!
 //! A template is a program that came with a checkpoint, so it is trusted with nothing: it reaches no
 //! file and nothing of the machine, and its steps, its recursion, the text it gives and the memory it
-//! may fill are limited ([`sandbox`]). Within that it gives what transformers gives: whitespace around
+//! may fill are limited. Within that it gives what transformers gives: whitespace around
 //! blocks, `tojson` and the methods of strings are Python's, and `{% generation %}` marks what an
 //! assistant said.
 
