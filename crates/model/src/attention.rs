@@ -8,6 +8,7 @@ use crate::backend::LmBackend;
 use crate::config::ModelConfig;
 use crate::kv_cache::LayerCache;
 use crate::linear::Linear;
+use crate::lora::Adapter;
 use crate::norm::Norm;
 use crate::rotary::RotaryTables;
 use crate::weights::WeightSource;
@@ -31,6 +32,8 @@ pub struct Attention<B: Backend> {
     pub query_norm: Option<Norm<B>>,
     /// Per-head normalisation of keys.
     pub key_norm: Option<Norm<B>>,
+    /// An adapter of queries, keys and values together, side by side, where files store them as one.
+    pub adapter: Option<Adapter<B>>,
     head_dim: usize,
     n_kv_heads: usize,
 }
@@ -74,7 +77,8 @@ impl<B: LmBackend> Attention<B> {
             config.qk_norm.then(|| Norm::new(config, source, &name, head_dim, device)).transpose()
         };
         let (query_norm, key_norm) = (norm("query_norm")?, norm("key_norm")?);
-        Ok(Self { query, key, value, output, query_norm, key_norm, head_dim, n_kv_heads })
+        let adapter = None;
+        Ok(Self { query, key, value, output, query_norm, key_norm, adapter, head_dim, n_kv_heads })
     }
 
     /// # Shapes
@@ -89,17 +93,36 @@ impl<B: LmBackend> Attention<B> {
             Some([query, key]) => [Some(query), Some(key)],
             None => [None, None],
         };
-        let query = self.query.forward(input.clone());
+        let [query, key, value] = self.project(input);
         let query = self.placed(query, self.query_norm.as_ref(), query_rotary);
         let query = self.heads(query / (self.head_dim as f32).sqrt(), around);
-        let key = self.key.forward(input.clone());
         let key = self.heads(self.placed(key, self.key_norm.as_ref(), key_rotary), around);
-        let value = self.heads(self.value.forward(input), around);
+        let value = self.heads(value, around);
         let (key, value) = match cache {
             Some(cache) => cache.extend(key, value),
             None => (key, value),
         };
         self.output.forward(attend(query, key, value, around))
+    }
+
+    /// Queries, keys and values.
+    fn project(&self, input: Tensor<B, 2>) -> [Tensor<B, 2>; 3] {
+        let parts = [&self.query, &self.key, &self.value].map(|it| it.forward(input.clone()));
+        match &self.adapter {
+            Some(adapter) => add(parts, adapter.forward(input)),
+            None => parts,
+        }
+    }
+
+    /// Adds `sign` times the adapters to the weights.
+    pub(crate) fn merge_adapters(&mut self, sign: f32) {
+        let Self { query, key, value, output, adapter, .. } = self;
+        if let Some(adapter) = adapter.take() {
+            let deltas = side_by_side(adapter.product() * sign);
+            let parts = [&mut *query, &mut *key, &mut *value].into_iter();
+            parts.zip(deltas).for_each(|(part, delta)| part.add_to_weight(delta));
+        }
+        [query, key, value, output].into_iter().for_each(|it| it.merge_adapter(sign));
     }
 
     /// Normalised and rotated heads, `[batch · time, heads · head_dim]`.
@@ -127,6 +150,18 @@ impl<B: LmBackend> Attention<B> {
         let shape = [around.n_batch, around.n_time, self.n_kv_heads, n_shared, self.head_dim];
         placed.reshape(shape).permute([0, 2, 3, 1, 4])
     }
+}
+
+/// The thirds of a tensor along its last axis.
+fn side_by_side<B: LmBackend>(whole: Tensor<B, 2>) -> [Tensor<B, 2>; 3] {
+    let width = whole.dims()[1] / 3;
+    [0, 1, 2].map(|third| whole.clone().narrow(1, third * width, width))
+}
+
+fn add<B: LmBackend>(parts: [Tensor<B, 2>; 3], sum: Tensor<B, 2>) -> [Tensor<B, 2>; 3] {
+    let [query, key, value] = parts;
+    let [to_query, to_key, to_value] = side_by_side(sum);
+    [query + to_query, key + to_key, value + to_value]
 }
 
 /// `softmax(q kᵀ) v`, as `[batch · time, heads · head_dim]`; queries are divided by `√d` already.

@@ -5,8 +5,10 @@ use crate::ModelError;
 use crate::attention::{Attention, Surroundings};
 use crate::backend::LmBackend;
 use crate::config::{MlpKind, ModelConfig};
+use crate::hf::Part;
 use crate::kv_cache::LayerCache;
 use crate::linear::Linear;
+use crate::lora::Adapter;
 use crate::norm::Norm;
 use crate::weights::WeightSource;
 
@@ -60,6 +62,58 @@ impl<B: LmBackend> Block<B> {
         let middle = input.clone() + attended;
         let seen = if self.parallel_residual { input } else { middle.clone() };
         middle + self.mlp.forward(self.mlp_norm.forward(seen))
+    }
+
+    /// Where an adapter of this layer stands.
+    ///
+    /// # Panics
+    /// A gate where the feed-forward layer has none.
+    pub(crate) fn adapter_mut(&mut self, part: Part) -> &mut Option<Adapter<B>> {
+        let Self { attention, mlp, .. } = self;
+        match part {
+            Part::QueryKeyValue => &mut attention.adapter,
+            Part::Query => &mut attention.query.adapter,
+            Part::Key => &mut attention.key.adapter,
+            Part::Value => &mut attention.value.adapter,
+            Part::Output => &mut attention.output.adapter,
+            Part::Gate => &mut mlp.gate.as_mut().expect("places are the config's").adapter,
+            Part::Up => &mut mlp.up.adapter,
+            Part::Down => &mut mlp.down.adapter,
+        }
+    }
+
+    /// The adapter of this layer, if it has one.
+    pub(crate) fn adapter(&self, part: Part) -> Option<&Adapter<B>> {
+        let Self { attention, mlp, .. } = self;
+        match part {
+            Part::QueryKeyValue => attention.adapter.as_ref(),
+            Part::Query => attention.query.adapter.as_ref(),
+            Part::Key => attention.key.adapter.as_ref(),
+            Part::Value => attention.value.adapter.as_ref(),
+            Part::Output => attention.output.adapter.as_ref(),
+            Part::Gate => mlp.gate.as_ref()?.adapter.as_ref(),
+            Part::Up => mlp.up.adapter.as_ref(),
+            Part::Down => mlp.down.adapter.as_ref(),
+        }
+    }
+
+    pub(crate) fn has_adapters(&self) -> bool {
+        Part::ALL.iter().any(|part| self.adapter(*part).is_some())
+    }
+
+    pub(crate) fn drop_adapters(&mut self) {
+        let present = Part::ALL.into_iter().filter(|part| self.adapter(*part).is_some());
+        present.collect::<Vec<_>>().into_iter().for_each(|part| *self.adapter_mut(part) = None);
+    }
+
+    /// Adds `sign` times the adapters to the weights.
+    pub(crate) fn merge_adapters(&mut self, sign: f32) {
+        let Self { attention, mlp, .. } = self;
+        attention.merge_adapters(sign);
+        mlp.gate
+            .iter_mut()
+            .chain([&mut mlp.up, &mut mlp.down])
+            .for_each(|it| it.merge_adapter(sign));
     }
 }
 

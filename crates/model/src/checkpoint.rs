@@ -12,6 +12,8 @@ use crate::ModelError;
 
 /// The folder of the stage's model within a checkpoint.
 pub const MODEL: &str = "model";
+/// The folder of the model's adapters within a checkpoint, if it is trained by LoRA.
+pub const ADAPTER: &str = "adapter";
 /// The file of the optimiser's state within a checkpoint.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 

@@ -1,5 +1,7 @@
 //! What a decoder is made of.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, Value, json};
 
 use crate::ModelError;
@@ -49,6 +51,8 @@ pub struct ModelConfig {
     pub init_std: f64,
     /// The `config.json` it was read from.
     pub raw: Map<String, Value>,
+    /// The folder that it was read from; new models have none.
+    pub origin: Option<PathBuf>,
 }
 
 /// The model families whose checkpoints can be read and written.

@@ -16,6 +16,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod guard;
 pub mod logprobs;
+pub mod lora;
 pub mod optim;
 pub mod sampling;
 pub mod schedule;
@@ -46,7 +47,8 @@ pub use decoder::Decoder;
 pub use error::ModelError;
 pub use generate::{Generated, generate, generate_batches};
 pub use hf::{
-    generation_ends, has_weights, load_causal_lm, load_scalar_model, read_config, save_causal_lm,
+    AdapterConfig, generation_ends, has_adapter, has_weights, load_causal_lm, load_scalar_model,
+    read_adapter_config, read_config, save_adapter, save_causal_lm, save_scalar_adapter,
     save_scalar_model,
 };
 pub use kv_cache::KvCache;

@@ -13,11 +13,12 @@ use rein_data::tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{LmAutodiffBackend, LmBackend};
-use crate::checkpoint::{MODEL, read_state, save_with_tokenizer, write_state};
+use crate::checkpoint::{ADAPTER, MODEL, read_state, save_with_tokenizer, write_state};
 use crate::guard::{finite, fits};
-use crate::hf::{load_causal_lm, save_causal_lm};
+use crate::hf::{AdapterConfig, load_causal_lm, save_adapter, save_causal_lm};
 use crate::learner::Learner;
 use crate::logprobs::{cross_entropy, entropy, learned_logits};
+use crate::lora::{LoraConfig, seed_dropout};
 use crate::optim::OptimizerConfig;
 use crate::tokens::{LearnedTokens, scalar};
 use crate::{CausalLm, ModelError};
@@ -36,6 +37,9 @@ pub struct SftConfig {
     pub max_tokens: usize,
     /// The share of the probability that is spread over the vocabulary.
     pub label_smoothing: f64,
+    /// Trains adapters beside a frozen model, if given, instead of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// The update.
     pub optimizer: OptimizerConfig,
     /// When to evaluate, save and stop.
@@ -50,6 +54,7 @@ impl Default for SftConfig {
             micro_batch_rows: 32,
             max_tokens: 1024,
             label_smoothing: 0.0,
+            lora: None,
             optimizer: OptimizerConfig { learning_rate: 2e-5, ..OptimizerConfig::default() },
             checkpoints: Cadence::default(),
         }
@@ -60,6 +65,7 @@ impl SftConfig {
     /// What is wrong with these settings.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.optimizer.problems("sft.optimizer");
+        problems.extend(self.lora.iter().flat_map(|lora| lora.problems("sft.lora")));
         problems.extend(batches::divides("sft", self.batch_rows, self.micro_batch_rows));
         if self.epochs <= 0.0 || !self.epochs.is_finite() {
             problems.push("`sft.epochs` must be above 0".into());
@@ -89,6 +95,7 @@ pub struct Sft<B: LmAutodiffBackend> {
     heldout: Vec<TokenRow>,
     order: RowOrder,
     n_tokens: u64,
+    dropout: Seed,
     device: B::Device,
 }
 
@@ -120,6 +127,10 @@ impl<B: LmAutodiffBackend> Sft<B> {
         if let Some(tokenizer) = &tokenizer {
             fits(model.config(), tokenizer)?;
         }
+        let model = match &config.lora {
+            Some(lora) => model.with_lora(lora, seed.child("lora"), device)?,
+            None => model,
+        };
         Ok(Self {
             learner: Learner::new(model, config.optimizer),
             order: RowOrder::new(rows.train.len(), seed.child("order")),
@@ -128,6 +139,7 @@ impl<B: LmAutodiffBackend> Sft<B> {
             rows: rows.train,
             heldout: rows.heldout,
             n_tokens: 0,
+            dropout: seed.child("dropout"),
             device: device.clone(),
         })
     }
@@ -141,14 +153,16 @@ impl<B: LmAutodiffBackend> Sft<B> {
     pub fn update(&mut self, step: usize, rows: &[&TokenRow]) -> Result<Metrics, ModelError> {
         let n_learned = rows.iter().map(|row| row.n_learned()).sum::<usize>() as f64;
         let mut totals = Totals::default();
-        let gradients =
-            self.learner.gradients(rows.chunks(self.config.micro_batch_rows), |model, rows| {
-                let judged = Judged::new(model, rows, self.config.label_smoothing, &self.device);
-                totals.add(judged.clone().inner());
-                // Divided by the tokens of the whole batch, so that the sum over micro-batches is the
-                // mean over the batch, however it is cut.
-                judged.losses.sum() / n_learned
-            });
+        let seed = self.dropout.index(step as u64);
+        let micro_batches = rows.chunks(self.config.micro_batch_rows).enumerate();
+        let gradients = self.learner.gradients(micro_batches, |model, (number, rows)| {
+            seed_dropout::<B>(self.config.lora.as_ref(), seed.index(number as u64), &self.device);
+            let judged = Judged::new(model, rows, self.config.label_smoothing, &self.device);
+            totals.add(judged.clone().inner());
+            // Divided by the tokens of the whole batch, so that the sum over micro-batches is the
+            // mean over the batch, however it is cut.
+            judged.losses.sum() / n_learned
+        });
         finite(step, "the loss", totals.loss)?;
         let rate = self.config.optimizer.rate(step, self.n_steps());
         let grad_norm = self.learner.update(step, gradients, rate)?;
@@ -197,15 +211,26 @@ impl<B: LmAutodiffBackend> Train for Sft<B> {
     }
 
     fn save(&self, folder: &Path) -> Result<(), ModelError> {
+        let model = self.model().valid();
         save_with_tokenizer(&folder.join(MODEL), self.tokenizer.as_ref(), |folder| {
-            save_causal_lm(&self.model().valid(), folder)
+            save_causal_lm(&model, folder)
         })?;
+        if let Some(lora) = &self.config.lora {
+            let config = AdapterConfig::new(lora, model.config(), false);
+            save_adapter(&model, &config, &folder.join(ADAPTER))?;
+        }
         self.learner.save_optimizer(folder)?;
         write_state(folder, &State { num_tokens: self.n_tokens })
     }
 
     fn restore(&mut self, folder: &Path) -> Result<(), ModelError> {
-        let model = load_causal_lm(&folder.join(MODEL), &self.device)?;
+        let model = match &self.config.lora {
+            Some(_) => {
+                let base = self.model().clone().without_lora();
+                base.with_saved_lora(&folder.join(ADAPTER), &self.device)?
+            }
+            None => load_causal_lm(&folder.join(MODEL), &self.device)?,
+        };
         self.learner.restore(model, folder, &self.device)?;
         self.n_tokens = read_state::<State>(folder)?.num_tokens;
         Ok(())

@@ -1,5 +1,8 @@
 use burn::prelude::*;
-use rein_model::{CausalLm, ScalarModel};
+use rein_data::seed::Seed;
+use rein_model::backend::LmBackend;
+use rein_model::lora::LoraConfig;
+use rein_model::{CausalLm, ModelError, ScalarModel};
 
 /// The two networks that PPO trains, under one optimiser.
 #[derive(Module, Debug)]
@@ -8,4 +11,29 @@ pub struct ActorCritic<B: Backend> {
     pub policy: CausalLm<B>,
     /// Says what reward is to be expected.
     pub value: ScalarModel<B>,
+}
+
+impl<B: LmBackend> ActorCritic<B> {
+    /// Both networks, frozen, with new adapters, which change nothing yet; the score head stays
+    /// trainable.
+    ///
+    /// # Errors
+    /// Those of [`CausalLm::with_lora`].
+    pub fn with_lora(
+        self,
+        config: &LoraConfig,
+        seed: Seed,
+        device: &B::Device,
+    ) -> Result<Self, ModelError> {
+        Ok(Self {
+            policy: self.policy.with_lora(config, seed.child("policy"), device)?,
+            value: self.value.with_lora(config, seed.child("value"), device)?,
+        })
+    }
+
+    /// Both networks without their adapters.
+    #[must_use]
+    pub fn without_lora(self) -> Self {
+        Self { policy: self.policy.without_lora(), value: self.value.without_lora() }
+    }
 }

@@ -2,6 +2,7 @@
 
 use rein_data::stage::Cadence;
 use rein_model::Sampling;
+use rein_model::lora::LoraConfig;
 use rein_model::optim::OptimizerConfig;
 use rein_model::schedule::Schedule;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,10 @@ pub struct PpoConfig {
     pub kl_estimator: KlEstimator,
     /// The weight of the KL penalty and how it changes.
     pub kl: KlConfig,
+    /// Trains adapters of the policy and the value model, if given, instead of the models; without
+    /// adapters, the policy is its own reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// The update.
     pub optimizer: OptimizerConfig,
     /// When to evaluate and save. The best step is the one with the highest held-out reward after
@@ -99,6 +104,7 @@ impl Default for PpoConfig {
             score_at: ScorePlacement::LastToken,
             kl_estimator: KlEstimator::K1,
             kl: KlConfig::default(),
+            lora: None,
             optimizer: OptimizerConfig {
                 learning_rate: 3e-6,
                 schedule: Schedule::Linear,
@@ -141,6 +147,10 @@ impl PpoConfig {
     /// What is wrong with these settings.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.optimizer.problems("rl.optimizer");
+        problems.extend(self.lora.iter().flat_map(|lora| lora.problems("rl.lora")));
+        if self.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0) {
+            problems.push("`rl.lora.dropout` must be 0: the first ratio wouldn't be 1".into());
+        }
         let counts = [
             ("steps", self.steps),
             ("prompts_per_step", self.prompts_per_step),

@@ -11,10 +11,11 @@ use rein_data::seed::Seed;
 use rein_data::stage::{Evaluation, Train};
 use rein_data::tokenizer::Tokenizer;
 use rein_model::backend::LmAutodiffBackend;
-use rein_model::checkpoint::{MODEL, read_state, save_with_tokenizer, write_state};
+use rein_model::checkpoint::{ADAPTER, MODEL, read_state, save_with_tokenizer, write_state};
 use rein_model::guard::fits;
 use rein_model::{
-    CausalLm, Learner, load_causal_lm, load_scalar_model, save_causal_lm, save_scalar_model,
+    AdapterConfig, CausalLm, Learner, load_causal_lm, load_scalar_model, save_adapter,
+    save_causal_lm, save_scalar_adapter, save_scalar_model,
 };
 use rein_reward::Reward;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ use crate::update::{Experience, prepare, update_minibatch};
 
 /// The folder of the value model within a checkpoint.
 pub const VALUE_MODEL: &str = "value_model";
+/// The folder of the value model's adapters within a checkpoint, if it is trained by LoRA.
+pub const VALUE_ADAPTER: &str = "value_adapter";
 
 /// Before the first update a ratio may be off by rounding, and by no more.
 const RATIO_TOLERANCE: f64 = 1e-2;
@@ -84,8 +87,14 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         }
         fits(actors.policy.config(), &tokenizer)?;
         fits(actors.value.config(), &tokenizer)?;
+        let actors = match &config.lora {
+            Some(lora) => actors.with_lora(lora, seed.child("lora"), device)?,
+            None => actors,
+        };
         Ok(Self {
-            reference: actors.policy.valid(),
+            // New adapters change nothing: the policy without them is where it stands now, and its
+            // tensors are the policy's own.
+            reference: actors.policy.valid().without_lora(),
             learner: Learner::new(actors, config.optimizer),
             order: RowOrder::new(prompts.train.len(), seed.child("prompts")),
             kl: KlController::new(config.kl),
@@ -314,15 +323,33 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         save_with_tokenizer(&folder.join(VALUE_MODEL), tokenizer, |folder| {
             save_scalar_model(&value, &Map::new(), folder)
         })?;
+        if let Some(lora) = &self.config.lora {
+            let about = |model, has_score| AdapterConfig::new(lora, model, has_score);
+            let config = about(policy.config(), false);
+            save_adapter(&policy, &config, &folder.join(ADAPTER))?;
+            let config = about(value.config(), true);
+            save_scalar_adapter(&value, &config, &folder.join(VALUE_ADAPTER))?;
+        }
         self.learner.save_optimizer(folder)?;
         let state = State { n_episodes: self.n_episodes, kl_coefficient: self.kl.coefficient() };
         Ok(write_state(folder, &state)?)
     }
 
     fn restore(&mut self, folder: &Path) -> Result<(), PpoError> {
-        let policy = load_causal_lm(&folder.join(MODEL), &self.device)?;
-        let value = load_scalar_model(&folder.join(VALUE_MODEL), &self.device)?;
-        self.learner.restore(ActorCritic { policy, value }, folder, &self.device)?;
+        let device = &self.device;
+        let actors = match &self.config.lora {
+            Some(_) => {
+                let ActorCritic { policy, value } = self.actors().clone().without_lora();
+                let policy = policy.with_saved_lora(&folder.join(ADAPTER), device)?;
+                let value = value.with_saved_lora(&folder.join(VALUE_ADAPTER), device)?;
+                ActorCritic { policy, value }
+            }
+            None => ActorCritic {
+                policy: load_causal_lm(&folder.join(MODEL), device)?,
+                value: load_scalar_model(&folder.join(VALUE_MODEL), device)?,
+            },
+        };
+        self.learner.restore(actors, folder, &self.device)?;
         let state: State = read_state(folder)?;
         self.n_episodes = state.n_episodes;
         self.kl.restore(state.kl_coefficient);

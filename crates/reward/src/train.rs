@@ -10,11 +10,14 @@ use rein_data::seed::Seed;
 use rein_data::stage::{Cadence, Evaluation, Train};
 use rein_data::tokenizer::Tokenizer;
 use rein_model::backend::LmAutodiffBackend;
-use rein_model::checkpoint::{MODEL, read_state, save_with_tokenizer, write_state};
+use rein_model::checkpoint::{ADAPTER, MODEL, read_state, save_with_tokenizer, write_state};
 use rein_model::guard::{finite, fits};
+use rein_model::lora::{LoraConfig, seed_dropout};
 use rein_model::optim::OptimizerConfig;
 use rein_model::tokens::{TokenBatch, host};
-use rein_model::{Learner, ScalarModel, load_scalar_model, save_scalar_model};
+use rein_model::{
+    AdapterConfig, Learner, ScalarModel, load_scalar_model, save_scalar_adapter, save_scalar_model,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
@@ -40,6 +43,9 @@ pub struct RewardConfig {
     pub max_tokens: usize,
     /// Pulls the scores of a pair towards a sum of zero: `c (chosen + rejected)²`.
     pub center_rewards_coefficient: f64,
+    /// Trains adapters and the score head beside a frozen model, if given, instead of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// The update.
     pub optimizer: OptimizerConfig,
     /// When to evaluate, save and stop.
@@ -54,6 +60,7 @@ impl Default for RewardConfig {
             micro_batch_rows: 32,
             max_tokens: 1024,
             center_rewards_coefficient: 0.01,
+            lora: None,
             optimizer: OptimizerConfig::default(),
             checkpoints: Cadence::default(),
         }
@@ -64,6 +71,7 @@ impl RewardConfig {
     /// What is wrong with these settings.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.optimizer.problems("reward.optimizer");
+        problems.extend(self.lora.iter().flat_map(|lora| lora.problems("reward.lora")));
         problems.extend(batches::divides("reward", self.batch_rows, self.micro_batch_rows));
         if self.epochs <= 0.0 || !self.epochs.is_finite() {
             problems.push("`reward.epochs` must be above 0".into());
@@ -93,6 +101,7 @@ pub struct RewardTraining<B: LmAutodiffBackend> {
     heldout: Judgements,
     order: RowOrder,
     n_tokens: u64,
+    dropout: Seed,
     device: B::Device,
 }
 
@@ -114,6 +123,10 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
         if let Some(tokenizer) = &tokenizer {
             fits(model.config(), tokenizer)?;
         }
+        let model = match &config.lora {
+            Some(lora) => model.with_lora(lora, seed.child("lora"), device)?,
+            None => model,
+        };
         Ok(Self {
             learner: Learner::new(model, config.optimizer),
             order: RowOrder::new(train.len(), seed.child("order")),
@@ -122,6 +135,7 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
             train,
             heldout,
             n_tokens: 0,
+            dropout: seed.child("dropout"),
             device: device.clone(),
         })
     }
@@ -141,12 +155,19 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
         let n_rows = batch.len() as f64;
         let mut scores = Scores::default();
         let mut loss = 0.0;
-        let micro_batches = micro_batches(batch, self.config.micro_batch_rows);
-        let gradients = self.learner.gradients(micro_batches, |model, rows| {
-            let losses = self.losses(model, rows, &mut scores).sum();
-            loss += f64::from(host(losses.clone().inner())[0]) / n_rows;
-            losses / n_rows
-        });
+        let seed = self.dropout.index(step as u64);
+        let micro_batches = micro_batches(batch, self.config.micro_batch_rows).into_iter();
+        let gradients =
+            self.learner.gradients(micro_batches.enumerate(), |model, (number, rows)| {
+                seed_dropout::<B>(
+                    self.config.lora.as_ref(),
+                    seed.index(number as u64),
+                    &self.device,
+                );
+                let losses = self.losses(model, rows, &mut scores).sum();
+                loss += f64::from(host(losses.clone().inner())[0]) / n_rows;
+                losses / n_rows
+            });
         finite(step, "the loss", loss)?;
         let rate = self.config.optimizer.rate(step, self.n_steps());
         let grad_norm = self.learner.update(step, gradients, rate)?;
@@ -235,12 +256,22 @@ impl<B: LmAutodiffBackend> Train for RewardTraining<B> {
         save_with_tokenizer(&folder.join(MODEL), self.tokenizer.as_ref(), |folder| {
             save_scalar_model(&model, &normalization.to_json(), folder)
         })?;
+        if let Some(lora) = &self.config.lora {
+            let config = AdapterConfig::new(lora, model.config(), true);
+            save_scalar_adapter(&model, &config, &folder.join(ADAPTER))?;
+        }
         self.learner.save_optimizer(folder)?;
         Ok(write_state(folder, &State { num_tokens: self.n_tokens })?)
     }
 
     fn restore(&mut self, folder: &Path) -> Result<(), RewardError> {
-        let model = load_scalar_model(&folder.join(MODEL), &self.device)?;
+        let model = match &self.config.lora {
+            Some(_) => {
+                let base = self.model().clone().without_lora();
+                base.with_saved_lora(&folder.join(ADAPTER), &self.device)?
+            }
+            None => load_scalar_model(&folder.join(MODEL), &self.device)?,
+        };
         self.learner.restore(model, folder, &self.device)?;
         self.n_tokens = read_state::<State>(folder)?.num_tokens;
         Ok(())

@@ -62,6 +62,7 @@ fn gpt2(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
         tied_head: keys.flag_or("tie_word_embeddings", true)?,
         init_std: keys.number_or("initializer_range", 0.02)?,
         raw: Map::new(),
+        origin: None,
     })
 }
 
@@ -97,6 +98,7 @@ fn llama_like(keys: &Keys<'_>, family: Family) -> Result<ModelConfig, ModelError
         tied_head: keys.flag_or("tie_word_embeddings", false)?,
         init_std: keys.number_or("initializer_range", 0.02)?,
         raw: Map::new(),
+        origin: None,
     })
 }
 
@@ -126,6 +128,7 @@ fn gpt_neox(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
         tied_head: keys.flag_or("tie_word_embeddings", false)?,
         init_std: keys.number_or("initializer_range", 0.02)?,
         raw: Map::new(),
+        origin: None,
     })
 }
 

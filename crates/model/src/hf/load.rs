@@ -50,10 +50,11 @@ pub fn read_config(folder: &Path) -> Result<ModelConfig, ModelError> {
     let path = folder.join("config.json");
     let refuse = |reason: String| ModelError::checkpoint(&path, reason);
     let raw: Map<String, Value> = read_json(&path)?;
-    super::parse_config(raw).map_err(|error| match error {
+    let config = super::parse_config(raw).map_err(|error| match error {
         ModelError::Config(reason) => refuse(reason),
         other => other,
-    })
+    })?;
+    Ok(ModelConfig { origin: Some(folder.to_path_buf()), ..config })
 }
 
 /// Whether `folder` holds weights that can be loaded.
@@ -236,13 +237,13 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-fn tensors_of<'a>(path: &Path, mapped: &'a Mmap) -> Result<SafeTensors<'a>, ModelError> {
+pub(super) fn tensors_of<'a>(path: &Path, mapped: &'a Mmap) -> Result<SafeTensors<'a>, ModelError> {
     SafeTensors::deserialize(mapped).map_err(|error| {
         ModelError::checkpoint(path, format!("not a whole safetensors file: {error}"))
     })
 }
 
-fn to_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {
+pub(super) fn to_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {
     let bytes = view.data();
     let two = |bytes: &[u8]| [bytes[0], bytes[1]];
     match view.dtype() {
@@ -260,7 +261,7 @@ fn to_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {
     }
 }
 
-fn read_json(path: &Path) -> Result<Map<String, Value>, ModelError> {
+pub(super) fn read_json(path: &Path) -> Result<Map<String, Value>, ModelError> {
     let refuse = |reason: String| ModelError::checkpoint(path, reason);
     let bytes = fs::metadata(path).map_err(|error| refuse(error.to_string()))?.len();
     if bytes > MAX_JSON_BYTES {

@@ -17,8 +17,12 @@ use crate::named::{FlatTensor, named_tensors};
 use crate::scalar_model::ScalarModel;
 use crate::weights::SCORE;
 
-/// Writes `config.json` and `model.safetensors` of a language model into `folder`.
+/// Writes `config.json` and `model.safetensors` of a language model into `folder`. Adapters are merged
+/// into what is written.
 pub fn save_causal_lm<B: LmBackend>(model: &CausalLm<B>, folder: &Path) -> Result<(), ModelError> {
+    if model.decoder.has_lora() {
+        return save_causal_lm(&model.clone().merged(), folder);
+    }
     let config = model.config();
     let mut slots = decoder_slots(config);
     if !config.tied_head {
@@ -36,12 +40,16 @@ pub fn save_causal_lm<B: LmBackend>(model: &CausalLm<B>, folder: &Path) -> Resul
     write_weights(config, &slots, named_tensors(model), folder)
 }
 
-/// Writes a scalar model as a sequence classifier with one label. `extra` goes into `config.json`.
+/// Writes a scalar model as a sequence classifier with one label. `extra` goes into `config.json`;
+/// adapters are merged into what is written.
 pub fn save_scalar_model<B: LmBackend>(
     model: &ScalarModel<B>,
     extra: &Map<String, Value>,
     folder: &Path,
 ) -> Result<(), ModelError> {
+    if model.decoder.has_lora() {
+        return save_scalar_model(&model.clone().merged(), extra, folder);
+    }
     let config = model.config();
     let mut slots = decoder_slots(config);
     slots.push(head_slot(SCORE, SCORE, [config.hidden_size, 1]));
@@ -96,7 +104,7 @@ fn write_generation_config(raw: &Map<String, Value>, folder: &Path) -> Result<()
     write_json(&folder.join("generation_config.json"), &Value::Object(known.collect()))
 }
 
-fn write_json(path: &Path, value: &Value) -> Result<(), ModelError> {
+pub(super) fn write_json(path: &Path, value: &Value) -> Result<(), ModelError> {
     fs::write(path, format!("{value:#}\n")).map_err(|error| io_error(path, error))
 }
 
@@ -120,7 +128,7 @@ fn write_weights<B: LmBackend>(
     })
 }
 
-fn io_error(path: &Path, source: std::io::Error) -> ModelError {
+pub(super) fn io_error(path: &Path, source: std::io::Error) -> ModelError {
     rein_data::DataError::Io { path: path.to_path_buf(), source }.into()
 }
 

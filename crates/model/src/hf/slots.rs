@@ -282,7 +282,7 @@ impl Slot {
 }
 
 /// A row-major `[n_rows, n_columns]` matrix as `[n_columns, n_rows]`.
-fn transpose(matrix: &[f32], n_rows: usize, n_columns: usize) -> Vec<f32> {
+pub(super) fn transpose(matrix: &[f32], n_rows: usize, n_columns: usize) -> Vec<f32> {
     let column = |column: usize| (0..n_rows).map(move |row| matrix[row * n_columns + column]);
     (0..n_columns).flat_map(column).collect()
 }

@@ -5,6 +5,7 @@
 mod arithmetic;
 #[path = "../../../../fixtures/golden.rs"]
 mod golden;
+mod lora;
 mod models;
 mod sampling;
 mod training;

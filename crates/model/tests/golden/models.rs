@@ -49,14 +49,14 @@ fn check_model(model: &CausalLm<B>, folder: &Path, expected: &Value) {
     check_completions(model, &expected["completion"]);
 }
 
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-fn by_name(path: &Path) -> Tensors {
+pub(crate) fn by_name(path: &Path) -> Tensors {
     tensors(path).into_iter().map(|(name, shape, values)| (name, (shape, values))).collect()
 }
 
 /// The real tokens of each row, and the mask; without one all tokens are real.
-fn unpadded(tensors: &Tensors, side: &str) -> (Vec<Vec<u32>>, Vec<f32>) {
+pub(crate) fn unpadded(tensors: &Tensors, side: &str) -> (Vec<Vec<u32>>, Vec<f32>) {
     let name =
         |name: &str| if side.is_empty() { name.to_owned() } else { format!("{side}.{name}") };
     let (shape, ids) = &tensors[&name("input_ids")];
@@ -69,7 +69,7 @@ fn unpadded(tensors: &Tensors, side: &str) -> (Vec<Vec<u32>>, Vec<f32>) {
     (rows.collect(), mask.clone())
 }
 
-fn pad(rows: &[Vec<u32>], side: &str) -> TokenBatch<B> {
+pub(crate) fn pad(rows: &[Vec<u32>], side: &str) -> TokenBatch<B> {
     match side {
         "left" => TokenBatch::left_padded(rows, &DEVICE),
         _ => TokenBatch::right_padded(rows, &DEVICE),

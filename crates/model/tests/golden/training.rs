@@ -61,7 +61,7 @@ fn check_sft(folder: &Path, trajectory: &Value, micro_batch_rows: usize) {
 }
 
 /// Rows of tokens with a label on each token that is learned.
-fn label_rows(batch: &Value) -> Vec<TokenRow> {
+pub(crate) fn label_rows(batch: &Value) -> Vec<TokenRow> {
     let parts = ["input_ids", "attention_mask", "labels"].map(|key| rows(&batch[key]));
     let [ids, mask, labels] = parts;
     let row = |row: usize| {
