@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use anyhow::{Result, bail};
 use rein_model::config::ModelConfig;
+use rein_model::lora::LoraConfig;
 
 use crate::config::{Config, Stage};
 use crate::pace::Pace;
@@ -43,25 +44,30 @@ pub(crate) struct StagePlan {
 struct Network {
     name: &'static str,
     n_params: usize,
-    is_trained: bool,
+    n_trained: usize,
 }
 
 impl Network {
     fn trained(name: &'static str, n_params: usize) -> Self {
-        Self { name, n_params, is_trained: true }
+        Self { name, n_params, n_trained: n_params }
     }
 
     fn frozen(name: &'static str, n_params: usize) -> Self {
-        Self { name, n_params, is_trained: false }
+        Self { name, n_params, n_trained: 0 }
+    }
+
+    /// Frozen weights with `n_trained` more beside them.
+    fn adapted(name: &'static str, n_frozen: usize, n_trained: usize) -> Self {
+        Self { name, n_params: n_frozen + n_trained, n_trained }
     }
 
     fn weights(&self) -> u64 {
         self.n_params as u64 * FLOAT
     }
 
-    /// One number to a weight if it is trained.
+    /// One number to a weight that is trained.
     fn gradients(&self) -> u64 {
-        if self.is_trained { self.weights() } else { 0 }
+        self.n_trained as u64 * FLOAT
     }
 
     /// AdamW keeps two numbers to a weight.
@@ -166,6 +172,14 @@ impl<'a> Sizes<'a> {
         Self { setup, n_params: [model.n_params(), n_scalar], prompt: [longest, mean] }
     }
 
+    /// A network that is trained: whole, or by adapters.
+    fn trained(&self, name: &'static str, n_params: usize, lora: Option<&LoraConfig>) -> Network {
+        match lora.and_then(|lora| lora.n_params(&self.setup.model).ok()) {
+            Some(n_trained) => Network::adapted(name, n_params, n_trained),
+            None => Network::trained(name, n_params),
+        }
+    }
+
     fn config(&self) -> &Config {
         &self.setup.config
     }
@@ -187,7 +201,7 @@ impl<'a> Sizes<'a> {
         StagePlan {
             stage: Stage::Sft,
             n_steps: config.n_steps(rows.len()),
-            networks: vec![Network::trained("model", self.n_params[0])],
+            networks: vec![self.trained("model", self.n_params[0], config.lora.as_ref())],
             activations: activations(&self.setup.model, config.micro_batch_rows, longest, true),
             trained_tokens: lengths.sum::<usize>() as f64 * config.epochs,
             judged_tokens: 0.0,
@@ -233,7 +247,7 @@ impl<'a> Sizes<'a> {
         StagePlan {
             stage: Stage::Reward,
             n_steps: config.n_steps(n_judgements),
-            networks: vec![Network::trained("reward model", self.n_params[1])],
+            networks: vec![self.trained("reward model", self.n_params[1], config.lora.as_ref())],
             activations: activations(&self.setup.model, micro_batch_rows, longest, false),
             trained_tokens: n_rows * mean,
             judged_tokens: 0.0,
@@ -250,6 +264,7 @@ impl<'a> Sizes<'a> {
     fn rl(&self) -> StagePlan {
         let config = self.config().rl.ppo();
         let [policy, scalar] = self.n_params;
+        let lora = config.lora.as_ref();
         let rows = (config.steps * config.rows_per_step()) as f64;
         let tokens = rows * (self.prompt[1] + self.completion());
         let longest = self.prompt[0] as usize + config.max_new_tokens;
@@ -259,9 +274,10 @@ impl<'a> Sizes<'a> {
             stage: Stage::Rl,
             n_steps: config.steps,
             networks: vec![
-                Network::trained("policy", policy),
-                Network::trained("value model", scalar),
-                Network::frozen("reference", policy),
+                self.trained("policy", policy, lora),
+                self.trained("value model", scalar, lora),
+                // Without its adapters, the policy is the reference.
+                Network::frozen("reference", if lora.is_some() { 0 } else { policy }),
                 Network::frozen("reward model", scalar),
             ],
             activations: with_head + without,

@@ -40,6 +40,7 @@ impl Setup {
         let rows = encode(&config, &world, &tokenizer, &mut notes)?;
         let setup = Self { config, world, tokenizer, model, rows, notes };
         setup.check_lengths()?;
+        setup.check_adapters()?;
         Ok(setup)
     }
 
@@ -64,6 +65,24 @@ impl Setup {
                     "the longest prompt has {longest} tokens; with `rl.max_new_tokens` = {new} that is \
                      more than the model's {room} positions; lower it or raise `model.max_positions`"
                 );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Setup {
+    /// Refuses adapters of layers that the model doesn't have.
+    fn check_adapters(&self) -> Result<()> {
+        let config = &self.config;
+        let adapters = [
+            (Stage::Sft, "sft.lora", &config.sft.lora),
+            (Stage::Reward, "reward.lora", &config.reward.lora),
+            (Stage::Rl, "rl.lora", &config.rl.ppo().lora),
+        ];
+        for (stage, key, lora) in adapters {
+            if let Some(lora) = lora.as_ref().filter(|_| config.stages.contains(&stage)) {
+                lora.n_params(&self.model).with_context(|| format!("`{key}`"))?;
             }
         }
         Ok(())

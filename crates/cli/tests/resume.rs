@@ -22,25 +22,46 @@ fn whole(place: &Workplace) {
 
 #[test]
 fn a_run_killed_again_and_again_ends_bit_identical() {
+    kill_again_and_again(&Workplace::new(), &[]);
+}
+
+#[test]
+fn adapters_are_resumed_bit_identical_too() {
     let place = Workplace::new();
-    whole(&place);
-    let run = place.path("killed");
-    let mut args = vec!["train", "--config", "tiny.toml", "--plain", "--run", "killed"];
+    let sets = ["sft.lora.rank=4", "sft.lora.dropout=0.1", "reward.lora.rank=2", "rl.lora.rank=2"];
+    kill_again_and_again(&place, &sets.map(|set| ["--set", set]).concat());
+    // New adapters change nothing: the policy begins as its own reference, to the bit.
+    let metrics = fs::read_to_string(place.path("whole/metrics.jsonl")).expect("has metrics");
+    let first = metrics.lines().map(|line| serde_json::from_str::<Value>(line).expect("is JSON"));
+    let first = first.into_iter().find(|line| line["stage"] == "rl").expect("has the stage");
+    assert_eq!(first["objective/kl"], 0.0, "{first}");
+    let checkpoints = place.path("whole/checkpoints");
+    let adapter = checkpoints.join("rl/step-000005/adapter/adapter_model.safetensors");
+    assert!(adapter.exists(), "{}", adapter.display());
+}
+
+/// Kills a run at a third and at two thirds of each stage and compares it with one that wasn't.
+fn kill_again_and_again(place: &Workplace, sets: &[&str]) {
+    place.succeed(&[&TRAIN, sets].concat());
+    // In another folder, under the same name: adapters name the base that lies in the run.
+    let other = Workplace::new();
+    let run = other.path("whole");
+    let mut args = [&TRAIN, sets].concat();
     let mut n_killed = 0;
     for n_lines in middles_of_stages(&place.path("whole")) {
         let mut child =
-            place.rein(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
+            other.rein(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("starts");
         wait_until("metrics", || {
             child.try_wait().expect("waits").is_some() || n_metrics(&run) >= n_lines
         });
         child.kill().expect("kills");
         let status = child.wait().expect("waits");
         n_killed += usize::from(status.signal() == Some(9));
-        args = vec!["train", "--plain", "--resume", "killed"];
+        args = vec!["train", "--plain", "--resume", "whole"];
     }
     // The last kill may come too late; the others can't.
     assert!(n_killed >= 7, "only {n_killed} processes were killed");
-    place.succeed(&args);
+    other.succeed(&args);
     assert_same_end(&place.path("whole"), &run);
 }
 
