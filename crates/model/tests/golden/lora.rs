@@ -5,6 +5,7 @@ use burn::module::AutodiffModule;
 use rein_data::encoding::TokenRow;
 use rein_data::seed::Seed;
 use rein_data::stage::Train;
+use rein_data::store::TokenStore;
 use rein_model::backend::LmBackend;
 use rein_model::checkpoint::ADAPTER;
 use rein_model::logprobs::{cross_entropy, learned_logits};
@@ -216,7 +217,10 @@ fn small_sft(lora: LoraConfig, seed: u64) -> Sft<AB> {
         ..SftConfig::default()
     };
     let model = load_causal_lm(&own_root().join("models/gpt2"), &DEVICE).expect("loads");
-    let rows = SftRows { train: some_rows(0), heldout: vec![] };
+    let rows = SftRows {
+        train: TokenStore::in_memory(some_rows(0)),
+        heldout: TokenStore::in_memory(Vec::new()),
+    };
     Sft::new(config, model, None, rows, Seed::new(seed), &DEVICE).expect("begins")
 }
 

@@ -7,6 +7,7 @@ mod arithmetic;
 mod golden;
 mod lora;
 mod models;
+mod packing;
 mod sampling;
 mod training;
 

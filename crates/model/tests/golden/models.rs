@@ -25,7 +25,7 @@ fn models_compute_what_transformers_computes() {
 }
 
 /// What was loaded, unless `outcome` in the folder's `expected.json` allows or asks for a refusal.
-fn as_expected<T: Debug>(folder: &Path, loaded: Result<T, ModelError>) -> Option<T> {
+pub(crate) fn as_expected<T: Debug>(folder: &Path, loaded: Result<T, ModelError>) -> Option<T> {
     let expected = folder.join("expected.json");
     let outcome = if expected.exists() { json(&expected)["outcome"].clone() } else { Value::Null };
     let name = folder.display();
