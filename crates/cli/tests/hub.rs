@@ -8,7 +8,7 @@ mod program;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use expect_test::{Expect, expect};
 use hub_server::{Commit, Fault, Hub, Repo, Request, sha256};
@@ -58,7 +58,9 @@ impl Desk {
 
     fn rein(&self, args: &[&str]) -> Command {
         let mut command = self.place.rein(args);
-        VARIABLES.iter().for_each(|name| drop(command.env_remove(name)));
+        for name in VARIABLES {
+            command.env_remove(name);
+        }
         command.env("HF_ENDPOINT", &self.endpoint).env("HF_HOME", self.place.path("hf"));
         command
     }
@@ -91,12 +93,14 @@ impl Desk {
     fn cache(&self) -> PathBuf {
         self.place.path("hf/hub/models--owner--name")
     }
+}
 
-    fn blobs(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.cache().join("blobs")).expect("reads");
-        let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-        entries.map(|entry| name(entry.expect("reads"))).collect()
-    }
+/// The names in a folder, sorted.
+fn entries(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("reads").map(|it| it.expect("reads").file_name());
+    let mut names: Vec<String> = entries.map(|it| it.to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }
 
 /// Standard output and standard error of a run that must be a good one.
@@ -159,11 +163,23 @@ fn the_cache_is_enough_when_the_hub_is_gone() {
     let reached = other.output().expect("starts");
     assert_eq!(reached.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&reached.stderr).contains("check the network and HF_ENDPOINT"));
-    desk.refuse(&mut desk.command("owner/other", &["--offline"]), 2, &expect!["error: owner/other: the model is not in the cache hf/hub; run once without --offline and HF_HUB_OFFLINE"]);
+    desk.refuse(
+        &mut desk.command("owner/other", &["--offline"]),
+        2,
+        &expect![
+            "error: owner/other: the model is not in the cache hf/hub; run once without --offline and HF_HUB_OFFLINE"
+        ],
+    );
     let shard = "model-00004-of-00006.safetensors";
     let lost = fs::canonicalize(desk.cache().join("snapshots").join("a".repeat(40)).join(shard));
     fs::remove_file(lost.expect("is a link")).expect("removes");
-    desk.refuse(&mut desk.command("owner/name", &["--offline"]), 2, &expect!["error: owner/name: model-00004-of-00006.safetensors is not in the cache hf/hub; run once without --offline and HF_HUB_OFFLINE"]);
+    desk.refuse(
+        &mut desk.command("owner/name", &["--offline"]),
+        2,
+        &expect![
+            "error: owner/name: model-00004-of-00006.safetensors is not in the cache hf/hub; run once without --offline and HF_HUB_OFFLINE"
+        ],
+    );
 }
 
 #[test]
@@ -186,11 +202,31 @@ fn revisions_are_branches_tags_and_commits() {
     hub.change(|repo| repo.revisions[0].1 = old);
     assert_eq!(desk.generate("owner/name", &[]), before);
     assert_eq!(desk.generate("owner/name", &["--offline"]), before);
-    desk.refuse(&mut desk.command("owner/name@v2", &[]), 2, &expect!["error: owner/name: has no revision `v2`; name a branch, a tag or a commit of HUB/owner/name"]);
-    desk.refuse(&mut desk.command("owner/name@v1", &["--revision", "v2"]), 2, &expect!["error: `--revision v2`: the model's name holds another revision behind its `@`"]);
-    desk.refuse(&mut desk.command("../name", &["--revision", "v2"]), 2, &expect!["error: `--revision v2` needs a model of the Hub, but ../name is no name that the Hub allows (owner/name)"]);
+    desk.refuse(
+        &mut desk.command("owner/name@v2", &[]),
+        2,
+        &expect![
+            "error: owner/name: has no revision `v2`; name a branch, a tag or a commit of HUB/owner/name"
+        ],
+    );
+    desk.refuse(
+        &mut desk.command("owner/name@v1", &["--revision", "v2"]),
+        2,
+        &expect!["error: `--revision v2`: the model's name holds another revision behind its `@`"],
+    );
+    desk.refuse(
+        &mut desk.command("../name", &["--revision", "v2"]),
+        2,
+        &expect![
+            "error: `--revision v2` needs a model of the Hub, but ../name is no name that the Hub allows (owner/name)"
+        ],
+    );
     std::os::unix::fs::symlink(fixture("llama"), desk.place.path("folder")).expect("links");
-    desk.refuse(&mut desk.command("folder", &["--revision", "v2"]), 2, &expect!["error: `--revision v2` needs a model of the Hub, but folder is a folder"]);
+    desk.refuse(
+        &mut desk.command("folder", &["--revision", "v2"]),
+        2,
+        &expect!["error: `--revision v2` needs a model of the Hub, but folder is a folder"],
+    );
 }
 
 #[test]
@@ -208,9 +244,21 @@ fn what_the_hub_refuses_is_told() {
     let hub =
         Hub::serve(Repo { token: Some("secret"), ..Repo::new(Commit::of(&fixture("gpt2"), 'a')) });
     let desk = Desk::new(&hub);
-    desk.refuse(&mut desk.command("owner/name", &[]), 2, &expect!["error: owner/name: access is refused (HTTP 401): the model is gated or private; accept its licence at HUB/owner/name and set HF_TOKEN to a token that may read it"]);
+    desk.refuse(
+        &mut desk.command("owner/name", &[]),
+        2,
+        &expect![
+            "error: owner/name: access is refused (HTTP 401): the model is gated or private; accept its licence at HUB/owner/name and set HF_TOKEN to a token that may read it"
+        ],
+    );
     let command = &mut desk.command("owner/name", &[]);
-    desk.refuse(command.env("HF_TOKEN", "wrong"), 2, &expect!["error: owner/name: access is refused (HTTP 401): the model is gated or private; accept its licence at HUB/owner/name and set HF_TOKEN to a token that may read it (the one that was sent may not)"]);
+    desk.refuse(
+        command.env("HF_TOKEN", "wrong"),
+        2,
+        &expect![
+            "error: owner/name: access is refused (HTTP 401): the model is gated or private; accept its licence at HUB/owner/name and set HF_TOKEN to a token that may read it (the one that was sent may not)"
+        ],
+    );
     hub.requests();
     let output = succeed(desk.command("owner/name", &[]).env("HF_TOKEN", "secret")).0;
     assert_eq!(output, desk.expected("gpt2"));
@@ -223,10 +271,29 @@ fn what_the_hub_refuses_is_told() {
             "{path}: the token goes to the Hub alone"
         );
     }
-    hub.change(|repo| repo.token = None);
-    desk.refuse(&mut desk.command("owner/nowhere", &[]), 2, &expect!["error: owner/nowhere: no folder of that name here and no such model at HUB; check the name (a private model needs a token in HF_TOKEN)"]);
+    hub.change(|repo| repo.is_private = true);
+    fs::remove_dir_all(desk.cache()).expect("removes");
+    desk.refuse(
+        &mut desk.command("owner/name", &[]),
+        2,
+        &expect![
+            "error: owner/name: no folder of that name here and no such model at HUB; check the name (a private model needs a token in HF_TOKEN)"
+        ],
+    );
+    hub.change(|repo| (repo.token, repo.is_private) = (None, false));
+    desk.refuse(
+        &mut desk.command("owner/nowhere", &[]),
+        2,
+        &expect![
+            "error: owner/nowhere: no folder of that name here and no such model at HUB; check the name (a private model needs a token in HF_TOKEN)"
+        ],
+    );
     let mut elsewhere = desk.command("owner/name", &[]);
-    desk.refuse(elsewhere.env("HF_ENDPOINT", "huggingface.co"), 2, &expect!["error: HF_ENDPOINT is `huggingface.co`; it must begin with https:// or http://"]);
+    desk.refuse(
+        elsewhere.env("HF_ENDPOINT", "huggingface.co"),
+        2,
+        &expect!["error: HF_ENDPOINT is `huggingface.co`; it must begin with https:// or http://"],
+    );
 }
 
 /// Weights as a pickle, or a repository that is up to something.
@@ -248,19 +315,57 @@ fn what_is_in_the_repository_is_not_trusted() {
         Commit::of(&fixture("llama_sharded"), digit).with(INDEX, index.to_string().as_bytes())
     };
     let pickled = Commit::of(&fixture("gpt2"), 'a').without(|it| it.ends_with(".safetensors"));
-    check(pickled.with("pytorch_model.bin", b"pickle").with("a\nb", b""), expect![[r#"error: owner/name: holds no safetensors, only config.v4.json, expected.json, config.json, generation_config.json, pytorch_model.bin, a\nb; Rein reads no pickled weights: name a repository with model.safetensors"#]]);
-    check(sharded('b', "../../../escaped.safetensors"), expect!["error: owner/name: model.safetensors.index.json names `../../../escaped.safetensors`, which is no shard"]);
-    check(sharded('c', "pytorch_model.bin").with("pytorch_model.bin", b"pickle"), expect!["error: owner/name: model.safetensors.index.json names `pytorch_model.bin`, which is no shard"]);
-    check(sharded('d', "lost.safetensors"), expect!["error: owner/name: model.safetensors.index.json names lost.safetensors, which isn't there"]);
+    check(
+        pickled.with("pytorch_model.bin", b"pickle").with("a\nb", b""),
+        expect![[
+            r#"error: owner/name: holds no safetensors, only config.json, config.v4.json, expected.json, generation_config.json, pytorch_model.bin, a\nb; Rein reads no pickled weights: name a repository with model.safetensors"#
+        ]],
+    );
+    check(
+        sharded('b', "../../../escaped.safetensors"),
+        expect![
+            "error: owner/name: model.safetensors.index.json names `../../../escaped.safetensors`, which is no shard"
+        ],
+    );
+    check(
+        sharded('c', "pytorch_model.bin").with("pytorch_model.bin", b"pickle"),
+        expect![
+            "error: owner/name: model.safetensors.index.json names `pytorch_model.bin`, which is no shard"
+        ],
+    );
+    check(
+        sharded('d', "lost.safetensors"),
+        expect![
+            "error: owner/name: model.safetensors.index.json names lost.safetensors, which isn't there"
+        ],
+    );
     let mut commit = Commit::of(&fixture("gpt2"), 'e');
     commit.sha = "../../escaped".into();
     check(commit, expect!["error: owner/name: the commit `../../escaped` is no commit's hash"]);
     check(
         Commit::of(&fixture("gpt2"), 'f').with("tokenizer.json", &vec![b' '; (64 << 20) + 1]),
-        expect!["error: owner/name: tokenizer.json is larger than 64 MiB; it can't be what it says"],
+        expect![
+            "error: owner/name: tokenizer.json is larger than 64 MiB; it can't be what it says"
+        ],
     );
-    let found = fs::read_dir(desk.place.path("hf")).expect("reads").count();
-    assert_eq!(found, 1, "something lies outside of the cache");
+    assert_eq!(entries(&desk.place.path("hf")), ["hub"]);
+    assert_eq!(entries(&desk.place.path("hf/hub")), [".locks", "models--owner--name"]);
+    assert_eq!(entries(&desk.cache()), ["blobs", "snapshots"], "no revision is remembered");
+}
+
+#[test]
+fn two_at_once_share_one_download() {
+    let hub = Hub::serve(Repo::new(Commit::of(&fixture("llama_sharded"), 'a')));
+    let desk = Desk::new(&hub);
+    let begin = || {
+        let mut command = desk.command("owner/name", &[]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts")
+    };
+    let [first, second] = [begin(), begin()].map(|it| it.wait_with_output().expect("ends"));
+    assert!(first.status.success() && second.status.success());
+    assert_eq!(first.stdout, second.stdout);
+    let large = hub.requests().into_iter().filter(|it| it.path.starts_with("/cdn/")).count();
+    assert_eq!(large, 6, "a shard was fetched twice");
 }
 
 #[test]
@@ -278,7 +383,13 @@ fn what_broke_off_goes_on() {
     wait_until("a part of the file", || fs::metadata(&part).is_ok_and(|it| it.len() == cut as u64));
     child.kill().expect("ends it");
     child.wait().expect("has ended");
-    desk.refuse(&mut desk.command("owner/name", &["--offline"]), 2, &expect![]);
+    desk.refuse(
+        &mut desk.command("owner/name", &["--offline"]),
+        2,
+        &expect![
+            "error: owner/name: the model is not in the cache hf/hub; run once without --offline and HF_HUB_OFFLINE"
+        ],
+    );
     hub.requests();
     hub.change(|repo| repo.fault = None);
     assert_eq!(desk.generate("owner/name", &[]), expected);
@@ -305,16 +416,28 @@ fn nothing_but_the_whole_file_passes() {
     let hub = Hub::serve(Repo { fault: Some((SINGLE, Fault::Cut(0))), ..repo });
     let desk = Desk::new(&hub);
     let told = |expected| desk.refuse(&mut desk.command("owner/name", &[]), 1, &expected);
-    told(expect!["error: owner/name: model.safetensors: Peer disconnected; run the command again to go on"]);
+    told(expect![
+        "error: owner/name: model.safetensors: Peer disconnected; run the command again to go on"
+    ]);
     hub.change(|repo| repo.fault = Some((SINGLE, Fault::Damage)));
-    told(expect!["error: owner/name: model.safetensors: its content hasn't the hash that the Hub lists; run the command again to go on"]);
+    told(expect![
+        "error: owner/name: model.safetensors: its content hasn't the hash that the Hub lists; it was removed; run the command again to go on"
+    ]);
     hub.change(|repo| repo.fault = Some(("config.json", Fault::Damage)));
     fs::remove_dir_all(desk.cache()).expect("removes");
-    told(expect!["error: owner/name: config.json: its content hasn't the hash that the Hub lists; run the command again to go on"]);
+    told(expect![
+        "error: owner/name: config.json: its content hasn't the hash that the Hub lists; it was removed; run the command again to go on"
+    ]);
     hub.change(|repo| repo.fault = Some((SINGLE, Fault::Swell)));
-    desk.refuse(&mut desk.command("owner/name", &[]), 2, &expect!["error: owner/name: model.safetensors is longer than the 702384 bytes that the Hub lists"]);
+    desk.refuse(
+        &mut desk.command("owner/name", &[]),
+        2,
+        &expect![
+            "error: owner/name: model.safetensors is longer than the 702384 bytes that the Hub lists"
+        ],
+    );
     let hash = sha256(&weights("gpt2"));
-    assert!(!desk.blobs().contains(&hash), "a damaged file has its name");
+    assert!(!entries(&desk.cache().join("blobs")).contains(&hash), "a damaged file has its name");
     // A part that was damaged while nobody looked is fetched anew.
     hub.change(|repo| repo.fault = None);
     fs::write(desk.cache().join("blobs").join(format!("{hash}.incomplete")), [7; 500])
@@ -331,7 +454,13 @@ fn servers_that_list_no_hashes_are_asked_for_them() {
     assert!(hub.requests().iter().any(|it| it.method == "HEAD"));
     hub.change(|repo| repo.fault = Some(("model-00002-of-00006.safetensors", Fault::Damage)));
     fs::remove_dir_all(desk.cache()).expect("removes");
-    desk.refuse(&mut desk.command("owner/name", &[]), 1, &expect!["error: owner/name: model-00002-of-00006.safetensors: its content hasn't the hash that the Hub lists; run the command again to go on"]);
+    desk.refuse(
+        &mut desk.command("owner/name", &[]),
+        1,
+        &expect![
+            "error: owner/name: model-00002-of-00006.safetensors: its content hasn't the hash that the Hub lists; it was removed; run the command again to go on"
+        ],
+    );
 }
 
 #[test]

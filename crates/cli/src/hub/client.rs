@@ -76,10 +76,16 @@ impl Client {
         Err(HubError::Unreachable { url, reason: "it leads round in circles".into() })
     }
 
+    /// What a 401 or 403 means.
+    pub(super) fn denied(&self, repo: &str, status: u16) -> HubError {
+        let (repo, endpoint) = (repo.to_owned(), self.endpoint.clone());
+        HubError::Denied { repo, status, endpoint, has_token: self.token.is_some() }
+    }
+
     /// Why the Hub doesn't give what was asked of a repository; `None` if it does.
     pub(super) fn refusal(&self, name: &Name, response: &Response<Body>) -> Option<HubError> {
         let (status, endpoint) = (response.status().as_u16(), self.endpoint.clone());
-        let (repo, has_token) = (name.repo().to_owned(), self.token.is_some());
+        let repo = name.repo().to_owned();
         let code = header(response.headers(), "x-error-code").unwrap_or_default();
         Some(match (status, code) {
             (200..300, _) => return None,
@@ -89,7 +95,7 @@ impl Client {
             }
             // Those who may not know get "401, no such repository" for a repository that isn't there.
             (404, _) | (401, "RepoNotFound") => HubError::NotFound { repo, endpoint },
-            (401 | 403, _) => HubError::Denied { repo, status, endpoint, has_token },
+            (401 | 403, _) => self.denied(&repo, status),
             _ => {
                 let url = format!("{endpoint}/{repo}");
                 HubError::Unreachable { url, reason: format!("HTTP {status}") }

@@ -86,7 +86,10 @@ impl Download<'_> {
             }
             if !was_begun || !self.is_intact(&mut part)? {
                 fs::remove_file(&self.part).map_err(HubError::io(&self.part))?;
-                return Err(fault(self.file, "its content hasn't the hash that the Hub lists"));
+                return Err(fault(
+                    self.file,
+                    "its content hasn't the hash that the Hub lists; it was removed",
+                ));
             }
         }
         part.sync_all().map_err(HubError::io(&self.part))?;
@@ -151,6 +154,8 @@ impl Download<'_> {
             200 => Ok(0),
             206 if first == Some(asked) => Ok(asked),
             206 => Err(fault(self.file, "the server sent another part than the missing one")),
+            // The files of a gated model can be seen by all and read by few.
+            status @ (401 | 403) => Err(self.client.denied(&self.file.repo, status)),
             status => Err(fault(self.file, &format!("the server answers HTTP {status}"))),
         }
     }

@@ -18,8 +18,10 @@ use sha2::{Digest, Sha256};
 pub(crate) struct Repo {
     /// Branches, tags and commits, with the commit each stands for.
     pub(crate) revisions: Vec<(String, Commit)>,
-    /// Who asks without it gets 401.
+    /// Who asks for a file without it gets 401.
     pub(crate) token: Option<&'static str>,
+    /// Whether the list of files is kept back, too.
+    pub(crate) is_private: bool,
     /// Whether the list of files leaves out sizes and hashes, as other servers' do.
     pub(crate) is_terse: bool,
     /// What happens to a file on its way.
@@ -59,7 +61,9 @@ impl Commit {
         let entries = fs::read_dir(folder).expect("reads").map(|it| it.expect("reads").path());
         let name =
             |path: &Path| path.file_name().expect("has a name").to_string_lossy().into_owned();
-        let files = entries.map(|path| (name(&path), fs::read(&path).expect("reads"))).collect();
+        let content = |path: &Path| fs::read(path).expect("reads");
+        let mut files: Vec<_> = entries.map(|path| (name(&path), content(&path))).collect();
+        files.sort();
         Self { sha: digit.to_string().repeat(40), files }
     }
 
@@ -178,12 +182,12 @@ impl Desk {
         let Some(request) = read(&stream) else { return };
         self.requests.lock().expect("nobody panicked").push(request.clone());
         let repo = self.repo.lock().expect("nobody panicked").clone();
+        let may_read = repo.token.is_none_or(|it| request.token.as_deref() == Some(it));
         let parts: Vec<&str> = request.path.split(['/', '?']).skip(1).collect();
         match parts[..] {
             ["cdn", hash] => self.send(&mut stream, &request, &repo, hash, &[]),
-            _ if repo.token.is_some_and(|it| request.token.as_deref() != Some(it)) => {
-                refuse(&mut stream, 401, "GatedRepo");
-            }
+            _ if !may_read && repo.is_private => refuse(&mut stream, 401, "RepoNotFound"),
+            [.., "resolve", _, _] if !may_read => refuse(&mut stream, 401, "GatedRepo"),
             ["api", "models", "owner", "name", "revision", revision, ..] => {
                 list(&mut stream, &repo, &revision.replace("%2F", "/"));
             }
