@@ -97,12 +97,14 @@ pub(crate) struct RunArgs {
     /// The run's folder; one that holds a run already is continued
     #[arg(long, value_name = "DIR")]
     pub(crate) run: Option<PathBuf>,
-    /// Begin with the model in this folder (Hugging Face layout)
-    #[arg(long, value_name = "DIR")]
+    /// Begin with this model: a folder (Hugging Face layout), or `owner/name` of the Hugging Face Hub
+    #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
-    /// Score with the reward model in this folder
-    #[arg(long, value_name = "DIR")]
+    /// Score with this reward model: a folder, or `owner/name`
+    #[arg(long, value_name = "MODEL")]
     pub(crate) reward_model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) hub: HubArgs,
     /// Where to compute; the build's first backend if left out
     #[arg(long, value_enum)]
     pub(crate) backend: Option<BackendName>,
@@ -111,12 +113,25 @@ pub(crate) struct RunArgs {
     pub(crate) plain: bool,
 }
 
+/// Which of the Hub's models, and whether it may be asked.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct HubArgs {
+    /// The branch, tag or commit of the Hub's model, as in `owner/name@REV`; `main` if left out
+    #[arg(long, value_name = "REV", requires = "model")]
+    pub(crate) revision: Option<String>,
+    /// Use only models that lie here or in the Hub's cache
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
 /// A model and rows to run it on.
 #[derive(Debug, Args)]
 pub(crate) struct RowsArgs {
-    /// The model's folder (Hugging Face layout)
-    #[arg(long, value_name = "DIR")]
+    /// The model: a folder (Hugging Face layout), or `owner/name` of the Hugging Face Hub
+    #[arg(long, value_name = "MODEL")]
     pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) hub: HubArgs,
     /// JSON lines with `input_ids`, or with `prompt` and perhaps `completion`
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,

@@ -18,6 +18,7 @@ use crate::args::{Algorithm, Command, JudgeArgs, RunArgs, TrainArgs};
 use crate::bench::Bench;
 use crate::config::{self, Config, Stage};
 use crate::device::{BackendName, Work, run_on};
+use crate::hub::HubError;
 use crate::inference::{Generate, Logprobs, Score};
 use crate::pace::Measure;
 use crate::parity::Parity;
@@ -90,7 +91,7 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
 fn work(args: &RunArgs, stage: Option<Stage>) -> Result<ExitCode> {
     let config = load_config(args)?;
     let stages = stage.map_or_else(|| config.stages.clone(), |stage| vec![stage]);
-    let setup = Setup::new(config)?;
+    let setup = Setup::new(config, &args.hub)?;
     let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
     check_memory(&Plan::new(&setup, &stages), backend)?;
     run_on(backend, Stages { args, setup, stages })
@@ -98,7 +99,7 @@ fn work(args: &RunArgs, stage: Option<Stage>) -> Result<ExitCode> {
 
 /// Prints what a run would do, without doing it.
 fn plan(args: &RunArgs) -> Result<ExitCode> {
-    let setup = Setup::new(load_config(args)?)?;
+    let setup = Setup::new(load_config(args)?, &args.hub)?;
     let plan = Plan::new(&setup, &setup.config.stages);
     let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
     check_memory(&plan, backend)?;
@@ -246,6 +247,7 @@ fn one_line(error: &anyhow::Error) -> String {
 fn is_failure(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<DataError>().is_some_and(DataError::is_disk_full)
+            || cause.downcast_ref::<HubError>().is_some_and(HubError::is_failure)
             || cause.downcast_ref::<FeedbackError>().is_some_and(FeedbackError::is_disk_full)
             || matches!(cause.downcast_ref(), Some(ModelError::NotFinite { .. }))
             || matches!(

@@ -1,6 +1,6 @@
 //! `rein`: aligns a language model with one command.
 //!
-//! The program reads arguments and configs ([`args`], [`config`]), checks that everything fits
+//! The program reads arguments and configs ([`args`], [`config`]), finds models ([`hub`]), checks that everything fits
 //! together before anything is written ([`setup`]), picks a backend ([`device`]) and runs the stages
 //! ([`pipeline`]) while somebody watches ([`watch`]). It ends with a table and a report.
 
@@ -11,6 +11,7 @@ mod bench;
 mod commands;
 mod config;
 mod device;
+mod hub;
 mod inference;
 mod memory;
 mod pace;

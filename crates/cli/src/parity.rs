@@ -28,6 +28,7 @@ use rein_reward::train::RewardTraining;
 use serde::Serialize;
 use serde_json::Map;
 
+use crate::args::HubArgs;
 use crate::config::{self, Config};
 use crate::device::Work;
 use crate::setup::Setup;
@@ -72,7 +73,8 @@ pub(crate) struct Parity {
 
 impl Parity {
     pub(crate) fn new(folder: &Path, out: &Path, steps: usize) -> Result<Self> {
-        let setup = Setup::new(config::load(None, &SMALL.map(str::to_owned))?)?;
+        let config = config::load(None, &SMALL.map(str::to_owned))?;
+        let setup = Setup::new(config, &HubArgs::default())?;
         Ok(Self { folder: folder.to_owned(), out: out.to_owned(), steps, setup })
     }
 }

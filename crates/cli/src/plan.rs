@@ -354,12 +354,14 @@ fn clock(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::HubArgs;
     use crate::config;
 
     #[test]
     fn a_run_too_large_for_the_memory_is_refused() {
         let sets = ["data.demonstrations=64".to_owned()];
-        let setup = Setup::new(config::load(None, &sets).expect("loads")).expect("fits together");
+        let config = config::load(None, &sets).expect("loads");
+        let setup = Setup::new(config, &HubArgs::default()).expect("fits together");
         let plan = Plan::new(&setup, &setup.config.stages);
         let needed = plan.stages.iter().map(StagePlan::memory).max().expect("has stages");
         plan.check(needed).expect("just fits");

@@ -1,6 +1,6 @@
 //! All that can go wrong before anything is written: data, tokenizer, model, lengths.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use rein_data::encoding::{Encoded, encode_demonstrations};
@@ -12,7 +12,9 @@ use rein_model::guard::fits;
 use rein_model::sft::{SftConfig, SftRows};
 use rein_model::{has_weights, read_config};
 
+use crate::args::HubArgs;
 use crate::config::{Config, ModelSource, NewModel, Stage};
+use crate::hub;
 use crate::world::World;
 
 /// Steps that padding is measured on.
@@ -22,6 +24,7 @@ const N_PADDING_STEPS: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) config: Config,
+    pub(crate) folders: Folders,
     pub(crate) world: World,
     pub(crate) tokenizer: Tokenizer,
     /// The shape of the model that is trained.
@@ -31,13 +34,42 @@ pub(crate) struct Setup {
     pub(crate) notes: Vec<String>,
 }
 
+/// Where the models lie that a run begins with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Folders {
+    /// The pretrained model; none if a new one is made.
+    pub(crate) model: Option<PathBuf>,
+    /// The reward model that the config names, if it does.
+    pub(crate) reward_model: Option<PathBuf>,
+}
+
+impl Folders {
+    /// Finds the config's models. Those of the Hub are downloaded, and the config names their commits
+    /// from here on, so that the run goes on with the same ones.
+    fn find(config: &mut Config, hub: &HubArgs) -> Result<Self> {
+        let mut folders = Self::default();
+        if let ModelSource::Pretrained { path } = &mut config.model {
+            let found = hub::locate(path, hub)?;
+            *path = found.name;
+            folders.model = Some(found.folder);
+        }
+        if let Some(path) = &mut config.reward_model {
+            let found = hub::locate(path, &HubArgs { revision: None, ..hub.clone() })?;
+            *path = found.name;
+            folders.reward_model = Some(found.folder);
+        }
+        Ok(folders)
+    }
+}
+
 impl Setup {
     /// Reads all that the config names and checks that it fits together.
-    pub(crate) fn new(config: Config) -> Result<Self> {
+    pub(crate) fn new(mut config: Config, hub: &HubArgs) -> Result<Self> {
         let world = World::load(&config.data, Seed::new(config.seed).child("data"))?;
+        let folders = Folders::find(&mut config, hub)?;
         let (tokenizer, model) = match &config.model {
             ModelSource::New(shape) => new_model(shape, &world)?,
-            ModelSource::Pretrained { path } => pretrained(path)?,
+            ModelSource::Pretrained { path } => pretrained(folders.model.as_ref().unwrap_or(path))?,
         };
         fits(&model, &tokenizer).context(config.model.to_string())?;
         let mut notes = Vec::new();
@@ -46,7 +78,7 @@ impl Setup {
             ensure!(!rows.train.is_empty(), "there are no demonstrations to fine-tune on");
             notes.extend(padding(&config.sft, &rows.train));
         }
-        let setup = Self { config, world, tokenizer, model, rows, notes };
+        let setup = Self { config, folders, world, tokenizer, model, rows, notes };
         setup.check_lengths()?;
         setup.check_adapters()?;
         Ok(setup)

@@ -23,7 +23,7 @@ pub(crate) struct Config {
     pub(crate) seed: u64,
     /// What `rein train` does; all that the data allow if left out.
     pub(crate) stages: Vec<Stage>,
-    /// A reward model in the Hugging Face layout, to score with instead of training one.
+    /// A reward model in the Hugging Face layout or of the Hub, to score with instead of training one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reward_model: Option<PathBuf>,
     /// What the model learns from.
@@ -189,7 +189,7 @@ pub(crate) enum ModelSource {
     New(NewModel),
     /// A model in the Hugging Face layout.
     Pretrained {
-        /// Its folder.
+        /// Its folder, or its name in the Hub.
         path: PathBuf,
     },
 }

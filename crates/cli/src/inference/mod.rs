@@ -18,6 +18,7 @@ use rein_model::has_weights;
 use serde_json::Value;
 
 use crate::args::RowsArgs;
+use crate::hub;
 use crate::watch::PlainLines;
 
 pub(crate) use generate::Generate;
@@ -32,7 +33,7 @@ struct Inputs {
 
 impl Inputs {
     fn read(args: &RowsArgs, ending: Ending) -> Result<Self> {
-        let model = args.model.clone();
+        let model = hub::resolve(&args.model, &args.hub)?;
         if !has_weights(&model) {
             bail!(
                 "{}: holds no model.safetensors (nor an index of shards); name a folder in the \
@@ -51,7 +52,7 @@ impl Inputs {
 
     /// A reason that speaks of a row, with the file it stands in.
     fn blame(&self, args: &RowsArgs) -> String {
-        format!("{} for {}", args.input.display(), self.model.display())
+        format!("{} for {}", args.input.display(), args.model.display())
     }
 }
 

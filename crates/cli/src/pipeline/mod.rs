@@ -20,7 +20,7 @@ use rein_model::weights::RandomWeights;
 use rein_model::{CausalLm, load_causal_lm};
 
 use crate::commands::launcher;
-use crate::config::{ModelSource, Stage};
+use crate::config::Stage;
 use crate::setup::Setup;
 
 #[cfg(test)]
@@ -74,9 +74,9 @@ impl<B: LmAutodiffBackend> Session<B> {
 
     /// The model as it is before any stage.
     fn initial_model(&self) -> Result<CausalLm<B>> {
-        Ok(match &self.setup.config.model {
-            ModelSource::Pretrained { path } => load_causal_lm(path, &self.device)?,
-            ModelSource::New(_) => {
+        Ok(match &self.setup.folders.model {
+            Some(folder) => load_causal_lm(folder, &self.device)?,
+            None => {
                 let seed = Seed::new(self.setup.config.seed).child("model");
                 let mut weights = RandomWeights::new(&self.setup.model, seed);
                 CausalLm::new(&self.setup.model, &mut weights, &self.device)?
@@ -87,11 +87,7 @@ impl<B: LmAutodiffBackend> Session<B> {
     /// The fine-tuned model, which reinforcement learning begins with and is measured from: what the
     /// stage left, or the pretrained model where the run doesn't fine-tune.
     fn sft_folder(&self) -> Result<Option<PathBuf>> {
-        Ok(match (self.result(Stage::Sft)?, &self.setup.config.model) {
-            (Some(folder), _) => Some(folder),
-            (None, ModelSource::Pretrained { path }) => Some(path.clone()),
-            (None, ModelSource::New(_)) => None,
-        })
+        Ok(self.result(Stage::Sft)?.or_else(|| self.setup.folders.model.clone()))
     }
 
     /// The fine-tuned model, for a stage that can't do without.
@@ -101,7 +97,7 @@ impl<B: LmAutodiffBackend> Session<B> {
 
     /// The reward model: the config's, or what its stage left.
     fn reward_folder(&self) -> Result<Option<PathBuf>> {
-        match &self.setup.config.reward_model {
+        match &self.setup.folders.reward_model {
             Some(folder) => Ok(Some(folder.clone())),
             None => self.result(Stage::Reward),
         }
