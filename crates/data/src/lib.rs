@@ -25,6 +25,8 @@ pub mod sources;
 pub mod stage;
 pub mod template;
 mod tensorboard;
+pub mod text_rules;
+pub mod text_stream;
 pub mod tokenizer;
 
 pub use error::DataError;
