@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::bench::{Shape, Workload};
 use crate::config::Stage;
 use crate::device::BackendName;
+use crate::inference::{ChatArgs, GenerateArgs};
 
 /// Aligns a language model with what people prefer.
 ///
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Evaluate(StageArgs),
     /// Let a model complete the rows of a file
     Generate(GenerateArgs),
+    /// Talk with a model
+    Chat(ChatArgs),
     /// Say how probable a model holds each token of the rows of a file
     Logprobs(JudgeArgs),
     /// Let a reward model score the rows of a file
@@ -132,9 +135,14 @@ pub(crate) struct RowsArgs {
     pub(crate) model: PathBuf,
     #[command(flatten)]
     pub(crate) hub: HubArgs,
-    /// JSON lines with `input_ids`, or with `prompt` and perhaps `completion`
+    /// JSON lines with `input_ids`; or with `prompt` and perhaps `completion`, each a text or a list of
+    /// messages; or with `messages`
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
+    /// How messages become text: chatml, llama3, zephyr or a Jinja file; the model's own template if
+    /// left out
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) chat_template: Option<String>,
     /// Where the results go, a line for each row, in their order; standard output if left out
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -150,42 +158,6 @@ pub(crate) struct RowsArgs {
 pub(crate) struct JudgeArgs {
     #[command(flatten)]
     pub(crate) rows: RowsArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GenerateArgs {
-    #[command(flatten)]
-    pub(crate) rows: RowsArgs,
-    /// Take the most probable token each time
-    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "min_p"])]
-    pub(crate) greedy: bool,
-    /// Divides the logits: below 1 for more likely completions, above 1 for more varied ones
-    #[arg(long, value_name = "T", default_value_t = 1.0)]
-    pub(crate) temperature: f32,
-    /// Draw from the K most probable tokens only
-    #[arg(long, value_name = "K")]
-    pub(crate) top_k: Option<usize>,
-    /// Draw from the most probable tokens that together have this probability
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
-    pub(crate) top_p: f32,
-    /// Draw from tokens at least this share as probable as the most probable one
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
-    pub(crate) min_p: f32,
-    /// Above 1, makes tokens that stand in the row already less probable
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
-    pub(crate) repetition_penalty: f32,
-    /// Completions are cut at this many tokens; 64 if left out, or what the model has room for
-    #[arg(long, value_name = "N")]
-    pub(crate) max_new_tokens: Option<usize>,
-    /// No completion ends before it has this many tokens
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) min_new_tokens: usize,
-    /// Completions of each row
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) samples: usize,
-    /// All random numbers follow from it
-    #[arg(long, default_value_t = 0)]
-    pub(crate) seed: u64,
 }
 
 #[derive(Debug, Args)]

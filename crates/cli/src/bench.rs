@@ -264,8 +264,8 @@ impl<B: LmAutodiffBackend> Networks<B> {
                 prompt: String::new(),
                 prompt_tokens,
                 text: String::new(),
+                finished: generated.finished(),
                 tokens: generated.tokens,
-                finished: generated.finished,
             })
             .collect();
         let micro_batch_rows = config.micro_batch_rows;

@@ -19,7 +19,7 @@ use crate::bench::Bench;
 use crate::config::{self, Config, Stage};
 use crate::device::{BackendName, Work, run_on};
 use crate::hub::HubError;
-use crate::inference::{Generate, Logprobs, Score};
+use crate::inference::{Chat, Generate, Logprobs, Score};
 use crate::pace::Measure;
 use crate::parity::Parity;
 use crate::pipeline::{Ended, Evaluation, Session};
@@ -31,7 +31,7 @@ use crate::{memory, report, table};
 /// The input can't be used: a config, a file, a model.
 const BAD_INPUT: u8 = 2;
 /// Interrupted; the run can be resumed. What shells give for a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Does what the command line asks for.
 pub(crate) fn run(command: &Command) -> Result<ExitCode> {
@@ -50,6 +50,9 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
             work(&run, command.stage())
         }
         Command::Generate(args) => run_rows(args.rows.backend, Generate::new(args)?),
+        Command::Chat(args) => {
+            run_on(args.backend.unwrap_or_else(BackendName::default_of_build), Chat::new(args)?)
+        }
         Command::Logprobs(JudgeArgs { rows }) => run_rows(rows.backend, Logprobs::new(rows)?),
         Command::Score(JudgeArgs { rows }) => run_rows(rows.backend, Score::new(rows)?),
         Command::Config => {

@@ -158,7 +158,7 @@ fn what_is_wrong_with_the_rows_is_told() {
         &json!({ "input_ids": [5, 99_999] }),
         &[],
         expect![
-            "error: rows.jsonl for model: row 1 holds the token 99999, but the model's vocabulary has 320"
+            "error: rows.jsonl:1: the row holds the token 99999, but the model's vocabulary has 320"
         ],
     );
     refused(
@@ -166,7 +166,7 @@ fn what_is_wrong_with_the_rows_is_told() {
         &row,
         &["--max-new-tokens", "100000"],
         expect![
-            "error: rows.jsonl for model: row 1 has 2 tokens and shall get 100000 more, but the model has 64 positions"
+            "error: rows.jsonl:1: the row has 2 tokens and shall get 100000 more, but the model has 64 positions"
         ],
     );
     refused(
@@ -181,6 +181,9 @@ fn what_is_wrong_with_the_rows_is_told() {
         &["--batch-size", "0"],
         expect!["error: `--batch-size` is 0; it must be above 0"],
     );
+    refused("generate", &row, &["--stop", "."], expect![""]);
+    refused("generate", &row, &["--ban-tokens", "5,400"], expect![""]);
+    refused("generate", &row, &["--greedy", "--attempts", "2"], expect![""]);
     refused(
         "score",
         &row,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::DataError;
 use crate::encoding::TokenRow;
@@ -23,6 +23,68 @@ pub fn encode_chat(
     let special_texts = &tokenizer.special_texts()[..];
     let conversation = Conversation { messages, tools, add_generation_prompt, special_texts };
     Ok(encode_rendered(&template.render(&conversation)?, tokenizer))
+}
+
+/// The tokens that a model goes on from: the conversation and the beginning of a reply, or, where the
+/// assistant has the last word, the conversation up to the end of that message.
+///
+/// # Errors
+/// Those of [`encode_chat`], and a template that doesn't repeat the last message.
+pub fn encode_opening(
+    messages: &[Value],
+    tools: Option<&Value>,
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+) -> Result<Vec<u32>, DataError> {
+    let last = messages.last();
+    let begun = last.filter(|it| it["role"] == "assistant").and_then(|it| it["content"].as_str());
+    let Some(begun) = begun else {
+        return Ok(encode_chat(messages, tools, true, template, tokenizer)?.tokens);
+    };
+    let special_texts = &tokenizer.special_texts()[..];
+    let add_generation_prompt = false;
+    let conversation = Conversation { messages, tools, add_generation_prompt, special_texts };
+    let mut rendered = template.render(&conversation)?;
+    // Templates trim messages, as transformers expects them to.
+    let begun = begun.trim();
+    let end = rendered.text.rfind(begun).map(|at| at + begun.len()).ok_or_else(|| {
+        let reason = "doesn't repeat the assistant's last message, so it can't be continued";
+        DataError::Invalid(format!("chat template: {reason}"))
+    })?;
+    rendered.text.truncate(end);
+    rendered.plain.retain(|place| *place < end);
+    Ok(encode_rendered(&rendered, tokenizer).tokens)
+}
+
+/// What ends a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// A special token.
+    Token(u32),
+    /// A text, where the tokenizer has no such token.
+    Text(String),
+}
+
+/// What a template writes behind each message of the assistant, if it does: there a reply ends.
+pub fn closing(template: &ChatTemplate, tokenizer: &Tokenizer) -> Option<Closing> {
+    const REPLY: &str = "Q7x";
+    let message = |role: &str, content: &str| json!({ "role": role, "content": content });
+    let messages = [message("user", "Hello"), message("assistant", REPLY)];
+    let conversation = Conversation {
+        messages: &messages,
+        tools: None,
+        add_generation_prompt: false,
+        special_texts: &[],
+    };
+    let text = template.render(&conversation).ok()?.text;
+    let behind = text[text.rfind(REPLY)? + REPLY.len()..].trim();
+    let special = tokenizer.special_texts();
+    let written = special.iter().filter(|it| !it.is_empty() && behind.starts_with(it.as_str()));
+    match written.max_by_key(|it| it.len()).and_then(|it| tokenizer.special_id(it)) {
+        Some(id) => Some(Closing::Token(id)),
+        None if behind.is_empty() => None,
+        None => Some(Closing::Text(behind.to_owned())),
+    }
 }
 
 /// A rendered conversation's tokens, see [`encode_chat`].
@@ -78,4 +140,39 @@ fn special_tokens(rendered: &Rendered, tokenizer: &Tokenizer) -> Vec<(u32, Range
         is_free
     });
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::template::{CHATML, LLAMA3, ZEPHYR};
+
+    #[test]
+    fn replies_end_where_the_template_ends_messages() {
+        let tokenizer = Tokenizer::train_bpe(["a"], 259).expect("trains");
+        let closing =
+            |source: &str| closing(&tokenizer.template(source).expect("is safe"), &tokenizer);
+        assert_eq!(closing(CHATML), Some(Closing::Text("<|im_end|>".into())));
+        assert_eq!(closing(LLAMA3), Some(Closing::Text("<|eot_id|>".into())));
+        // Zephyr ends messages with the end of sequence.
+        assert_eq!(closing(ZEPHYR), Some(Closing::Token(tokenizer.special().eos)));
+        assert_eq!(closing("{% for m in messages %}{{ m.content }}\n{% endfor %}"), None);
+        assert_eq!(closing("{{ raise_exception('no') }}"), None);
+    }
+
+    #[test]
+    fn a_message_that_is_continued_stays_plain_text() {
+        let tokenizer = Tokenizer::train_bpe(["a"], 259).expect("trains");
+        let template = tokenizer.template(ZEPHYR).expect("is safe");
+        let message = |role: &str, content: &str| json!({ "role": role, "content": content });
+        let messages = [message("user", "<|eos|>"), message("assistant", " I <|eos|> ")];
+        let tokens = encode_opening(&messages, None, &template, &tokenizer).expect("renders");
+        let n_ends = tokens.iter().filter(|token| **token == tokenizer.special().eos).count();
+        assert_eq!(n_ends, 1, "the template's own");
+        let text = "<|user|>\n<|eos|>\n<|assistant|>\n I <|eos|>";
+        assert_eq!(tokenizer.decode(&tokens), text);
+        let deaf = tokenizer.template("{{ messages | length }}").expect("is safe");
+        let error = encode_opening(&messages, None, &deaf, &tokenizer).expect_err("is refused");
+        assert!(error.to_string().contains("can't be continued"), "{error}");
+    }
 }

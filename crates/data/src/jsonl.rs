@@ -24,6 +24,14 @@ pub fn read_with<T: DeserializeOwned, U>(
     path: &Path,
     mut convert: impl FnMut(T) -> Result<U, String>,
 ) -> Result<Vec<U>, DataError> {
+    read_numbered(path, |_, row| convert(row))
+}
+
+/// Reads as [`read_with`] does; the conversion is told the line, too, counted from 1.
+pub fn read_numbered<T: DeserializeOwned, U>(
+    path: &Path,
+    mut convert: impl FnMut(usize, T) -> Result<U, String>,
+) -> Result<Vec<U>, DataError> {
     let mut reader = open(path)?;
     let mut rows = Vec::new();
     let mut line = Vec::new();
@@ -41,7 +49,7 @@ pub fn read_with<T: DeserializeOwned, U>(
             return Err(DataError::line(path, number, "longer than 8 MiB; is it JSON lines?"));
         }
         if !line.trim_ascii().is_empty() {
-            let row = convert(parse(path, number, &line)?);
+            let row = convert(number, parse(path, number, &line)?);
             rows.push(row.map_err(|reason| DataError::line(path, number, reason))?);
         }
     }

@@ -29,6 +29,8 @@ pub mod stage;
 pub mod store;
 pub mod template;
 mod tensorboard;
+pub mod text_rules;
+pub mod text_stream;
 pub mod tokenizer;
 
 pub use error::DataError;

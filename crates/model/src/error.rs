@@ -24,6 +24,14 @@ pub enum ModelError {
     /// A setting or combination of settings can't be used.
     #[error("{0}")]
     Invalid(String),
+    /// A row of tokens can't be given to the model.
+    #[error("row {} {reason}", row + 1)]
+    Row {
+        /// The row, counted from 0.
+        row: usize,
+        /// What it has that it shouldn't.
+        reason: String,
+    },
     /// Training met a number that isn't finite.
     #[error("step {step}: {what} is not finite; lower the learning rate")]
     NotFinite {

@@ -23,26 +23,31 @@ pub fn rows_fit(
     rows: &[impl AsRef<[u32]>],
     n_new: usize,
 ) -> Result<(), ModelError> {
-    let (room, n_ids) = (config.max_positions, config.vocab_size);
-    for (number, row) in (1..).zip(rows.iter().map(AsRef::as_ref)) {
-        let n_tokens = row.len();
-        if n_tokens == 0 {
-            return Err(ModelError::Invalid(format!("row {number} has no tokens")));
-        }
-        if n_tokens + n_new > room {
-            let new =
-                if n_new > 0 { format!(" and shall get {n_new} more") } else { String::new() };
-            return Err(ModelError::Invalid(format!(
-                "row {number} has {n_tokens} tokens{new}, but the model has {room} positions"
-            )));
-        }
-        if let Some(token) = row.iter().find(|token| **token as usize >= n_ids) {
-            return Err(ModelError::Invalid(format!(
-                "row {number} holds the token {token}, but the model's vocabulary has {n_ids}"
-            )));
-        }
+    for (number, row) in rows.iter().enumerate() {
+        row_fits(config, row.as_ref(), n_new)
+            .map_err(|reason| ModelError::Row { row: number, reason })?;
     }
     Ok(())
+}
+
+fn row_fits(config: &ModelConfig, row: &[u32], n_new: usize) -> Result<(), String> {
+    let (n_tokens, room, n_ids) = (row.len(), config.max_positions, config.vocab_size);
+    if n_tokens == 0 {
+        return Err("has no tokens".into());
+    }
+    if n_new > room.saturating_sub(n_tokens) {
+        let new = if n_new > 0 { format!(" and shall get {n_new} more") } else { String::new() };
+        return Err(format!("has {n_tokens} tokens{new}, but the model has {room} positions"));
+    }
+    if n_tokens > room {
+        return Err(format!("has {n_tokens} tokens, but the model has {room} positions"));
+    }
+    match row.iter().find(|token| **token as usize >= n_ids) {
+        Some(token) => {
+            Err(format!("holds the token {token}, but the model's vocabulary has {n_ids}"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Refuses a number that isn't finite. `step` is counted from 0.

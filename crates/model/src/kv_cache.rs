@@ -26,7 +26,7 @@ impl<B: LmBackend> KvCache<B> {
         Self { layers, n_past: 0, starts: Vec::new() }
     }
 
-    /// Keeps only the rows with these indices, in this order.
+    /// Keeps only the rows with these indices, in this order; one may be named several times.
     pub fn select_rows(&mut self, rows: &[usize], device: &B::Device) {
         let index = crate::tokens::indices::<B>(rows, device);
         for LayerCache(layer) in &mut self.layers {
@@ -35,6 +35,17 @@ impl<B: LmBackend> KvCache<B> {
                 .map(|(key, value)| (key.select(0, index.clone()), value.select(0, index.clone())));
         }
         self.starts = rows.iter().map(|row| self.starts[*row]).collect();
+    }
+
+    /// Forgets all columns but the first `n_past`.
+    pub(crate) fn truncate(&mut self, n_past: usize) {
+        if n_past < self.n_past {
+            for LayerCache(layer) in &mut self.layers {
+                let cut = |it: Tensor<B, 5>| it.narrow(3, 0, n_past);
+                *layer = layer.take().map(|(key, value)| (cut(key), cut(value)));
+            }
+            self.n_past = n_past;
+        }
     }
 }
 

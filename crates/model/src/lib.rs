@@ -6,8 +6,9 @@
 //! saved to the Hugging Face layout ([`load_causal_lm`], [`save_causal_lm`]).
 //!
 //! Models take tensors of token ids ([`tokens`]) and never see a string. [`generate()`] samples
-//! with a key-value cache, [`logprobs`] says what a model thinks of given tokens, [`sft`] trains it
-//! with the optimiser of [`optim`].
+//! with a key-value cache while a [`Monitor`] may read along, a [`Session`] goes on from where it
+//! was, [`logprobs`] says what a model thinks of given tokens, [`sft`] trains it with the optimiser
+//! of [`optim`].
 //!
 //! This crate knows neither rewards nor reinforcement learning and enables no backend.
 
@@ -20,6 +21,7 @@ pub mod lora;
 pub mod optim;
 pub mod sampling;
 pub mod schedule;
+pub mod sequences;
 pub mod sft;
 pub mod tokens;
 pub mod weights;
@@ -28,6 +30,7 @@ mod attention;
 mod block;
 mod causal_lm;
 mod decoder;
+mod decoding;
 mod error;
 mod generate;
 mod hf;
@@ -35,17 +38,19 @@ mod kv_cache;
 mod learner;
 mod linear;
 mod mmap;
+mod monitor;
 mod named;
 mod norm;
 mod rotary;
 mod scalar_model;
+mod session;
 
 pub use attention::Attention;
 pub use block::{Block, Mlp};
 pub use causal_lm::CausalLm;
 pub use decoder::Decoder;
 pub use error::ModelError;
-pub use generate::{Generated, generate, generate_batches};
+pub use generate::{Batches, Finish, Generated, generate};
 pub use hf::{
     AdapterConfig, generation_ends, has_adapter, has_weights, load_causal_lm, load_scalar_model,
     read_adapter_config, read_config, save_adapter, save_causal_lm, save_scalar_adapter,
@@ -54,6 +59,8 @@ pub use hf::{
 pub use kv_cache::KvCache;
 pub use learner::Learner;
 pub use linear::Linear;
+pub use monitor::Monitor;
 pub use norm::Norm;
 pub use sampling::Sampling;
 pub use scalar_model::ScalarModel;
+pub use session::Session;

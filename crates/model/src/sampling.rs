@@ -7,6 +7,8 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::ModelError;
+use crate::config::ModelConfig;
+use crate::sequences::completing;
 
 /// How completions are sampled.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +24,13 @@ pub struct Sampling {
     pub repetition_penalty: f32,
     /// Tokens that end a completion; the one that does is part of it.
     pub ends: Vec<u32>,
+    /// Sequences that are never completed: their last token can't be chosen where the others stand
+    /// before it, be it in the prompt (`bad_words_ids` of transformers).
+    pub banned: Vec<Vec<u32>>,
+    /// Sequences that each completion must hold; one that doesn't is refused.
+    pub required: Vec<Vec<u32>>,
+    /// How often a completion is sampled at most, as long as it is refused.
+    pub attempts: usize,
     /// Rows decoded side by side.
     pub batch_rows: usize,
 }
@@ -96,6 +105,9 @@ impl Sampling {
             choice,
             repetition_penalty: 1.0,
             ends: Vec::new(),
+            banned: Vec::new(),
+            required: Vec::new(),
+            attempts: 1,
             batch_rows: 32,
         }
     }
@@ -120,39 +132,77 @@ impl Sampling {
                 self.repetition_penalty,
             ),
         ];
-        match rules.into_iter().find(|(fine, ..)| !fine) {
-            Some((_, name, rule, value)) => {
-                Err(ModelError::Invalid(format!("`{name}` is {value}; it must be {rule}")))
-            }
-            None if self.batch_rows == 0 => {
-                Err(ModelError::Invalid("`batch_rows` is 0; it must be above 0".into()))
-            }
-            None => Ok(()),
+        if let Some((_, name, rule, value)) = rules.into_iter().find(|(fine, ..)| !fine) {
+            return Err(ModelError::Invalid(format!("`{name}` is {value}; it must be {rule}")));
         }
+        let empty = |sequences: &[Vec<u32>]| sequences.iter().any(Vec::is_empty);
+        let is_greedy = self.choice == Choice::Greedy;
+        let problem = match self {
+            _ if self.batch_rows == 0 => "`batch_rows` is 0; it must be above 0",
+            _ if self.attempts == 0 => "`attempts` is 0; it must be above 0",
+            _ if self.attempts > 1 && is_greedy => {
+                "`attempts` is above 1, but the best token is the same each time; draw at random"
+            }
+            _ if empty(&self.banned) => "`banned` holds a sequence without tokens",
+            _ if empty(&self.required) => "`required` holds a sequence without tokens",
+            _ => return Ok(()),
+        };
+        Err(ModelError::Invalid(problem.into()))
+    }
+
+    /// Refuses sequences with tokens that the model doesn't have.
+    pub(crate) fn fits(&self, config: &ModelConfig) -> Result<(), ModelError> {
+        let n_ids = config.vocab_size;
+        for (name, sequences) in [("banned", &self.banned), ("required", &self.required)] {
+            if let Some(token) = sequences.iter().flatten().find(|it| **it as usize >= n_ids) {
+                return Err(ModelError::Invalid(format!(
+                    "`{name}` holds the token {token}, but the model's vocabulary has {n_ids}"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// The tokens that may be chosen next, in the order of their ids, and how probable each is.
-    /// `history` is the row so far.
+    /// `history` is the row so far. None at all if all logits are `-inf`.
     pub fn candidates(&self, logits: &[f32], history: &[u32]) -> Vec<Candidate> {
         let logits = self.penalized(logits, history);
         match self.choice {
-            Choice::Greedy => vec![Candidate { token: best(&logits), probability: 1.0 }],
+            Choice::Greedy => {
+                let best = best(&logits).map(|token| Candidate { token, probability: 1.0 });
+                best.into_iter().collect()
+            }
             Choice::Random(filters) => filter(&logits, &filters),
         }
     }
 
-    /// Chooses the next token.
-    pub(crate) fn draw(&self, logits: &[f32], history: &[u32], rng: &mut ChaCha8Rng) -> Drawn {
+    /// Chooses the next token of a row that has got `n_new`; none if all are excluded.
+    pub(crate) fn draw(
+        &self,
+        logits: &[f32],
+        history: &[u32],
+        n_new: usize,
+        rng: &mut ChaCha8Rng,
+    ) -> Option<Drawn> {
+        let excluded = self.excluded(history, n_new);
         let plain = self.repetition_penalty == 1.0;
         let token = match self.choice {
-            Choice::Greedy if plain => best(logits),
-            Choice::Greedy => best(&self.penalized(logits, history)),
-            Choice::Random(filters) if plain && filters.pass_all() => {
+            Choice::Random(filters) if plain && excluded.is_empty() && filters.pass_all() => {
                 return draw_any(logits, filters.temperature, rng);
             }
-            Choice::Random(_) => draw_one(&self.candidates(logits, history), rng),
+            Choice::Greedy if plain && excluded.is_empty() => best(logits)?,
+            Choice::Greedy => self.candidates(&without(logits, &excluded), history).first()?.token,
+            Choice::Random(_) => {
+                draw_one(&self.candidates(&without(logits, &excluded), history), rng)?
+            }
         };
-        Drawn { token, logprob: self.logprob(logits, token) }
+        Some(Drawn { token, logprob: self.logprob(logits, token) })
+    }
+
+    /// The tokens that can't come next, whatever the model says.
+    fn excluded(&self, history: &[u32], n_new: usize) -> Vec<u32> {
+        let early = if n_new < self.min_new_tokens { &self.ends[..] } else { &[] };
+        early.iter().copied().chain(completing(&self.banned, history)).collect()
     }
 
     fn penalized(&self, logits: &[f32], history: &[u32]) -> Vec<f32> {
@@ -201,15 +251,30 @@ impl Weights {
     }
 }
 
-/// The first of the most probable tokens.
-fn best(logits: &[f32]) -> u32 {
+/// Logits under which none of `excluded` is chosen.
+fn without(logits: &[f32], excluded: &[u32]) -> Vec<f32> {
+    let mut logits = logits.to_vec();
+    for token in excluded {
+        if let Some(logit) = logits.get_mut(*token as usize) {
+            *logit = f32::NEG_INFINITY;
+        }
+    }
+    logits
+}
+
+/// The first of the most probable tokens, if any is possible.
+fn best(logits: &[f32]) -> Option<u32> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    logits.iter().position(|logit| *logit == largest).unwrap_or(0) as u32
+    let place = logits.iter().position(|logit| *logit == largest && largest > f32::NEG_INFINITY);
+    place.map(|token| token as u32)
 }
 
 /// Draws from `softmax(logits / temperature)` by inverting its distribution function.
-fn draw_any(logits: &[f32], temperature: f32, rng: &mut ChaCha8Rng) -> Drawn {
+fn draw_any(logits: &[f32], temperature: f32, rng: &mut ChaCha8Rng) -> Option<Drawn> {
     let weights = Weights::new(logits, temperature);
+    if weights.largest == f32::NEG_INFINITY {
+        return None;
+    }
     let total: f64 = logits.iter().map(|logit| weights.of(*logit)).sum();
     let mut left = rng.random::<f64>() * total;
     let drawn = logits.iter().position(|logit| {
@@ -218,16 +283,16 @@ fn draw_any(logits: &[f32], temperature: f32, rng: &mut ChaCha8Rng) -> Drawn {
     });
     // Rounding can leave a crumb after the last token.
     let token = drawn.unwrap_or(logits.len() - 1);
-    Drawn { token: token as u32, logprob: weights.logprob(logits[token], total) }
+    Some(Drawn { token: token as u32, logprob: weights.logprob(logits[token], total) })
 }
 
-fn draw_one(candidates: &[Candidate], rng: &mut ChaCha8Rng) -> u32 {
+fn draw_one(candidates: &[Candidate], rng: &mut ChaCha8Rng) -> Option<u32> {
     let mut left = rng.random::<f64>();
     let drawn = candidates.iter().find(|candidate| {
         left -= candidate.probability;
         left < 0.0
     });
-    drawn.or(candidates.last()).expect("the most probable token passes").token
+    drawn.or(candidates.last()).map(|candidate| candidate.token)
 }
 
 fn filter(logits: &[f32], filters: &Filters) -> Vec<Candidate> {
@@ -290,7 +355,7 @@ mod tests {
             let mut rng = Seed::new(1).rng();
             let logits = [0.0, 3.0_f32.ln()];
             let draws: Vec<Drawn> =
-                (0..20_000).map(|_| sampling.draw(&logits, &[], &mut rng)).collect();
+                (0..20_000).filter_map(|_| sampling.draw(&logits, &[], 0, &mut rng)).collect();
             let n_ones = draws.iter().filter(|it| it.token == 1).count();
             assert!((n_ones as f64 / 20_000.0 - expected).abs() < 0.01, "{n_ones}");
             let one = draws.iter().find(|it| it.token == 1).expect("is drawn");
@@ -300,7 +365,9 @@ mod tests {
 
     #[test]
     fn greed_takes_the_first_of_the_most_probable() {
-        let drawn = Sampling::greedy().draw(&[0.0, 2.0, 2.0, -1.0], &[], &mut Seed::new(1).rng());
+        let drawn =
+            Sampling::greedy().draw(&[0.0, 2.0, 2.0, -1.0], &[], 0, &mut Seed::new(1).rng());
+        let drawn = drawn.expect("some are possible");
         assert_eq!(drawn.token, 1);
         // 2 − ln(1 + 2 e² + e⁻¹)
         assert!((drawn.logprob - -0.781_672).abs() < 1e-5, "{}", drawn.logprob);

@@ -61,9 +61,9 @@ pub fn sample<B: LmBackend>(
         .map(|((prompt, prompt_tokens), generated)| Completion {
             prompt: prompt.clone(),
             prompt_tokens,
+            finished: generated.finished(),
             text: tokenizer.decode(&generated.tokens),
             tokens: generated.tokens,
-            finished: generated.finished,
         })
         .collect())
 }

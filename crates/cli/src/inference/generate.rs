@@ -1,15 +1,19 @@
-use anyhow::{Context, Result};
-use rein_data::inputs::Ending;
+use std::io::{IsTerminal, Write, stdout};
+use std::iter::repeat_n;
+use std::ops::ControlFlow;
+
+use anyhow::{Context, Result, bail};
+use rein_data::inputs::Purpose;
 use rein_data::seed::Seed;
-use rein_model::backend::LmAutodiffBackend;
-use rein_model::sampling::{Choice, Filters};
-use rein_model::{
-    CausalLm, Generated, Sampling, generate_batches, generation_ends, load_causal_lm, read_config,
-};
+use rein_model::backend::{LmAutodiffBackend, LmBackend};
+use rein_model::{Batches, CausalLm, Finish, Generated, load_causal_lm, read_config};
 use serde_json::{Value, json};
 
+use super::args::GenerateArgs;
+use super::settings::{Settings, Tally};
+use super::terminal::harmless;
+use super::texts::Texts;
 use super::{Inputs, Output};
-use crate::args::GenerateArgs;
 use crate::device::Work;
 
 /// The limit where nobody sets one.
@@ -19,71 +23,116 @@ const MAX_NEW_TOKENS: usize = 64;
 pub(crate) struct Generate<'a> {
     args: &'a GenerateArgs,
     inputs: Inputs,
-    sampling: Sampling,
+    settings: Settings,
 }
 
 impl<'a> Generate<'a> {
     pub(crate) fn new(args: &'a GenerateArgs) -> Result<Self> {
-        let mut inputs = Inputs::read(&args.rows, Ending::Open)?;
         let n_samples = args.samples;
-        let rows = std::mem::take(&mut inputs.rows).into_iter();
-        inputs.rows = rows.flat_map(|row| std::iter::repeat_n(row, n_samples)).collect();
-        let eos = inputs.tokenizer.as_ref().map(|it| it.special().eos);
-        let mut ends = generation_ends(&inputs.model)?;
-        if ends.is_empty() {
-            ends.extend(eos);
+        if n_samples == 0 {
+            bail!("`--samples` is 0; it must be above 0");
         }
+        let mut inputs = Inputs::read(&args.rows, Purpose::Continue)?;
+        inputs.rows = inputs.rows.into_iter().flat_map(|row| repeat_n(row, n_samples)).collect();
+        inputs.lines =
+            inputs.lines.into_iter().flat_map(|line| repeat_n(line, n_samples)).collect();
+        let tokenizer = inputs.tokenizer.as_ref();
+        let mut settings = Settings::new(&args.sampling, &args.guards, &inputs.model, tokenizer)?;
         let longest = inputs.rows.iter().map(Vec::len).max().unwrap_or(0);
         let room = read_config(&inputs.model)?.max_positions.saturating_sub(longest);
-        let max_new_tokens = args.max_new_tokens.unwrap_or(room.clamp(1, MAX_NEW_TOKENS));
-        let sampling = Sampling { max_new_tokens, ends, ..sampling(args) };
-        sampling.check()?;
-        Ok(Self { args, inputs, sampling })
+        let max_new_tokens = args.sampling.max_new_tokens.unwrap_or(room.clamp(1, MAX_NEW_TOKENS));
+        inputs.fit(max_new_tokens)?;
+        settings.sampling.max_new_tokens = max_new_tokens;
+        settings.sampling.batch_rows = args.rows.batch_size;
+        Ok(Self { args, inputs, settings })
+    }
+
+    /// Whether a person sees a single completion grow.
+    fn is_watched(&self) -> bool {
+        let Self { args, inputs, .. } = self;
+        let is_terminal = args.rows.output.is_none() && stdout().is_terminal();
+        is_terminal && inputs.rows.len() == 1 && inputs.tokenizer.is_some()
+    }
+
+    fn write_lines<B: LmBackend>(&self, mut batches: Batches<'_, B>) -> Result<()> {
+        let Self { args, inputs, settings } = self;
+        let output = args.rows.output.as_deref();
+        let mut output = Output::open(output, "generate", inputs.rows.len())?;
+        let mut texts = Texts::new(settings, inputs.tokenizer.as_ref());
+        let mut tally = Tally::default();
+        let mut n_done = 0;
+        while let Some(batch) = batches.next(&mut texts) {
+            batch.iter().for_each(|row| tally.count(row));
+            let rows = (n_done..).zip(&batch);
+            let lines: Vec<Value> =
+                rows.map(|(number, row)| self.line(row, texts.take(number))).collect();
+            n_done += batch.len();
+            output.write(&lines)?;
+        }
+        tally.sentence().iter().for_each(|sentence| output.note(sentence));
+        Ok(())
+    }
+
+    fn line(&self, row: &Generated, text: Option<String>) -> Value {
+        let refusal = self.settings.refusal(row);
+        let tokenizer = self.inputs.tokenizer.as_ref();
+        let mut line = match refusal {
+            Some(refusal) => {
+                json!({ "output_ids": tokenizer.map_or(vec![], |it| it.encode(refusal)) })
+            }
+            None => json!({ "output_ids": row.tokens }),
+        };
+        if let Some(text) = text {
+            line["text"] = refusal.map_or(text, str::to_owned).into();
+        }
+        line["finish_reason"] = match row.finish {
+            Finish::Stop => "stop",
+            Finish::Length => "length",
+            Finish::Guard => "guard",
+        }
+        .into();
+        if self.args.logprobs {
+            line["logprobs"] = if refusal.is_some() { json!([]) } else { json!(row.logprobs) };
+        }
+        line
+    }
+
+    /// Shows the one completion while it grows.
+    fn show<B: LmBackend>(&self, mut batches: Batches<'_, B>) -> Result<()> {
+        let Self { inputs, settings, .. } = self;
+        let mut out = stdout();
+        let mut written = Ok(());
+        let mut reader = |piece: &str| {
+            written = out.write_all(harmless(piece).as_bytes()).and_then(|()| out.flush());
+            if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let mut texts = Texts::new(settings, inputs.tokenizer.as_ref()).read_by(&mut reader);
+        let rows = batches.next(&mut texts).unwrap_or_default();
+        written.context("standard output")?;
+        for row in rows {
+            let refusal = settings.refusal(&row).unwrap_or_default();
+            writeln!(out, "{}", harmless(refusal)).context("standard output")?;
+            if row.finish == Finish::Length {
+                note(&format!("(cut at {} tokens; see --max-new-tokens)", row.tokens.len()));
+            }
+        }
+        Ok(())
     }
 }
 
-fn sampling(args: &GenerateArgs) -> Sampling {
-    let filters = Filters {
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        min_p: args.min_p,
-    };
-    Sampling {
-        min_new_tokens: args.min_new_tokens,
-        choice: if args.greedy { Choice::Greedy } else { Choice::Random(filters) },
-        repetition_penalty: args.repetition_penalty,
-        batch_rows: args.rows.batch_size,
-        ..Sampling::greedy()
-    }
+#[expect(clippy::print_stderr, reason = "this is where the program talks")]
+fn note(text: &str) {
+    eprintln!("{text}");
 }
 
 impl Work for Generate<'_> {
     type Output = ();
 
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<()> {
-        let Self { args, inputs, sampling } = self;
-        let model: CausalLm<B::InnerBackend> = load_causal_lm(&inputs.model, &device)?;
-        let seed = Seed::new(args.seed);
-        let batches = generate_batches(&model, &inputs.rows, &sampling, seed, &device)
-            .with_context(|| inputs.blame(&args.rows))?;
-        let mut output = Output::open(args.rows.output.as_deref(), "generate", inputs.rows.len())?;
-        for batch in batches {
-            let lines: Vec<Value> = batch.iter().map(|row| inputs.line(row)).collect();
-            output.write(&lines)?;
-        }
-        Ok(())
-    }
-}
-
-impl Inputs {
-    fn line(&self, row: &Generated) -> Value {
-        let reason = if row.finished { "stop" } else { "length" };
-        let mut line = json!({ "output_ids": row.tokens });
-        if let Some(tokenizer) = &self.tokenizer {
-            line["text"] = tokenizer.decode(&row.tokens).into();
-        }
-        line["finish_reason"] = reason.into();
-        line
+        let model: CausalLm<B::InnerBackend> = load_causal_lm(&self.inputs.model, &device)?;
+        let seed = Seed::new(self.args.sampling.seed);
+        let Self { inputs, settings, .. } = &self;
+        let batches = Batches::new(&model, &inputs.rows, &settings.sampling, seed, &device)?;
+        if self.is_watched() { self.show(batches) } else { self.write_lines(batches) }
     }
 }

@@ -1,10 +1,9 @@
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rein_data::encoding::TokenRow;
-use rein_data::inputs::Ending;
+use rein_data::inputs::Purpose;
 use rein_model::backend::LmAutodiffBackend;
-use rein_model::guard::rows_fit;
 use rein_model::logprobs::row_logprobs;
-use rein_model::{CausalLm, load_causal_lm, read_config};
+use rein_model::{CausalLm, load_causal_lm};
 use rein_reward::LearnedReward;
 use serde_json::{Value, json};
 
@@ -26,20 +25,20 @@ pub(crate) struct Score<'a> {
 
 impl<'a> Logprobs<'a> {
     pub(crate) fn new(args: &'a RowsArgs) -> Result<Self> {
-        Ok(Self { args, inputs: read(args, Ending::Open)? })
+        Ok(Self { args, inputs: read(args, Purpose::Read)? })
     }
 }
 
 impl<'a> Score<'a> {
     pub(crate) fn new(args: &'a RowsArgs) -> Result<Self> {
         // Where a reward model learned from completions, they ended.
-        Ok(Self { args, inputs: read(args, Ending::Closed)? })
+        Ok(Self { args, inputs: read(args, Purpose::Judge)? })
     }
 }
 
-fn read(args: &RowsArgs, ending: Ending) -> Result<Inputs> {
-    let inputs = Inputs::read(args, ending)?;
-    rows_fit(&read_config(&inputs.model)?, &inputs.rows, 0).with_context(|| inputs.blame(args))?;
+fn read(args: &RowsArgs, purpose: Purpose) -> Result<Inputs> {
+    let inputs = Inputs::read(args, purpose)?;
+    inputs.fit(0)?;
     Ok(inputs)
 }
 

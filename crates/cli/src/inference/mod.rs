@@ -1,26 +1,35 @@
-//! Commands that run a model on rows of a file: what it writes, and what it thinks of them.
+//! Commands that run a model: on the rows of a file, or in a conversation.
 //!
-//! Each gives a line of JSON for each row, in the order of the rows, as soon as it is known.
+//! Those for files give a line of JSON for each row, in the order of the rows, as soon as it is known.
 
+mod args;
+mod chat;
 mod generate;
 mod judge;
+mod settings;
+mod terminal;
+mod texts;
 
-use std::fs::File;
-use std::io::{Write, stdout};
+use std::fs::{self, File};
+use std::io::{IsTerminal, Write, stdout};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use rein_data::inputs::{Ending, read_inputs};
+use anyhow::{Context, Result, anyhow, bail};
+use rein_data::inputs::{Purpose, Reading, read_inputs};
 use rein_data::jsonl;
 use rein_data::log::{Record, Watcher};
+use rein_data::template::{ChatTemplate, built_in};
 use rein_data::tokenizer::Tokenizer;
-use rein_model::has_weights;
+use rein_model::guard::rows_fit;
+use rein_model::{ModelError, has_weights, read_config};
 use serde_json::Value;
 
 use crate::args::RowsArgs;
 use crate::hub;
 use crate::watch::PlainLines;
 
+pub(crate) use args::{ChatArgs, GenerateArgs};
+pub(crate) use chat::Chat;
 pub(crate) use generate::Generate;
 pub(crate) use judge::{Logprobs, Score};
 
@@ -28,38 +37,82 @@ pub(crate) use judge::{Logprobs, Score};
 struct Inputs {
     model: PathBuf,
     tokenizer: Option<Tokenizer>,
+    /// The file of the rows.
+    path: PathBuf,
     rows: Vec<Vec<u32>>,
+    /// The line of each row.
+    lines: Vec<usize>,
 }
 
 impl Inputs {
-    fn read(args: &RowsArgs, ending: Ending) -> Result<Self> {
+    fn read(args: &RowsArgs, purpose: Purpose) -> Result<Self> {
         let model = hub::resolve(&args.model, &args.hub)?;
-        if !has_weights(&model) {
-            bail!(
-                "{}: holds no model.safetensors (nor an index of shards); name a folder in the \
-                 Hugging Face layout",
-                model.display()
-            );
-        }
+        require_weights(&model)?;
         if args.batch_size == 0 {
             bail!("`--batch-size` is 0; it must be above 0");
         }
-        let has_tokenizer = model.join("tokenizer.json").exists();
-        let tokenizer = has_tokenizer.then(|| Tokenizer::load(&model)).transpose()?;
-        let rows = read_inputs(&args.input, tokenizer.as_ref(), ending)?;
-        Ok(Self { model, tokenizer, rows })
+        let tokenizer = load_tokenizer(&model)?;
+        let template = match &tokenizer {
+            Some(tokenizer) => chat_template(tokenizer, args.chat_template.as_deref())?,
+            None => None,
+        };
+        let reading =
+            Reading { tokenizer: tokenizer.as_ref(), template: template.as_ref(), purpose };
+        let inputs = read_inputs(&args.input, reading)?;
+        let (lines, rows) = inputs.into_iter().map(|input| (input.line, input.tokens)).unzip();
+        Ok(Self { model, tokenizer, path: args.input.clone(), rows, lines })
     }
 
-    /// A reason that speaks of a row, with the file it stands in.
-    fn blame(&self, args: &RowsArgs) -> String {
-        format!("{} for {}", args.input.display(), args.model.display())
+    /// Refuses a row that the model can't take, `n_new` tokens more each, by its line.
+    fn fit(&self, n_new: usize) -> Result<()> {
+        let fits = rows_fit(&read_config(&self.model)?, &self.rows, n_new);
+        fits.map_err(|error| match error {
+            ModelError::Row { row, reason } => {
+                anyhow!("{}:{}: the row {reason}", self.path.display(), self.lines[row])
+            }
+            other => other.into(),
+        })
     }
+}
+
+fn require_weights(model: &Path) -> Result<()> {
+    if !has_weights(model) {
+        bail!(
+            "{}: holds no model.safetensors (nor an index of shards); name a folder in the Hugging \
+             Face layout",
+            model.display()
+        );
+    }
+    Ok(())
+}
+
+/// The tokenizer of a model's folder; there are folders without.
+fn load_tokenizer(model: &Path) -> Result<Option<Tokenizer>> {
+    let has_tokenizer = model.join("tokenizer.json").exists();
+    Ok(has_tokenizer.then(|| Tokenizer::load(model)).transpose()?)
+}
+
+/// The template that was asked for, a built-in one or a file; else the one that came with the model.
+fn chat_template(tokenizer: &Tokenizer, wanted: Option<&str>) -> Result<Option<ChatTemplate>> {
+    let Some(wanted) = wanted else { return Ok(tokenizer.chat_template()?) };
+    let template = match built_in(wanted) {
+        Some(source) => tokenizer.template(source),
+        None => {
+            let source = fs::read_to_string(wanted);
+            let source = source.with_context(|| {
+                format!("{wanted}: neither chatml, llama3 or zephyr nor a file that can be read")
+            })?;
+            tokenizer.template(&source)
+        }
+    };
+    Ok(Some(template.with_context(|| wanted.to_owned())?))
 }
 
 /// Where the lines go, and how far they got.
 struct Output {
     to: Box<dyn Write>,
     path: PathBuf,
+    is_terminal: bool,
     what: &'static str,
     n_done: usize,
     watcher: PlainLines,
@@ -72,20 +125,29 @@ impl Output {
             Some(path) => Box::new(File::create(path).with_context(|| path.display().to_string())?),
             None => Box::new(stdout()),
         };
+        let is_terminal = path.is_none() && stdout().is_terminal();
         let path = path.unwrap_or(Path::new("standard output")).to_owned();
         let mut watcher = PlainLines::default();
         watcher.stage(what, 0, n_rows);
-        Ok(Self { to, path, what, n_done: 0, watcher })
+        Ok(Self { to, path, is_terminal, what, n_done: 0, watcher })
     }
 
     /// Writes the lines of some more rows.
     fn write(&mut self, lines: &[Value]) -> Result<()> {
-        let text: String = lines.iter().map(jsonl::line).collect();
+        let mut text: String = lines.iter().map(jsonl::line).collect();
+        if self.is_terminal {
+            text = terminal::harmless_json(&text).into_owned();
+        }
         let written = self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush());
         written.with_context(|| self.path.display().to_string())?;
         self.n_done += lines.len();
         let none = rein_data::log::Metrics::default();
         self.watcher.metrics(&Record::new(self.what, self.n_done, &none));
         Ok(())
+    }
+
+    /// Says something about the rows, beside them.
+    fn note(&mut self, text: &str) {
+        self.watcher.note(text);
     }
 }

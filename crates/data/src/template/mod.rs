@@ -63,6 +63,12 @@ pub const ZEPHYR: &str = "\
 /// Larger templates are refused; those of models have a few kilobytes.
 const MAX_SOURCE_BYTES: usize = 64 << 10;
 
+/// The built-in template with this name: `chatml`, `llama3` or `zephyr`.
+pub fn built_in(name: &str) -> Option<&'static str> {
+    let templates = [("chatml", CHATML), ("llama3", LLAMA3), ("zephyr", ZEPHYR)];
+    templates.into_iter().find(|(it, _)| *it == name).map(|(_, template)| template)
+}
+
 /// A template that was read and found safe to run.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {

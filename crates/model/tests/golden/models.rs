@@ -139,7 +139,7 @@ fn check_generation_with_eos(
         let got = generate(model, prompts, &sampling, Seed::new(0), &DEVICE).expect("generates");
         for (got, want) in got.iter().zip(&want) {
             assert_eq!(&got.tokens, want, "with {eos} as the end of sequence");
-            assert_eq!(got.finished, want.last() == Some(&eos));
+            assert_eq!(got.finished(), want.last() == Some(&eos));
         }
     }
 }
