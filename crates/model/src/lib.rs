@@ -33,7 +33,6 @@ mod hf;
 mod kv_cache;
 mod learner;
 mod linear;
-mod mmap;
 mod named;
 mod norm;
 mod rotary;
@@ -46,8 +45,9 @@ pub use decoder::Decoder;
 pub use error::ModelError;
 pub use generate::{Generated, generate, generate_batches};
 pub use hf::{
-    generation_ends, has_weights, load_causal_lm, load_scalar_model, read_config, save_causal_lm,
-    save_scalar_model,
+    ExportOptions, FloatType, Header, SaveOptions, TensorInfo, export, generation_ends,
+    load_causal_lm, load_scalar_model, read_config, remove_weights, require_weights,
+    save_causal_lm, save_causal_lm_as, save_scalar_model,
 };
 pub use kv_cache::KvCache;
 pub use learner::Learner;

@@ -14,7 +14,7 @@ use rein_data::inputs::{Ending, read_inputs};
 use rein_data::jsonl;
 use rein_data::log::{Record, Watcher};
 use rein_data::tokenizer::Tokenizer;
-use rein_model::has_weights;
+use rein_model::require_weights;
 use serde_json::Value;
 
 use crate::args::RowsArgs;
@@ -33,13 +33,7 @@ struct Inputs {
 impl Inputs {
     fn read(args: &RowsArgs, ending: Ending) -> Result<Self> {
         let model = args.model.clone();
-        if !has_weights(&model) {
-            bail!(
-                "{}: holds no model.safetensors (nor an index of shards); name a folder in the \
-                 Hugging Face layout",
-                model.display()
-            );
-        }
+        require_weights(&model)?;
         if args.batch_size == 0 {
             bail!("`--batch-size` is 0; it must be above 0");
         }
