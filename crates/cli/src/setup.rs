@@ -10,7 +10,7 @@ use rein_data::tokenizer::Tokenizer;
 use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::guard::fits;
 use rein_model::sft::{SftConfig, SftRows};
-use rein_model::{has_weights, read_config};
+use rein_model::{read_config, require_weights};
 
 use crate::args::HubArgs;
 use crate::config::{Config, ModelSource, NewModel, Stage};
@@ -149,13 +149,7 @@ fn new_model(shape: &NewModel, world: &World) -> Result<(Tokenizer, ModelConfig)
 }
 
 fn pretrained(path: &Path) -> Result<(Tokenizer, ModelConfig)> {
-    if !has_weights(path) {
-        bail!(
-            "{}: holds no model.safetensors (nor an index of shards); name a folder in the Hugging \
-             Face layout",
-            path.display()
-        );
-    }
+    require_weights(path)?;
     Ok((Tokenizer::load(path)?, read_config(path)?))
 }
 

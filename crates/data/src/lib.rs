@@ -20,6 +20,7 @@ pub mod helpdesk;
 pub mod inputs;
 pub mod jsonl;
 pub mod log;
+pub mod model_folder;
 pub mod packing;
 pub mod run_dir;
 pub mod seed;

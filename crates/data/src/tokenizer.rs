@@ -12,6 +12,7 @@ use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, NormalizerWrapper, TokenizerBuilder, TokenizerImpl};
 
 use crate::DataError;
+use crate::model_folder::{self, read_optional};
 use crate::template::ChatTemplate;
 
 const PAD: &str = "<|pad|>";
@@ -22,8 +23,10 @@ const TOKENIZER: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
 
-/// Larger tokenizer files are refused.
-const MAX_FILE_BYTES: u64 = 64 << 20;
+/// Larger vocabularies are refused.
+const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
+/// Larger settings and templates are refused.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Turns text into tokens and back.
 ///
@@ -95,19 +98,18 @@ impl Tokenizer {
     /// Loads the tokenizer of a model folder.
     pub fn load(folder: &Path) -> Result<Self, DataError> {
         let file = folder.join(TOKENIZER);
-        let config_file = folder.join(CONFIG);
-        let config = config_file.exists().then(|| read_capped(&config_file)).transpose()?;
+        let config = read_optional(folder, CONFIG, MAX_CONFIG_BYTES)?;
         let settings = match &config {
             Some(bytes) => serde_json::from_slice(bytes)
-                .map_err(|error| DataError::file(&config_file, error.to_string()))?,
+                .map_err(|error| DataError::file(folder.join(CONFIG), error.to_string()))?,
             None => Value::Null,
         };
-        let template_file = folder.join(TEMPLATE);
-        let template = template_file.exists().then(|| read_capped(&template_file)).transpose()?;
+        let template = read_optional(folder, TEMPLATE, MAX_CONFIG_BYTES)?;
         let template = template.map(String::from_utf8).transpose();
         let template =
-            template.map_err(|error| DataError::file(&template_file, error.to_string()))?;
-        let files = Files { tokenizer: read_capped(&file)?, config, settings, template };
+            template.map_err(|error| DataError::file(folder.join(TEMPLATE), error.to_string()))?;
+        let tokenizer = model_folder::read(folder, TOKENIZER, MAX_TOKENIZER_BYTES)?;
+        let files = Files { tokenizer, config, settings, template };
         Self::read(files, &file)
     }
 
@@ -277,17 +279,6 @@ fn untrained_bpe() -> TokenizerImpl<BPE, NormalizerWrapper, ByteLevel, TemplateP
 fn config_token<'a>(config: &'a Value, key: &str) -> Option<&'a str> {
     let token = config.get(key)?;
     token.as_str().or_else(|| token.get("content")?.as_str())
-}
-
-fn read_capped(file: &Path) -> Result<Vec<u8>, DataError> {
-    let bytes = fs::metadata(file).map_err(DataError::io(file))?.len();
-    if bytes > MAX_FILE_BYTES {
-        return Err(DataError::file(
-            file,
-            format!("{bytes} bytes; at most {MAX_FILE_BYTES} are read"),
-        ));
-    }
-    fs::read(file).map_err(DataError::io(file))
 }
 
 #[cfg(test)]

@@ -53,6 +53,8 @@ pub struct ModelConfig {
     pub raw: Map<String, Value>,
     /// The folder that it was read from; new models have none.
     pub origin: Option<PathBuf>,
+    /// The `generation_config.json` beside it, which is saved as it is.
+    pub generation: Option<Map<String, Value>>,
 }
 
 /// The model families whose checkpoints can be read and written.
@@ -153,6 +155,15 @@ pub struct LlamaShape {
 }
 
 impl ModelConfig {
+    /// The config that the bytes of a `config.json` describe.
+    ///
+    /// # Errors
+    /// What is no JSON object with each key once, and what would change the numbers and isn't
+    /// supported.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, ModelError> {
+        hf::parse_config(hf::parse_object(bytes).map_err(ModelError::Config)?)
+    }
+
     /// A Llama-style decoder. Special ids go into its `config.json` with
     /// [`with_special_ids`](Self::with_special_ids).
     pub fn llama(shape: LlamaShape) -> Result<Self, ModelError> {

@@ -37,7 +37,6 @@ mod hf;
 mod kv_cache;
 mod learner;
 mod linear;
-mod mmap;
 mod monitor;
 mod named;
 mod norm;
@@ -52,9 +51,10 @@ pub use decoder::Decoder;
 pub use error::ModelError;
 pub use generate::{Batches, Finish, Generated, generate};
 pub use hf::{
-    AdapterConfig, generation_ends, has_adapter, has_weights, load_causal_lm, load_scalar_model,
-    read_adapter_config, read_config, save_adapter, save_causal_lm, save_scalar_adapter,
-    save_scalar_model,
+    AdapterConfig, ExportOptions, FloatType, Header, SaveOptions, SavedAdapter, TensorInfo, export,
+    generation_ends, has_adapter, load_causal_lm, load_scalar_model, read_adapter_config,
+    read_config, remove_weights, require_weights, save_adapter, save_causal_lm, save_causal_lm_as,
+    save_scalar_adapter, save_scalar_model,
 };
 pub use kv_cache::KvCache;
 pub use learner::Learner;

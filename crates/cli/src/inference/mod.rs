@@ -21,7 +21,7 @@ use rein_data::log::{Record, Watcher};
 use rein_data::template::{ChatTemplate, built_in};
 use rein_data::tokenizer::Tokenizer;
 use rein_model::guard::rows_fit;
-use rein_model::{ModelError, has_weights, read_config};
+use rein_model::{ModelError, read_config, require_weights};
 use serde_json::Value;
 
 use crate::args::RowsArgs;
@@ -73,17 +73,6 @@ impl Inputs {
             other => other.into(),
         })
     }
-}
-
-fn require_weights(model: &Path) -> Result<()> {
-    if !has_weights(model) {
-        bail!(
-            "{}: holds no model.safetensors (nor an index of shards); name a folder in the Hugging \
-             Face layout",
-            model.display()
-        );
-    }
-    Ok(())
 }
 
 /// The tokenizer of a model's folder; there are folders without.

@@ -1,24 +1,25 @@
 //! LoRA adapters in PEFT's layout: `adapter_config.json` and `adapter_model.safetensors`.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
-use serde_json::{Map, Value};
+use burn::module::{Module, Param};
+use burn::prelude::*;
+use rein_data::DataError;
 
 use super::adapter_config::AdapterConfig;
-use super::load::{read_json, tensors_of, to_f32};
+use super::float::FloatType;
+use super::json::read_object;
+use super::layout::Layout;
 use super::places::Place;
-use super::save::{io_error, write_json};
-use super::slots::{Layout, Slot, transpose};
+use super::slots::Slot;
+use super::stored::StoredTensors;
+use super::write::{Planned, write_json, write_tensors};
 use crate::backend::LmBackend;
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::lora::{Adapter, LoraConfig};
-use crate::mmap::map;
-use crate::named::FlatTensor;
+use crate::tokens::host;
 use crate::weights::SCORE;
 use crate::{CausalLm, ModelError, ScalarModel};
 
@@ -34,9 +35,8 @@ pub fn has_adapter(folder: &Path) -> bool {
 
 /// Reads what the adapter in `folder` says about itself.
 pub fn read_adapter_config(folder: &Path) -> Result<AdapterConfig, ModelError> {
-    let path = folder.join(CONFIG);
-    let raw: Map<String, Value> = read_json(&path)?;
-    AdapterConfig::parse(&raw).map_err(|reason| ModelError::checkpoint(&path, reason))
+    let raw = read_object(folder, CONFIG)?;
+    AdapterConfig::parse(&raw).map_err(|reason| ModelError::checkpoint(folder.join(CONFIG), reason))
 }
 
 /// Writes the adapters of a language model into `folder`, as PEFT would.
@@ -48,7 +48,7 @@ pub fn save_adapter<B: LmBackend>(
     config: &AdapterConfig,
     folder: &Path,
 ) -> Result<(), ModelError> {
-    save(&model.decoder, BTreeMap::new(), config, folder)
+    save(&model.decoder, None, config, folder)
 }
 
 /// Writes the adapters of a scalar model and its score head into `folder`, as PEFT would.
@@ -60,12 +60,7 @@ pub fn save_scalar_adapter<B: LmBackend>(
     config: &AdapterConfig,
     folder: &Path,
 ) -> Result<(), ModelError> {
-    let width = model.config().hidden_size;
-    let score = Stored {
-        shape: [1, width],
-        values: FlatTensor(model.score.weight.val().reshape([width])).to_values(),
-    };
-    save(&model.decoder, BTreeMap::from([(format!("{WRAPPER}{SCORE}"), score)]), config, folder)
+    save(&model.decoder, Some(&model.score.weight), config, folder)
 }
 
 impl<B: LmBackend> CausalLm<B> {
@@ -74,9 +69,9 @@ impl<B: LmBackend> CausalLm<B> {
     /// # Errors
     /// A damaged adapter, one of another model or one that can't be represented.
     pub fn with_saved_lora(self, folder: &Path, device: &B::Device) -> Result<Self, ModelError> {
-        let file = AdapterFile::open(folder, self.config())?;
-        let decoder = self.decoder.with_adapters(file.adapters(device)?)?;
-        Ok(Self { decoder, head: self.head.map(burn::module::Module::no_grad) })
+        let stored = SavedAdapter::open(folder, self.config())?;
+        let decoder = self.decoder.with_adapters(stored.adapters(device)?.into_iter())?;
+        Ok(Self { decoder, head: self.head.map(Module::no_grad) })
     }
 }
 
@@ -86,171 +81,192 @@ impl<B: LmBackend> ScalarModel<B> {
     ///
     /// # Errors
     /// A damaged adapter, one of another model or one that can't be represented.
-    pub fn with_saved_lora(
-        mut self,
-        folder: &Path,
-        device: &B::Device,
-    ) -> Result<Self, ModelError> {
-        let file = AdapterFile::open(folder, self.config())?;
-        if file.config.has_score {
-            let width = self.config().hidden_size;
-            self.score = self.score.with_weight(file.read(SCORE, [1, width])?, device);
-        }
-        self.decoder = self.decoder.with_adapters(file.adapters(device)?)?;
-        Ok(self)
+    pub fn with_saved_lora(self, folder: &Path, device: &B::Device) -> Result<Self, ModelError> {
+        let stored = SavedAdapter::open(folder, self.config())?;
+        let score = match &stored.score {
+            Some(slot) => self.score.with_weight(stored.tensors.unpack(slot, 0)?, device),
+            None => self.score,
+        };
+        let decoder = self.decoder.with_adapters(stored.adapters(device)?.into_iter())?;
+        Ok(Self { decoder, score })
     }
 }
 
 /// An adapter's folder that fits a model.
-struct AdapterFile {
-    path: std::path::PathBuf,
-    mapped: memmap2::Mmap,
-    config: AdapterConfig,
-    places: Vec<Place>,
+pub struct SavedAdapter {
+    lora: LoraConfig,
+    tensors: StoredTensors,
+    /// The layers with their matrices.
+    places: Vec<(Place, [Slot; 2])>,
+    score: Option<Slot>,
 }
 
-impl AdapterFile {
-    fn open(folder: &Path, model: &ModelConfig) -> Result<Self, ModelError> {
-        let config = read_adapter_config(folder)?;
-        let places = config
-            .lora
+impl SavedAdapter {
+    /// Opens the adapter in `folder` and compares all names and shapes with the model's.
+    ///
+    /// # Errors
+    /// A damaged adapter, one of another model or one that can't be represented.
+    pub fn open(folder: &Path, model: &ModelConfig) -> Result<Self, ModelError> {
+        let AdapterConfig { lora, has_score, .. } = read_adapter_config(folder)?;
+        let places = lora
             .places(model)
             .map_err(|error| ModelError::checkpoint(folder.join(CONFIG), error.to_string()))?;
-        let path = folder.join(WEIGHTS);
-        let mapped = map(&path)?;
-        let file = Self { path, mapped, config, places };
-        file.refuse_strangers()?;
-        Ok(file)
-    }
-
-    fn refuse_strangers(&self) -> Result<(), ModelError> {
-        let sides = |place: &Place| ["A", "B"].map(|side| name(place, side));
-        let mut known: Vec<String> = self.places.iter().flat_map(sides).collect();
-        known.extend(self.config.has_score.then(|| format!("{WRAPPER}{SCORE}")));
-        let tensors = tensors_of(&self.path, &self.mapped)?;
-        let stranger = tensors.names().into_iter().find(|name| !known.iter().any(|it| it == name));
-        stranger.map_or(Ok(()), |name| {
-            let reason = format!("holds `{name}`, which `target_modules` doesn't name");
-            Err(ModelError::checkpoint(&self.path, reason))
-        })
+        let slots = |place: Place| {
+            let slots = matrices(&place, &lora);
+            (place, slots)
+        };
+        let places: Vec<_> = places.into_iter().map(slots).collect();
+        let score = has_score.then(|| score_slot(model));
+        let tensors = StoredTensors::open_file(folder, WEIGHTS)?;
+        let expected = places.iter().flat_map(|(_, slots)| slots).chain(&score);
+        tensors.check(&expected.cloned().collect::<Vec<_>>())?;
+        Ok(Self { lora, tensors, places, score })
     }
 
     fn adapters<B: LmBackend>(
         &self,
         device: &B::Device,
-    ) -> Result<impl Iterator<Item = (Adapter<B>, Place)>, ModelError> {
-        let lora = &self.config.lora;
-        let mut adapters = Vec::new();
-        for place in &self.places {
-            let [d_in, d_out] = place.shape;
-            let read = |side, shape| self.read(&name(place, side), shape);
-            let a = transpose(&read("A", [lora.rank, d_in])?, lora.rank, d_in);
-            let b = columns(place, lora, &read("B", [d_out, lora.rank])?);
-            adapters.push((Adapter::with_values(lora, place.shape, [a, b], device), place.clone()));
-        }
-        Ok(adapters.into_iter())
+    ) -> Result<Vec<(Adapter<B>, Place)>, ModelError> {
+        let adapter = |(place, [a, b]): &(Place, [Slot; 2])| {
+            let a = self.tensors.unpack(a, 0)?;
+            let parts = 0..b.parts.len();
+            let b = parts.map(|part| self.tensors.unpack(b, part)).collect::<Result<_, _>>()?;
+            let values = [a, side_by_side(b, self.lora.rank)];
+            let adapter = Adapter::with_values(&self.lora, place.shape, values, device);
+            Ok((adapter, place.clone()))
+        };
+        self.places.iter().map(adapter).collect()
     }
 
-    /// A tensor's values, row-major.
-    fn read(&self, name: &str, shape: [usize; 2]) -> Result<Vec<f32>, ModelError> {
-        let refuse = |reason: String| ModelError::checkpoint(&self.path, reason);
-        let name = if name == SCORE { format!("{WRAPPER}{SCORE}") } else { name.to_owned() };
-        let tensors: SafeTensors<'_> = tensors_of(&self.path, &self.mapped)?;
-        let view = tensors.tensor(&name).map_err(|_| refuse(format!("`{name}` is missing")))?;
-        if view.shape() != shape {
-            let found = view.shape();
-            return Err(refuse(format!(
-                "`{name}` has the shape {found:?}; {shape:?} is asked for"
-            )));
+    /// Adds `sign · s · A B` to a tensor of the model's files, if it is the weight of an adapted layer,
+    /// or puts the adapter's score head in place of the model's. `values` are those of the file's
+    /// tensor `name`, row-major. Returns whether the tensor is one of the adapter's.
+    ///
+    /// # Errors
+    /// An adapter that can't be read.
+    pub fn add_to(&self, name: &str, values: &mut [f32], sign: f32) -> Result<bool, ModelError> {
+        if let (SCORE, Some(score)) = (name, &self.score) {
+            values.copy_from_slice(&self.tensors.unpack(score, 0)?);
+            return Ok(true);
         }
-        to_f32(&view).ok_or_else(|| {
-            let dtype = view.dtype();
-            refuse(format!("`{name}` is {dtype:?}; f32, f16 and bf16 are supported"))
-        })
+        let is_here = |(place, _): &&(Place, [Slot; 2])| {
+            name.strip_suffix(".weight").is_some_and(|layer| place.is_stored_as(layer))
+        };
+        let Some((place, [a, b])) = self.places.iter().find(is_here) else { return Ok(false) };
+        // In the order of the file: A is `[rank, in]` and B is `[out, rank]`.
+        let [a, b] = [self.raw(a)?, self.raw(b)?];
+        let scale = sign * self.lora.scale() as f32;
+        let [d_in, d_out] = place.shape;
+        let is_in_out = matches!(place.layout, Layout::Plain | Layout::SideBySide);
+        for (row, b) in b.chunks_exact(self.lora.rank).enumerate() {
+            for (weight, a) in b.iter().zip(a.chunks_exact(d_in)) {
+                for (column, a) in a.iter().enumerate() {
+                    let cell = if is_in_out { column * d_out + row } else { row * d_in + column };
+                    values[cell] += scale * weight * a;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// A tensor's values as they lie in the file.
+    fn raw(&self, slot: &Slot) -> Result<Vec<f32>, ModelError> {
+        let mut values = Vec::with_capacity(slot.n_values());
+        let all = std::iter::once(0..slot.n_values());
+        self.tensors.read(&slot.name, all, 1, |block| values.extend_from_slice(block))?;
+        Ok(values)
     }
 }
 
-/// What PEFT calls one side of an adapter.
-fn name(place: &Place, side: &str) -> String {
-    format!("{WRAPPER}{}.lora_{side}.weight", place.file)
+impl std::fmt::Debug for SavedAdapter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SavedAdapter").field("lora", &self.lora).finish_non_exhaustive()
+    }
 }
 
-/// `B` as `[rank, out]`, from the file's `[out, rank]`; outputs of queries, keys and values side by
-/// side.
-fn columns(place: &Place, lora: &LoraConfig, stored: &[f32]) -> Vec<f32> {
-    let Layout::PerHead { .. } = place.layout else {
-        return transpose(stored, place.shape[1], lora.rank);
+/// The tensors of a layer's `A` and `B`. `B`'s outputs lie as those of the layer do.
+fn matrices(place: &Place, lora: &LoraConfig) -> [Slot; 2] {
+    let [d_in, d_out] = place.shape;
+    let a = Slot {
+        name: format!("{WRAPPER}{}.lora_A.weight", place.file),
+        shape: vec![lora.rank, d_in],
+        parts: vec!["a".into()],
+        layout: Layout::Transposed,
     };
-    let slot = interleaved(place, lora);
-    let parts = [0, 1, 2].map(|part| slot.unpack(part, stored));
-    let width = place.shape[1] / 3;
-    let row = |row: usize| parts.iter().flat_map(move |part| &part[row * width..][..width]);
-    (0..lora.rank).flat_map(row).copied().collect()
+    let (parts, layout) = match place.layout {
+        layout @ Layout::PerHead { .. } => {
+            (vec!["query".into(), "key".into(), "value".into()], layout)
+        }
+        _ => (vec!["b".into()], Layout::Transposed),
+    };
+    let name = format!("{WRAPPER}{}.lora_B.weight", place.file);
+    [a, Slot { name, shape: vec![d_out, lora.rank], parts, layout }]
 }
 
-/// The file's `[out, rank]`, from `B` as `[rank, out]`.
-fn rows(place: &Place, lora: &LoraConfig, own: &[f32]) -> Vec<f32> {
-    let d_out = place.shape[1];
-    let Layout::PerHead { .. } = place.layout else {
-        return transpose(own, lora.rank, d_out);
-    };
-    let width = d_out / 3;
-    let part = |part: usize| {
-        let rows = own.chunks_exact(d_out).flat_map(move |row| &row[part * width..][..width]);
-        rows.copied().collect()
-    };
-    interleaved(place, lora).pack(&[part(0), part(1), part(2)])
-}
-
-fn interleaved(place: &Place, lora: &LoraConfig) -> Slot {
+fn score_slot(model: &ModelConfig) -> Slot {
     Slot {
-        name: place.file.clone(),
-        shape: vec![place.shape[1], lora.rank],
-        parts: ["query", "key", "value"].map(String::from).to_vec(),
-        layout: place.layout,
+        name: format!("{WRAPPER}{SCORE}"),
+        shape: vec![1, model.hidden_size],
+        parts: vec!["score".into()],
+        layout: Layout::Transposed,
     }
 }
 
-/// A tensor to be written.
-struct Stored {
-    shape: [usize; 2],
-    values: Vec<f32>,
+/// Matrices of `n_rows` rows as one, side by side.
+fn side_by_side(mut parts: Vec<Vec<f32>>, n_rows: usize) -> Vec<f32> {
+    if parts.len() == 1 {
+        return parts.remove(0);
+    }
+    let row = |row: usize| {
+        parts.iter().flat_map(move |part| {
+            let width = part.len() / n_rows;
+            &part[row * width..][..width]
+        })
+    };
+    (0..n_rows).flat_map(row).copied().collect()
+}
+
+/// What [`side_by_side`] was made of.
+fn apart(whole: Vec<f32>, n_parts: usize, n_rows: usize) -> Vec<Vec<f32>> {
+    if n_parts == 1 {
+        return vec![whole];
+    }
+    let width = whole.len() / n_rows;
+    let part = |part: usize| {
+        let width_of_part = width / n_parts;
+        let rows = whole.chunks_exact(width);
+        rows.flat_map(|row| &row[part * width_of_part..][..width_of_part]).copied().collect()
+    };
+    (0..n_parts).map(part).collect()
 }
 
 fn save<B: LmBackend>(
     decoder: &Decoder<B>,
-    mut tensors: BTreeMap<String, Stored>,
+    score: Option<&Param<Tensor<B, 2>>>,
     config: &AdapterConfig,
     folder: &Path,
 ) -> Result<(), ModelError> {
-    fs::create_dir_all(folder).map_err(|error| io_error(folder, error))?;
+    let io = |source| DataError::Io { path: folder.to_owned(), source };
+    fs::create_dir_all(folder).map_err(io)?;
     let (lora, model) = (&config.lora, decoder.config());
+    let mut tensors: Vec<(Slot, Tensor<B, 2>)> = Vec::new();
     for place in lora.places(model)? {
         let adapter = decoder.blocks[place.layer].adapter(place.part);
         let Adapter { a, b, .. } = adapter.expect("a model has the adapters that it was given");
-        let [d_in, d_out] = place.shape;
-        let values =
-            |matrix: &burn::module::Param<burn::Tensor<B, 2>>| crate::tokens::host(matrix.val());
-        let a = Stored { shape: [lora.rank, d_in], values: transpose(&values(a), d_in, lora.rank) };
-        let b = Stored { shape: [d_out, lora.rank], values: rows(&place, lora, &values(b)) };
-        tensors.insert(name(&place, "A"), a);
-        tensors.insert(name(&place, "B"), b);
+        let [slot_a, slot_b] = matrices(&place, lora);
+        tensors.extend([(slot_a, a.val()), (slot_b, b.val())]);
     }
+    tensors.extend(score.map(|score| (score_slot(model), score.val())));
+    let plan = |(slot, _): &(Slot, _)| Planned {
+        name: slot.name.clone(),
+        shape: slot.shape.clone(),
+        float: FloatType::F32,
+    };
+    let planned: Vec<Planned> = tensors.iter().map(plan).collect();
     write_json(&folder.join(CONFIG), &config.to_json(model))?;
-    write_tensors(&tensors, &folder.join(WEIGHTS))
-}
-
-fn write_tensors(tensors: &BTreeMap<String, Stored>, path: &Path) -> Result<(), ModelError> {
-    let bytes = |stored: &Stored| stored.values.iter().flat_map(|it| it.to_le_bytes()).collect();
-    let bytes: Vec<(&String, [usize; 2], Vec<u8>)> =
-        tensors.iter().map(|(name, stored)| (name, stored.shape, bytes(stored))).collect();
-    let views = bytes.iter().map(|(name, shape, bytes)| {
-        let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes);
-        (name, view.expect("the values fill the shape"))
-    });
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(|error| match error {
-        safetensors::SafeTensorError::IoError(error) => io_error(path, error),
-        other => ModelError::checkpoint(path, other.to_string()),
+    write_tensors(&folder.join(WEIGHTS), &planned, |number| {
+        let (slot, tensor) = &tensors[number];
+        let n_rows = tensor.dims()[0];
+        Ok(slot.pack(apart(host(tensor.clone()), slot.parts.len(), n_rows)))
     })
 }

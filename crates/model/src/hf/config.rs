@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::json::{shown, shown_value};
 use crate::ModelError;
 use crate::config::{
     Biases, Family, Llama3Scaling, MlpKind, ModelConfig, NormKind, Positions, Rotary,
@@ -17,7 +18,8 @@ const MAX_WIDTH: usize = 1 << 17;
 
 pub(crate) fn parse_config(raw: Map<String, Value>) -> Result<ModelConfig, ModelError> {
     let keys = Keys(&raw);
-    keys.refuse_unless("quantization_config", "quantised weights are", &[Value::Null])?;
+    keys.refuse_unless("quantization_config", "quantised weights are", &[])?;
+    keys.refuse_unless("auto_map", "code that comes with a model is", &[])?;
     keys.refuse_unless("add_cross_attention", "cross attention is", &[Value::Bool(false)])?;
     let config = match keys.text("model_type")?.as_str() {
         "gpt2" => gpt2(&keys)?,
@@ -28,7 +30,8 @@ pub(crate) fn parse_config(raw: Map<String, Value>) -> Result<ModelConfig, Model
         "gpt_neox" => gpt_neox(&keys)?,
         other => {
             return Err(refusal(format!(
-                "`model_type` is `{other}`; gpt2, llama, mistral, qwen2, qwen3 and gpt_neox are supported"
+                "`model_type` is `{}`; gpt2, llama, mistral, qwen2, qwen3 and gpt_neox are supported",
+                shown(other)
             )));
         }
     };
@@ -63,6 +66,7 @@ fn gpt2(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
         init_std: keys.number_or("initializer_range", 0.02)?,
         raw: Map::new(),
         origin: None,
+        generation: None,
     })
 }
 
@@ -99,6 +103,7 @@ fn llama_like(keys: &Keys<'_>, family: Family) -> Result<ModelConfig, ModelError
         init_std: keys.number_or("initializer_range", 0.02)?,
         raw: Map::new(),
         origin: None,
+        generation: None,
     })
 }
 
@@ -129,19 +134,20 @@ fn gpt_neox(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
         init_std: keys.number_or("initializer_range", 0.02)?,
         raw: Map::new(),
         origin: None,
+        generation: None,
     })
 }
 
 /// Sizes that divide and stay within bounds.
 fn check(config: &ModelConfig) -> Result<(), ModelError> {
     let bounded = [
-        ("layers", config.n_layers, MAX_LAYERS),
+        ("number of layers", config.n_layers, MAX_LAYERS),
         ("vocab_size", config.vocab_size, MAX_VOCAB),
         ("hidden size", config.hidden_size, MAX_WIDTH),
         ("intermediate size", config.mlp_size, MAX_WIDTH),
-        ("heads", config.n_heads, MAX_WIDTH),
+        ("number of heads", config.n_heads, MAX_WIDTH),
         ("head_dim", config.head_dim, MAX_WIDTH),
-        ("positions", config.max_positions, 1 << 24),
+        ("number of positions", config.max_positions, 1 << 24),
     ];
     for (name, size, most) in bounded {
         if size == 0 || size > most {
@@ -157,11 +163,32 @@ fn check(config: &ModelConfig) -> Result<(), ModelError> {
         let (hidden, heads) = (config.hidden_size, config.n_heads);
         return Err(refusal(format!("hidden size {hidden} is not a multiple of {heads} heads")));
     }
-    match config.positions {
-        Positions::Rotary(Rotary { dims, .. })
-            if dims == 0 || dims % 2 != 0 || dims > config.head_dim =>
-        {
-            Err(refusal(format!("rotary embedding on {dims} of {} dimensions", config.head_dim)))
+    check_numbers(config)
+}
+
+/// Numbers that keep everything computed with them finite.
+fn check_numbers(config: &ModelConfig) -> Result<(), ModelError> {
+    if config.norm_eps < 0.0 || config.init_std < 0.0 {
+        return Err(refusal("the norms' epsilon or `initializer_range` is below 0".into()));
+    }
+    let Positions::Rotary(Rotary { theta, dims, llama3 }) = config.positions else { return Ok(()) };
+    if dims == 0 || dims % 2 != 0 || dims > config.head_dim {
+        return Err(refusal(format!(
+            "rotary embedding on {dims} of {} dimensions",
+            config.head_dim
+        )));
+    }
+    if theta <= 0.0 {
+        return Err(refusal(format!("`rope_theta` is {theta}; it must be above 0")));
+    }
+    match llama3 {
+        Some(Llama3Scaling {
+            factor,
+            low_freq_factor: low,
+            high_freq_factor: high,
+            original_positions,
+        }) if !(factor > 0.0 && low > 0.0 && high > low && original_positions > 0.0) => {
+            Err(refusal("the factors of the llama3 rope scaling contradict each other".into()))
         }
         _ => Ok(()),
     }
@@ -189,7 +216,7 @@ impl Keys<'_> {
         let value = self.get(key).ok_or_else(|| refusal(format!("`{key}` is missing")))?;
         let size = value.as_u64().filter(|size| (1..=1 << 32).contains(size));
         let size =
-            size.ok_or_else(|| refusal(format!("`{key}` is {value}, not a positive number")))?;
+            size.ok_or_else(|| refusal(format!("`{key}` is {}, not a size", shown_value(value))))?;
         Ok(size as usize)
     }
 
@@ -200,19 +227,23 @@ impl Keys<'_> {
     fn number_or(&self, key: &str, default: f64) -> Result<f64, ModelError> {
         let Some(value) = self.get(key) else { return Ok(default) };
         let number = value.as_f64().filter(|number| number.is_finite());
-        number.ok_or_else(|| refusal(format!("`{key}` is {value}, not a number")))
+        number.ok_or_else(|| refusal(format!("`{key}` is {}, not a number", shown_value(value))))
     }
 
     fn flag_or(&self, key: &str, default: bool) -> Result<bool, ModelError> {
         let Some(value) = self.get(key) else { return Ok(default) };
-        value.as_bool().ok_or_else(|| refusal(format!("`{key}` is {value}, not true or false")))
+        let flag = value.as_bool();
+        flag.ok_or_else(|| refusal(format!("`{key}` is {}, not true or false", shown_value(value))))
     }
 
     fn gelu(&self, key: &str, default: &str) -> Result<MlpKind, ModelError> {
         match self.get(key).and_then(Value::as_str).unwrap_or(default) {
             "gelu_new" | "gelu_pytorch_tanh" => Ok(MlpKind::GeluTanh),
             "gelu" => Ok(MlpKind::GeluErf),
-            other => Err(refusal(format!("`{key}` is `{other}`; gelu and gelu_new are supported"))),
+            other => {
+                let other = shown(other);
+                Err(refusal(format!("`{key}` is `{other}`; gelu and gelu_new are supported")))
+            }
         }
     }
 
@@ -233,6 +264,7 @@ impl Keys<'_> {
                 original_positions: nested.number_or("original_max_position_embeddings", 8192.0)?,
             }),
             Some(other) => {
+                let other = shown(other);
                 let reason = format!("`rope_type` is `{other}`; default and llama3 are supported");
                 return Err(refusal(reason));
             }
@@ -245,7 +277,7 @@ impl Keys<'_> {
     fn refuse_unless(&self, key: &str, what: &str, accepted: &[Value]) -> Result<(), ModelError> {
         match self.get(key) {
             Some(value) if !accepted.contains(value) => {
-                Err(refusal(format!("{what} not supported (`{key}` is {value})")))
+                Err(refusal(format!("{what} not supported (`{key}` is {})", shown_value(value))))
             }
             _ => Ok(()),
         }
@@ -261,7 +293,8 @@ impl Keys<'_> {
         let layers = self.get("layer_types").and_then(Value::as_array);
         match layers.into_iter().flatten().find(|kind| *kind != "full_attention") {
             Some(kind) => Err(refusal(format!(
-                "`layer_types` holds {kind}; only full_attention is supported"
+                "`layer_types` holds {}; only full_attention is supported",
+                shown_value(kind)
             ))),
             None => Ok(()),
         }

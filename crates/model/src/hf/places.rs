@@ -1,6 +1,7 @@
 //! Linear layers that adapters can stand beside, by their names in checkpoints.
 
-use super::slots::{Layout, Slot, backbone_prefix, decoder_slots};
+use super::layout::Layout;
+use super::slots::{Slot, backbone_prefix, decoder_slots};
 use crate::config::ModelConfig;
 
 /// A linear layer that an adapter can stand beside: one tensor of a checkpoint, and where its parts
@@ -9,6 +10,8 @@ use crate::config::ModelConfig;
 pub(crate) struct Place {
     /// Its whole name in the file: `transformer.h.0.attn.c_attn`.
     pub(crate) file: String,
+    /// How much of it is the backbone's prefix, which old files leave out.
+    n_prefix: usize,
     /// The block it is in.
     pub(crate) layer: usize,
     /// Which of the block's layers it is.
@@ -52,6 +55,11 @@ impl Place {
         !target.is_empty() && end.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     }
 
+    /// Whether a file means this layer, be it one of the Hub's old ones without the backbone's prefix.
+    pub(crate) fn is_stored_as(&self, layer: &str) -> bool {
+        self.is_called(layer) && layer.len() >= self.file.len() - self.n_prefix
+    }
+
     /// The last part of its name.
     pub(crate) fn short_name(&self) -> &str {
         self.file.rsplit('.').next().unwrap_or(&self.file)
@@ -90,5 +98,5 @@ fn place(prefix: &str, slot: Slot) -> Option<Place> {
     };
     let layer = layer.parse().expect("blocks are numbered");
     let file = format!("{prefix}{}", slot.name.trim_end_matches(".weight"));
-    Some(Place { file, layer, part, shape, layout: slot.layout })
+    Some(Place { file, n_prefix: prefix.len(), layer, part, shape, layout: slot.layout })
 }

@@ -4,7 +4,13 @@
 //! `[in, out]`). Each family stores them under names and layouts of its own; a [`Slot`] is one
 //! tensor of a file and the decoder's tensors that are packed in it.
 
+use super::layout::Layout;
+use crate::causal_lm::HEAD;
 use crate::config::{Family, MlpKind, ModelConfig, NormKind, Positions};
+use crate::weights::SCORE;
+
+const LM_HEAD: &str = "lm_head.weight";
+const NEOX_HEAD: &str = "embed_out.weight";
 
 /// One tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,23 +25,6 @@ pub(crate) struct Slot {
     pub(crate) layout: Layout,
 }
 
-/// How the decoder's tensors lie in a file's tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Layout {
-    /// As they are.
-    Plain,
-    /// Stored as `[out, in]`.
-    Transposed,
-    /// Side by side along the last axis (GPT-2's `c_attn`, stored as `[in, out]`).
-    SideBySide,
-    /// Interleaved per head along the first axis (GPT-NeoX's `query_key_value`); weights are stored
-    /// as `[out, in]`.
-    PerHead {
-        /// Number of heads.
-        n_heads: usize,
-    },
-}
-
 /// What the backbone is called in files of a language model or classifier.
 pub(crate) fn backbone_prefix(family: Family) -> &'static str {
     match family {
@@ -46,8 +35,53 @@ pub(crate) fn backbone_prefix(family: Family) -> &'static str {
 }
 
 /// What the untied head is called.
-pub(crate) fn head_name(family: Family) -> &'static str {
-    if family == Family::GptNeox { "embed_out.weight" } else { "lm_head.weight" }
+fn head_name(family: Family) -> &'static str {
+    if family == Family::GptNeox { NEOX_HEAD } else { LM_HEAD }
+}
+
+/// What stands on the decoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// Logits over the vocabulary: a tensor of its own, unless the embedding serves.
+    Vocabulary,
+    /// One number.
+    Score,
+}
+
+/// All tensors of a model in the files of a checkpoint that has this backbone prefix.
+pub(crate) fn model_slots(config: &ModelConfig, head: Head, prefix: &str) -> Vec<Slot> {
+    let mut slots = decoder_slots(config);
+    slots.iter_mut().for_each(|slot| slot.name.insert_str(0, prefix));
+    let ModelConfig { hidden_size, vocab_size, .. } = *config;
+    match head {
+        Head::Vocabulary if config.tied_head => {}
+        Head::Vocabulary => {
+            slots.push(head_slot(head_name(config.family), HEAD, [hidden_size, vocab_size]));
+        }
+        Head::Score => slots.push(head_slot(SCORE, SCORE, [hidden_size, 1])),
+    }
+    slots
+}
+
+/// A head, stored as `[out, in]`.
+fn head_slot(name: &str, own: &str, [d_in, d_out]: [usize; 2]) -> Slot {
+    Slot {
+        name: name.to_owned(),
+        shape: vec![d_out, d_in],
+        parts: vec![own.to_owned()],
+        layout: Layout::Transposed,
+    }
+}
+
+/// Whether a checkpoint calls a head of any model so.
+pub(crate) fn is_head(name: &str) -> bool {
+    [LM_HEAD, NEOX_HEAD, SCORE].contains(&name)
+}
+
+/// Constants that old checkpoints store beside the weights.
+pub(crate) fn is_buffer(name: &str) -> bool {
+    let buffers = [".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias"];
+    buffers.iter().any(|buffer| name.ends_with(buffer)) || name.ends_with("rotary_emb.inv_freq")
 }
 
 /// All tensors of the decoder without any head.
@@ -223,106 +257,5 @@ impl Slots<'_> {
 
     fn push(&mut self, name: String, shape: Vec<usize>, parts: Vec<String>, layout: Layout) {
         self.list.push(Slot { name, shape, parts, layout });
-    }
-}
-
-impl Slot {
-    /// One of the decoder's tensors out of the file's, both in row-major order.
-    pub(crate) fn unpack(&self, part: usize, file: &[f32]) -> Vec<f32> {
-        match self.layout {
-            Layout::Plain => file.to_vec(),
-            Layout::Transposed => transpose(file, self.shape[0], self.shape[1]),
-            Layout::SideBySide => {
-                let row = *self.shape.last().expect("tensors have axes");
-                let width = row / self.parts.len();
-                file.chunks_exact(row)
-                    .flat_map(|row| &row[part * width..][..width])
-                    .copied()
-                    .collect()
-            }
-            Layout::PerHead { n_heads } => {
-                let n_parts = self.parts.len();
-                let group = file.len() / n_heads / n_parts;
-                let heads = file.chunks_exact(group).skip(part).step_by(n_parts);
-                let stacked: Vec<f32> = heads.flatten().copied().collect();
-                match self.shape[..] {
-                    [d_out, d_in] => transpose(&stacked, d_out / n_parts, d_in),
-                    _ => stacked,
-                }
-            }
-        }
-    }
-
-    /// The file's tensor out of the decoder's, in the order of `parts`.
-    pub(crate) fn pack(&self, parts: &[Vec<f32>]) -> Vec<f32> {
-        match self.layout {
-            Layout::Plain => parts[0].clone(),
-            Layout::Transposed => transpose(&parts[0], self.shape[1], self.shape[0]),
-            Layout::SideBySide => {
-                let width = self.shape.last().expect("tensors have axes") / parts.len();
-                let n_rows = parts[0].len() / width;
-                let row =
-                    |row: usize| parts.iter().flat_map(move |part| &part[row * width..][..width]);
-                (0..n_rows).flat_map(row).copied().collect()
-            }
-            Layout::PerHead { n_heads } => {
-                let stored = |part: &Vec<f32>| match self.shape[..] {
-                    [d_out, d_in] => transpose(part, d_in, d_out / parts.len()),
-                    _ => part.clone(),
-                };
-                let stored: Vec<Vec<f32>> = parts.iter().map(stored).collect();
-                let group = stored[0].len() / n_heads;
-                let head = |head: usize| {
-                    stored.iter().flat_map(move |part| &part[head * group..][..group])
-                };
-                (0..n_heads).flat_map(head).copied().collect()
-            }
-        }
-    }
-}
-
-/// A row-major `[n_rows, n_columns]` matrix as `[n_columns, n_rows]`.
-pub(super) fn transpose(matrix: &[f32], n_rows: usize, n_columns: usize) -> Vec<f32> {
-    let column = |column: usize| (0..n_rows).map(move |row| matrix[row * n_columns + column]);
-    (0..n_columns).flat_map(column).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn packing_undoes_unpacking() {
-        let parts = ["a", "b", "c"].map(String::from).to_vec();
-        let slots = [
-            (vec![2, 3], parts[..1].to_vec(), Layout::Plain),
-            (vec![2, 3], parts[..1].to_vec(), Layout::Transposed),
-            (vec![2, 6], parts.clone(), Layout::SideBySide),
-            (vec![6], parts.clone(), Layout::SideBySide),
-            (vec![12, 4], parts.clone(), Layout::PerHead { n_heads: 2 }),
-            (vec![12], parts, Layout::PerHead { n_heads: 2 }),
-        ];
-        for (shape, parts, layout) in slots {
-            let slot = Slot { name: "x".into(), shape, parts, layout };
-            let file: Vec<f32> =
-                (0..slot.shape.iter().product()).map(|i: usize| i as f32).collect();
-            let unpacked: Vec<_> =
-                (0..slot.parts.len()).map(|part| slot.unpack(part, &file)).collect();
-            assert_eq!(slot.pack(&unpacked), file, "{slot:?}");
-        }
-    }
-
-    #[test]
-    fn heads_are_taken_apart_as_transformers_does() {
-        // Two heads of width 1: the rows are q0, k0, v0, q1, k1, v1.
-        let slot = Slot {
-            name: "x".into(),
-            shape: vec![6, 2],
-            parts: ["q", "k", "v"].map(String::from).to_vec(),
-            layout: Layout::PerHead { n_heads: 2 },
-        };
-        let file: Vec<f32> = (0..12).map(|i| i as f32).collect();
-        // The key rows are [2, 3] and [8, 9]; transposed they are [in, out].
-        assert_eq!(slot.unpack(1, &file), [2.0, 8.0, 3.0, 9.0]);
     }
 }

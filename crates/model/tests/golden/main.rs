@@ -8,6 +8,7 @@ mod golden;
 mod lora;
 mod models;
 mod packing;
+mod round_trip;
 mod sampling;
 mod training;
 
