@@ -127,14 +127,25 @@ pub(crate) struct HubArgs {
     pub(crate) offline: bool,
 }
 
+/// A model, and an adapter to run it with.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// The model: a folder (Hugging Face layout), or `owner/name` of the Hugging Face Hub. An adapter is
+    /// run on the base that it names
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// Run the model with this LoRA adapter (PEFT's layout): a folder, or `owner/name`
+    #[arg(long, value_name = "ADAPTER")]
+    pub(crate) adapter: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) hub: HubArgs,
+}
+
 /// A model and rows to run it on.
 #[derive(Debug, Args)]
 pub(crate) struct RowsArgs {
-    /// The model: a folder (Hugging Face layout), or `owner/name` of the Hugging Face Hub
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) model: PathBuf,
     #[command(flatten)]
-    pub(crate) hub: HubArgs,
+    pub(crate) model: ModelArgs,
     /// JSON lines with `input_ids`; or with `prompt` and perhaps `completion`, each a text or a list of
     /// messages; or with `messages`
     #[arg(long, value_name = "FILE")]

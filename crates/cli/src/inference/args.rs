@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::args::RowsArgs;
+use crate::args::{ModelArgs, RowsArgs};
 use crate::device::BackendName;
 
 #[derive(Debug, Args)]
@@ -41,9 +41,8 @@ Example:
 Type `/help` for what can be done besides talking. Where standard input isn't a terminal, each of its
 lines is a message: echo 'My phone gets hot.' | rein chat --model DIR")]
 pub(crate) struct ChatArgs {
-    /// The model's folder (Hugging Face layout)
-    #[arg(long, value_name = "DIR")]
-    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
     /// How conversations become text: chatml, llama3, zephyr or a Jinja file; the model's own
     /// template if left out
     #[arg(long, value_name = "NAME|FILE")]

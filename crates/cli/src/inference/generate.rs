@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use rein_data::inputs::Purpose;
 use rein_data::seed::Seed;
 use rein_model::backend::{LmAutodiffBackend, LmBackend};
-use rein_model::{Batches, CausalLm, Finish, Generated, load_causal_lm, read_config};
+use rein_model::{Batches, CausalLm, Finish, Generated, read_config};
 use serde_json::{Value, json};
 
 use super::args::GenerateArgs;
@@ -37,9 +37,10 @@ impl<'a> Generate<'a> {
         inputs.lines =
             inputs.lines.into_iter().flat_map(|line| repeat_n(line, n_samples)).collect();
         let tokenizer = inputs.tokenizer.as_ref();
-        let mut settings = Settings::new(&args.sampling, &args.guards, &inputs.model, tokenizer)?;
+        let mut settings =
+            Settings::new(&args.sampling, &args.guards, &inputs.model.base, tokenizer)?;
         let longest = inputs.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let room = read_config(&inputs.model)?.max_positions.saturating_sub(longest);
+        let room = read_config(&inputs.model.base)?.max_positions.saturating_sub(longest);
         let max_new_tokens = args.sampling.max_new_tokens.unwrap_or(room.clamp(1, MAX_NEW_TOKENS));
         inputs.fit(max_new_tokens)?;
         settings.sampling.max_new_tokens = max_new_tokens;
@@ -129,7 +130,7 @@ impl Work for Generate<'_> {
     type Output = ();
 
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<()> {
-        let model: CausalLm<B::InnerBackend> = load_causal_lm(&self.inputs.model, &device)?;
+        let model: CausalLm<B::InnerBackend> = self.inputs.model.load_causal_lm(&device)?;
         let seed = Seed::new(self.args.sampling.seed);
         let Self { inputs, settings, .. } = &self;
         let batches = Batches::new(&model, &inputs.rows, &settings.sampling, seed, &device)?;

@@ -1,10 +1,9 @@
 use anyhow::Result;
 use rein_data::encoding::TokenRow;
 use rein_data::inputs::Purpose;
+use rein_model::CausalLm;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::logprobs::row_logprobs;
-use rein_model::{CausalLm, load_causal_lm};
-use rein_reward::LearnedReward;
 use serde_json::{Value, json};
 
 use super::{Inputs, Output};
@@ -47,7 +46,7 @@ impl Work for Logprobs<'_> {
 
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<()> {
         let Self { args, inputs } = self;
-        let model: CausalLm<B::InnerBackend> = load_causal_lm(&inputs.model, &device)?;
+        let model: CausalLm<B::InnerBackend> = inputs.model.load_causal_lm(&device)?;
         let rows: Vec<TokenRow> =
             inputs.rows.into_iter().map(|row| TokenRow::completion(Vec::new(), &row)).collect();
         let mut output = Output::open(args.output.as_deref(), "logprobs", rows.len())?;
@@ -66,8 +65,7 @@ impl Work for Score<'_> {
 
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<()> {
         let Self { args, inputs } = self;
-        let reward =
-            LearnedReward::<B::InnerBackend>::load(&inputs.model, args.batch_size, &device)?;
+        let reward = inputs.model.load_reward::<B::InnerBackend>(args.batch_size, &device)?;
         let mut output = Output::open(args.output.as_deref(), "score", inputs.rows.len())?;
         for batch in inputs.rows.chunks(args.batch_size) {
             let scores = reward.score_rows(batch);

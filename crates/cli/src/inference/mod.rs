@@ -4,6 +4,7 @@
 
 mod args;
 mod chat;
+mod folders;
 mod generate;
 mod judge;
 mod settings;
@@ -21,21 +22,21 @@ use rein_data::log::{Record, Watcher};
 use rein_data::template::{ChatTemplate, built_in};
 use rein_data::tokenizer::Tokenizer;
 use rein_model::guard::rows_fit;
-use rein_model::{ModelError, read_config, require_weights};
+use rein_model::{ModelError, read_config};
 use serde_json::Value;
 
 use crate::args::RowsArgs;
-use crate::hub;
 use crate::watch::PlainLines;
 
 pub(crate) use args::{ChatArgs, GenerateArgs};
 pub(crate) use chat::Chat;
+pub(crate) use folders::ModelFolders;
 pub(crate) use generate::Generate;
 pub(crate) use judge::{Logprobs, Score};
 
 /// What such a command reads: a model's folder and rows of tokens.
 struct Inputs {
-    model: PathBuf,
+    model: ModelFolders,
     tokenizer: Option<Tokenizer>,
     /// The file of the rows.
     path: PathBuf,
@@ -46,12 +47,11 @@ struct Inputs {
 
 impl Inputs {
     fn read(args: &RowsArgs, purpose: Purpose) -> Result<Self> {
-        let model = hub::resolve(&args.model, &args.hub)?;
-        require_weights(&model)?;
+        let model = ModelFolders::find(&args.model)?;
         if args.batch_size == 0 {
             bail!("`--batch-size` is 0; it must be above 0");
         }
-        let tokenizer = load_tokenizer(&model)?;
+        let tokenizer = load_tokenizer(model.texts())?;
         let template = match &tokenizer {
             Some(tokenizer) => chat_template(tokenizer, args.chat_template.as_deref())?,
             None => None,
@@ -65,7 +65,7 @@ impl Inputs {
 
     /// Refuses a row that the model can't take, `n_new` tokens more each, by its line.
     fn fit(&self, n_new: usize) -> Result<()> {
-        let fits = rows_fit(&read_config(&self.model)?, &self.rows, n_new);
+        let fits = rows_fit(&read_config(&self.model.base)?, &self.rows, n_new);
         fits.map_err(|error| match error {
             ModelError::Row { row, reason } => {
                 anyhow!("{}:{}: the row {reason}", self.path.display(), self.lines[row])

@@ -14,13 +14,13 @@ use rein_data::template::ChatTemplate;
 use rein_data::tokenizer::Tokenizer;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::guard::fits;
-use rein_model::{CausalLm, load_causal_lm, read_config};
+use rein_model::{CausalLm, read_config};
 
 use self::history::Saved;
 use self::talk::Talk;
 use super::args::ChatArgs;
 use super::settings::Settings;
-use super::{chat_template, load_tokenizer, require_weights};
+use super::{ModelFolders, chat_template, load_tokenizer};
 use crate::device::Work;
 
 /// The limit of a reply where nobody sets one, if the model has room for four of them.
@@ -29,6 +29,7 @@ const MAX_NEW_TOKENS: usize = 512;
 /// Talks with whoever sits at the terminal.
 pub(crate) struct Chat<'a> {
     args: &'a ChatArgs,
+    folders: ModelFolders,
     tokenizer: Tokenizer,
     template: ChatTemplate,
     settings: Settings,
@@ -39,10 +40,10 @@ pub(crate) struct Chat<'a> {
 
 impl<'a> Chat<'a> {
     pub(crate) fn new(args: &'a ChatArgs) -> Result<Self> {
-        let model = &args.model;
-        require_weights(model)?;
+        let folders = ModelFolders::find(&args.model)?;
+        let model = folders.base.as_path();
         let name = model.display();
-        let tokenizer = load_tokenizer(model)?
+        let tokenizer = load_tokenizer(folders.texts())?
             .ok_or_else(|| anyhow!("{name}: holds no tokenizer.json, so it can't talk"))?;
         let config = read_config(model)?;
         fits(&config, &tokenizer)?;
@@ -69,7 +70,7 @@ impl<'a> Chat<'a> {
             .as_deref()
             .map(|path| Saved::open(path).with_context(|| path.display().to_string()));
         let saved = saved.transpose()?;
-        Ok(Self { args, tokenizer, template, settings, n_positions, saved })
+        Ok(Self { args, folders, tokenizer, template, settings, n_positions, saved })
     }
 }
 
@@ -77,7 +78,7 @@ impl Work for Chat<'_> {
     type Output = ExitCode;
 
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<ExitCode> {
-        let model: CausalLm<B::InnerBackend> = load_causal_lm(&self.args.model, &device)?;
+        let model: CausalLm<B::InnerBackend> = self.folders.load_causal_lm(&device)?;
         Talk::new(self, &model, &device)?.run()
     }
 }
