@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::bench::{Shape, Workload};
 use crate::config::Stage;
 use crate::device::BackendName;
+use crate::export::parse_size;
 use crate::inference::{ChatArgs, GenerateArgs};
 
 /// Aligns a language model with what people prefer.
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Logprobs(JudgeArgs),
     /// Let a reward model score the rows of a file
     Score(JudgeArgs),
+    /// Write a model in another type, in smaller files or with an adapter merged into it
+    Export(ExportArgs),
     /// Print the default config, to start one of your own from
     Config,
     /// Write the first losses of each stage, to compare backends
@@ -169,6 +172,38 @@ pub(crate) struct RowsArgs {
 pub(crate) struct JudgeArgs {
     #[command(flatten)]
     pub(crate) rows: RowsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Take the adapter off weights that it was merged into, instead of merging it
+    #[arg(long, requires = "adapter")]
+    pub(crate) unmerge: bool,
+    /// The folder to write
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// The type of the weights; as they are if left out
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Dtype>,
+    /// Larger models are split into files of this size
+    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = parse_size)]
+    pub(crate) max_shard_size: u64,
+    /// Write into a folder that isn't empty
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// The types that weights are stored in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dtype {
+    /// 32 bits
+    F32,
+    /// 16 bits, of values up to 65504
+    F16,
+    /// 16 bits with the range of f32
+    Bf16,
 }
 
 #[derive(Debug, Args)]

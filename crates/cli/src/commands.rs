@@ -26,7 +26,7 @@ use crate::pipeline::{Ended, Evaluation, Session};
 use crate::plan::Plan;
 use crate::setup::Setup;
 use crate::watch::watcher;
-use crate::{memory, report, table};
+use crate::{export, memory, report, table};
 
 /// The input can't be used: a config, a file, a model.
 const BAD_INPUT: u8 = 2;
@@ -55,6 +55,10 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::Logprobs(JudgeArgs { rows }) => run_rows(rows.backend, Logprobs::new(rows)?),
         Command::Score(JudgeArgs { rows }) => run_rows(rows.backend, Score::new(rows)?),
+        Command::Export(args) => {
+            export::run(args)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Config => {
             print(config::DEFAULT);
             Ok(ExitCode::SUCCESS)

@@ -11,6 +11,7 @@ mod bench;
 mod commands;
 mod config;
 mod device;
+mod export;
 mod hub;
 mod inference;
 mod memory;

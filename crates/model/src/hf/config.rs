@@ -35,7 +35,7 @@ pub(crate) fn parse_config(raw: Map<String, Value>) -> Result<ModelConfig, Model
             )));
         }
     };
-    check(&config)?;
+    check(&config, keys.get("head_dim").is_some())?;
     Ok(ModelConfig { raw, ..config })
 }
 
@@ -139,7 +139,7 @@ fn gpt_neox(keys: &Keys<'_>) -> Result<ModelConfig, ModelError> {
 }
 
 /// Sizes that divide and stay within bounds.
-fn check(config: &ModelConfig) -> Result<(), ModelError> {
+fn check(config: &ModelConfig, has_head_dim: bool) -> Result<(), ModelError> {
     let bounded = [
         ("number of layers", config.n_layers, MAX_LAYERS),
         ("vocab_size", config.vocab_size, MAX_VOCAB),
@@ -158,8 +158,8 @@ fn check(config: &ModelConfig) -> Result<(), ModelError> {
         let (heads, kv) = (config.n_heads, config.n_kv_heads);
         return Err(refusal(format!("{heads} heads can't share {kv} key-value heads evenly")));
     }
-    let own_head_dim = matches!(config.family, Family::Gpt2 | Family::GptNeox);
-    if own_head_dim && config.n_heads * config.head_dim != config.hidden_size {
+    let is_free = has_head_dim && !matches!(config.family, Family::Gpt2 | Family::GptNeox);
+    if !is_free && config.n_heads * config.head_dim != config.hidden_size {
         let (hidden, heads) = (config.hidden_size, config.n_heads);
         return Err(refusal(format!("hidden size {hidden} is not a multiple of {heads} heads")));
     }

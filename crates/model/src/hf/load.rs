@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::json::read_object;
-use super::slots::{Head, Slot, backbone_prefix, model_slots};
+use super::slots::{Head, Slot, backbone_prefix, decoder_slots, model_slots};
 use super::stored::StoredTensors;
 use crate::ModelError;
 use crate::backend::LmBackend;
@@ -77,8 +77,8 @@ fn token_id(value: &Value) -> Option<u32> {
 
 /// What the backbone's names begin with in this checkpoint; nothing in old Hub files.
 pub(super) fn stored_prefix(stored: &StoredTensors, config: &ModelConfig) -> &'static str {
-    let usual = backbone_prefix(config.family);
-    if stored.tensors().any(|(name, _)| name.starts_with(usual)) { usual } else { "" }
+    let embedding = &decoder_slots(config)[0].name;
+    if stored.get(embedding).is_some() { "" } else { backbone_prefix(config.family) }
 }
 
 /// A checkpoint as a source of the decoder's tensors.

@@ -41,6 +41,7 @@ pub(super) fn shard_name(number: usize, n_shards: usize) -> String {
 
 /// The shard of each tensor.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object with a `weight_map`")]
 pub(super) struct ShardIndex {
     weight_map: ShardOf,
 }
