@@ -1,5 +1,6 @@
 //! Brings one file into the cache: whole and checked, or not at all.
 
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ pub(super) fn fetch(
     progress.file(&file.name);
     let _lock = acquire(&lock, &file.name)?;
     let Some(size) = file.size else {
-        return Err(fault(file, "the server doesn't say how large it is"));
+        return Err(client.fault(&file.name, "the server doesn't say how large it is"));
     };
     if fs::metadata(&blob).is_ok_and(|found| found.len() == size) {
         progress.add(size);
@@ -86,10 +87,9 @@ impl Download<'_> {
             }
             if !was_begun || !self.is_intact(&mut part)? {
                 fs::remove_file(&self.part).map_err(HubError::io(&self.part))?;
-                return Err(fault(
-                    self.file,
-                    "its content hasn't the hash that the Hub lists; it was removed",
-                ));
+                return Err(
+                    self.fault("its content hasn't the hash that the Hub lists; it was removed")
+                );
             }
         }
         part.sync_all().map_err(HubError::io(&self.part))?;
@@ -105,7 +105,7 @@ impl Download<'_> {
         }
         while self.length(part)? < self.size {
             let error = match self.append(part) {
-                Ok(()) => fault(self.file, "it ended early"),
+                Ok(()) => self.fault("it ended early"),
                 Err(error) if !is_passing(&error) => return Err(error),
                 Err(error) => error,
             };
@@ -138,7 +138,7 @@ impl Download<'_> {
             let n_read = match reader.read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(n_read) => n_read,
-                Err(error) => return Err(fault(self.file, &error.to_string())),
+                Err(error) => return Err(self.fault(error)),
             };
             left = left.checked_sub(n_read as u64).ok_or_else(|| self.too_long(part))?;
             part.write_all(&buffer[..n_read]).map_err(HubError::io(&self.part))?;
@@ -153,10 +153,10 @@ impl Download<'_> {
         match response.status().as_u16() {
             200 => Ok(0),
             206 if first == Some(asked) => Ok(asked),
-            206 => Err(fault(self.file, "the server sent another part than the missing one")),
+            206 => Err(self.fault("the server sent another part than the missing one")),
             // The files of a gated model can be seen by all and read by few.
-            status @ (401 | 403) => Err(self.client.denied(&self.file.repo, status)),
-            status => Err(fault(self.file, &format!("the server answers HTTP {status}"))),
+            status @ (401 | 403) => Err(self.client.denied(status)),
+            status => Err(self.fault(format_args!("the server answers HTTP {status}"))),
         }
     }
 
@@ -164,11 +164,9 @@ impl Download<'_> {
     fn too_long(&self, part: &File) -> HubError {
         // The error counts; where even this fails, the hash will tell.
         let _ = part.set_len(0);
-        let reason = format!("is longer than the {} bytes that the Hub lists", self.size);
-        HubError::Unusable {
-            repo: self.file.repo.clone(),
-            reason: format!("{} {reason}", self.file.name),
-        }
+        let RemoteFile { name, .. } = self.file;
+        let size = self.size;
+        self.client.unusable(format!("{name} is longer than the {size} bytes that the Hub lists"))
     }
 
     fn is_intact(&self, part: &mut File) -> Result<bool, HubError> {
@@ -179,6 +177,10 @@ impl Download<'_> {
             Digest::Opaque(_) => return Ok(true),
         };
         Ok(found.map_err(HubError::io(&self.part))? == self.file.digest.text())
+    }
+
+    fn fault(&self, reason: impl Display) -> HubError {
+        self.client.fault(&self.file.name, reason)
     }
 
     fn length(&self, part: &File) -> Result<u64, HubError> {
@@ -195,9 +197,4 @@ fn hash<H: sha2::Digest + Write>(mut hasher: H, reader: &mut File) -> io::Result
 /// Whether trying again may help.
 fn is_passing(error: &HubError) -> bool {
     matches!(error, HubError::Unreachable { .. } | HubError::Transfer { .. })
-}
-
-fn fault(file: &RemoteFile, reason: &str) -> HubError {
-    let RemoteFile { repo, name, .. } = file.clone();
-    HubError::Transfer { repo, file: name, reason: reason.to_owned() }
 }

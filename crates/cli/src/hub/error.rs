@@ -56,10 +56,10 @@ pub(crate) enum HubError {
     NotCached { name: String, missing: String, cache: PathBuf },
     /// No answer.
     #[error(
-        "{url}: can't be reached ({reason}); check the network and HF_ENDPOINT, or name a folder or a model \
-         that is in the cache"
+        "{name}: no folder of that name here, and {url} can't be reached ({reason}); check the network and \
+         HF_ENDPOINT, or name a folder"
     )]
-    Unreachable { url: String, reason: String },
+    Unreachable { name: String, url: String, reason: String },
     /// An answer, but not the file.
     #[error("{repo}: {file}: {reason}; run the command again to go on")]
     Transfer { repo: String, file: String, reason: String },

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::HubError;
 use super::client::{Client, header};
-use super::name::{Name, is_commit, is_file_name, is_hex};
+use super::name::{is_commit, is_file_name, is_hex};
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
@@ -40,7 +40,6 @@ const MAX_JSON_BYTES: u64 = 16 << 20;
 /// The files of one commit.
 pub(super) struct Listing<'a> {
     client: &'a Client,
-    name: &'a Name,
     answer: Answer,
 }
 
@@ -70,7 +69,6 @@ struct Lfs {
 /// A file to fetch.
 #[derive(Clone, Debug)]
 pub(super) struct RemoteFile {
-    pub(super) repo: String,
     pub(super) name: String,
     pub(super) url: String,
     /// Bytes.
@@ -108,18 +106,17 @@ impl Digest {
 
 impl<'a> Listing<'a> {
     /// Asks the Hub.
-    pub(super) fn ask(client: &'a Client, name: &'a Name) -> Result<Self, HubError> {
-        let url = format!("{}/api/{}?blobs=true", client.endpoint, name.to_repo().api_url());
+    pub(super) fn ask(client: &'a Client) -> Result<Self, HubError> {
+        let url = format!("{}/api/{}?blobs=true", client.endpoint, client.name.to_repo().api_url());
         let mut response = client.get(&url, 0)?;
-        if let Some(refusal) = client.refusal(name, &response) {
+        if let Some(refusal) = client.refusal(&response) {
             return Err(refusal);
         }
         let body = response.body_mut().with_config().limit(MAX_JSON_BYTES);
-        let answer: Answer = body.read_json().map_err(|error| HubError::Unreachable {
-            reason: format!("its answer is no list of files: {error}"),
-            url,
+        let answer: Answer = body.read_json().map_err(|error| {
+            client.unreachable(&url, format_args!("its answer is no list of files: {error}"))
         })?;
-        let listing = Self { client, name, answer };
+        let listing = Self { client, answer };
         if !is_commit(&listing.answer.sha) {
             return Err(listing.unusable(format!(
                 "the commit `{}` is no commit's hash",
@@ -175,9 +172,8 @@ impl<'a> Listing<'a> {
     /// What is known of a file; the Hub is asked again where its list doesn't say.
     fn file(&self, sibling: &Sibling) -> Result<RemoteFile, HubError> {
         let name = sibling.rfilename.clone();
-        let endpoint = &self.client.endpoint;
-        let (repo, commit) = (self.name.repo().to_owned(), self.commit());
-        let url = format!("{endpoint}/{repo}/resolve/{commit}/{name}");
+        let (endpoint, repo) = (&self.client.endpoint, self.client.name.repo());
+        let url = format!("{endpoint}/{repo}/resolve/{}/{name}", self.commit());
         let (etag, size) = match (&sibling.lfs, &sibling.blob_id) {
             (Some(lfs), _) => (lfs.sha256.clone(), Some(lfs.size)),
             (None, Some(id)) if sibling.size.is_some() => (id.clone(), sibling.size),
@@ -186,14 +182,14 @@ impl<'a> Listing<'a> {
         let digest = Digest::parse(&etag).ok_or_else(|| {
             self.unusable(format!("{name}: its hash `{}` can't be one", etag.escape_debug()))
         })?;
-        Ok(RemoteFile { repo, name, url, size, digest })
+        Ok(RemoteFile { name, url, size, digest })
     }
 
     /// A file's hash and size, from the headers that the Hub sends with it.
     fn ask_for(&self, url: &str) -> Result<(String, Option<u64>), HubError> {
         let response = self.client.head(url)?;
         let is_redirect = response.status().is_redirection();
-        let refusal = self.client.refusal(self.name, &response).filter(|_| !is_redirect);
+        let refusal = self.client.refusal(&response).filter(|_| !is_redirect);
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
@@ -207,7 +203,7 @@ impl<'a> Listing<'a> {
     }
 
     fn unusable(&self, reason: String) -> HubError {
-        HubError::Unusable { repo: self.name.repo().to_owned(), reason }
+        self.client.unusable(reason)
     }
 
     /// Says what there is instead.
@@ -221,7 +217,7 @@ impl<'a> Listing<'a> {
             n if n > SHOWN => holds = format!("{holds} and {} more files", n - SHOWN),
             _ => {}
         }
-        HubError::NoSafetensors { repo: self.name.repo().to_owned(), holds }
+        HubError::NoSafetensors { repo: self.client.name.repo().to_owned(), holds }
     }
 }
 

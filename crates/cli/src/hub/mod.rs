@@ -92,8 +92,8 @@ fn find(name: &Name, settings: &Settings) -> Result<(String, PathBuf), HubError>
 
 /// Brings what the cache lacks of a revision.
 fn download(name: &Name, settings: &Settings, cache: &Cache) -> Result<Snapshot, HubError> {
-    let client = Client::new(settings);
-    let listing = Listing::ask(&client, name)?;
+    let client = Client::new(name, settings);
+    let listing = Listing::ask(&client)?;
     let snapshot = Snapshot::new(cache, name, listing.commit());
     let texts = listing.texts()?;
     let mut progress = Progress::new(texts.iter().filter_map(|file| file.size).sum());

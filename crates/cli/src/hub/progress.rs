@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Who waits no longer needs no bar.
 const PATIENCE: Duration = Duration::from_secs(2);
-const STYLE: &str = "{msg:32!} [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} {eta:>4} left";
+const STYLE: &str = "{msg:32!} [{wide_bar}] {bytes}/{total_bytes} {eta:>3} left";
 
 /// How far a download has come.
 pub(super) struct Progress {

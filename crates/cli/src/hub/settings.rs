@@ -9,8 +9,8 @@ use super::HubError;
 
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// What the environment says about the Hub.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the environment says about the Hub. It can't be printed: it holds a secret.
+#[derive(Clone)]
 pub(super) struct Settings {
     /// `HF_ENDPOINT`, without a slash at its end.
     pub(super) endpoint: String,

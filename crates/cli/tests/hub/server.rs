@@ -282,7 +282,7 @@ fn read(stream: &TcpStream) -> Option<Request> {
         let (name, value) = line.split_once(": ")?;
         match &*name.to_lowercase() {
             "range" => {
-                request.range = value.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+                request.range = value.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok();
             }
             "authorization" => request.token = value.strip_prefix("Bearer ").map(str::to_owned),
             _ => {}
