@@ -10,6 +10,7 @@
 //! device.
 
 pub mod batches;
+mod bounds;
 pub mod chat;
 pub mod checkpoint;
 pub mod encoding;
