@@ -11,6 +11,7 @@
 //! device.
 
 pub mod batches;
+mod bounds;
 pub mod chat;
 pub mod checkpoint;
 pub mod encoding;

@@ -11,9 +11,9 @@ use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, NormalizerWrapper, TokenizerBuilder, TokenizerImpl};
 
-use crate::DataError;
 use crate::model_folder::{self, read_optional};
 use crate::template::ChatTemplate;
+use crate::{DataError, bounds};
 
 const PAD: &str = "<|pad|>";
 const BOS: &str = "<|bos|>";
@@ -109,6 +109,7 @@ impl Tokenizer {
         let template =
             template.map_err(|error| DataError::file(folder.join(TEMPLATE), error.to_string()))?;
         let tokenizer = model_folder::read(folder, TOKENIZER, MAX_TOKENIZER_BYTES)?;
+        bounds::check(&tokenizer).map_err(|reason| DataError::file(&file, reason))?;
         let files = Files { tokenizer, config, settings, template };
         Self::read(files, &file)
     }

@@ -368,3 +368,28 @@ fn what_is_no_file_of_the_folder() {
         fs::write(model.join("tokenizer_config.json"), [b' '; (1 << 20) + 1]).expect("writes");
     });
 }
+
+#[test]
+fn tokenizers_that_hold_too_much() {
+    let tokenizer = |text: &str, told: &str| {
+        refused(&format!("model/tokenizer.json: {told}"), |model| {
+            Checkpoint::honest().write(model);
+            fs::write(model.join("tokenizer.json"), text).expect("writes");
+        });
+    };
+    let many = |item: &str, n_items: usize| format!("[{}0]", item.repeat(n_items));
+    tokenizer(
+        &format!("{{\"model\":{}}}", many("[],", 20 << 20)),
+        "more than 1048576 items in one",
+    );
+    tokenizer(
+        &many(&format!("{},", many("0,", 1000)), 4000),
+        "more than 3000000 values; no tokenizer",
+    );
+    tokenizer(
+        &format!("{{\"added_tokens\":{}}}", many("{},", 100_000)),
+        "more than 32768 items in one",
+    );
+    tokenizer(&"[".repeat(60 << 20), "recursion limit exceeded");
+    tokenizer("{}", "not a tokenizer that can be read: ");
+}

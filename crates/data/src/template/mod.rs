@@ -158,9 +158,9 @@ fn marks_as_blocks(source: &str) -> String {
     let mut text = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(begin) = rest.find("{%") {
-        let Some(length) = rest[begin..].find("%}") else { break };
-        let (before, tag) = (&rest[..begin], &rest[begin..begin + length + 2]);
-        rest = &rest[begin + length + 2..];
+        let Some(length) = rest[begin + 2..].find("%}") else { break };
+        let (before, tag) = (&rest[..begin], &rest[begin..begin + length + 4]);
+        rest = &rest[begin + length + 4..];
         text.push_str(before);
         let inner = &tag[2..tag.len() - 2];
         let name = inner.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']);
@@ -200,6 +200,13 @@ mod tests {
         ChatTemplate::new(template, "<s>", "</s>")
             .and_then(|template| template.render(&conversation))
             .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn half_a_block_is_no_block() {
+        for template in ["{%}", "{%", "{% generation", "{%}{% generation %}", "{%-%}"] {
+            assert!(render(template).is_err(), "{template}");
+        }
     }
 
     #[test]

@@ -115,8 +115,10 @@ fn write_file(
             bytes.clear();
             tensor.float.encode(block, &mut bytes).map_err(|value| {
                 let Planned { name, float, .. } = tensor;
-                let reason =
-                    format!("`{name}` holds {value}, which {} has no room for", float.name());
+                let reason = format!(
+                    "`{name}` holds {value}, which {} has no room for; choose a wider type",
+                    float.name()
+                );
                 ModelError::checkpoint(path, reason)
             })?;
             file.write_all(&bytes).map_err(io(path))?;
