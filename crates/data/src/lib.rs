@@ -19,6 +19,7 @@ pub mod helpdesk;
 pub mod inputs;
 pub mod jsonl;
 pub mod log;
+pub mod rows;
 pub mod run_dir;
 pub mod seed;
 pub mod sources;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::DataError;
 use crate::example::{Labeled, Preference};
 use crate::jsonl;
+use crate::rows::refuse;
 
 /// Human preference pairs as dialogues (Anthropic HH-RLHF): `chosen` and `rejected` hold the same
 /// `\n\nHuman: … \n\nAssistant: …` turns and differ in the last reply.
@@ -89,11 +90,6 @@ fn parse_label(text: &str) -> Option<bool> {
         "1" | "true" => Some(true),
         _ => None,
     }
-}
-
-fn refuse(path: &Path, line: u64, error: &csv::Error) -> DataError {
-    let line = error.position().map_or(line, csv::Position::line);
-    DataError::line(path, line as usize, error.to_string())
 }
 
 #[cfg(test)]

@@ -148,9 +148,16 @@ impl Tokenizer {
             }
             one => one.as_str(),
         };
-        let Some(source) = template.as_deref().or(stored) else { return Ok(None) };
-        let token = |key| config_token(settings, key).unwrap_or_default();
-        ChatTemplate::new(source, token("bos_token"), token("eos_token")).map(Some)
+        template.as_deref().or(stored).map(|source| self.template(source)).transpose()
+    }
+
+    /// A chat template that speaks with this tokenizer's special tokens.
+    ///
+    /// # Errors
+    /// A template that can't be run within limits.
+    pub fn template(&self, source: &str) -> Result<ChatTemplate, DataError> {
+        let token = |key| config_token(&self.files.settings, key).unwrap_or_default();
+        ChatTemplate::new(source, token("bos_token"), token("eos_token"))
     }
 
     /// The texts of special tokens.
