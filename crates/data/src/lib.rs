@@ -12,6 +12,7 @@
 pub mod batches;
 pub mod chat;
 pub mod checkpoint;
+pub mod encoder;
 pub mod encoding;
 mod error;
 pub mod example;
@@ -19,8 +20,10 @@ pub mod helpdesk;
 pub mod inputs;
 pub mod jsonl;
 pub mod log;
+pub mod mix;
 pub mod rows;
 pub mod run_dir;
+pub mod schema;
 pub mod seed;
 pub mod sources;
 pub mod stage;

@@ -221,9 +221,7 @@ impl Iterator for Elements {
                 let place = Place::Row(self.n_rows);
                 return Some(Err(match fault {
                     Fault::Io(error) => DataError::io(&self.path)(error),
-                    Fault::Json(reason) if self.n_rows == 0 => {
-                        DataError::file(&self.path, reason)
-                    }
+                    Fault::Json(reason) if self.n_rows == 0 => DataError::file(&self.path, reason),
                     Fault::Json(reason) => place.refuse(&self.path, reason),
                 }));
             }
