@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::bench::{Shape, Workload};
 use crate::config::Stage;
 use crate::device::BackendName;
+use crate::inspect::InspectArgs;
 
 /// Aligns a language model with what people prefer.
 ///
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Logprobs(JudgeArgs),
     /// Let a reward model score the rows of a file
     Score(JudgeArgs),
+    /// Say what a data set holds: its schema, its rows as tokens, what is learned, cut and wrong
+    Inspect(InspectArgs),
     /// Print the default config, to start one of your own from
     Config,
     /// Write the first losses of each stage, to compare backends

@@ -19,6 +19,7 @@ use crate::bench::Bench;
 use crate::config::{self, Config, Stage};
 use crate::device::{BackendName, Work, run_on};
 use crate::inference::{Generate, Logprobs, Score};
+use crate::inspect::{self, Survey};
 use crate::pace::Measure;
 use crate::parity::Parity;
 use crate::pipeline::{Ended, Evaluation, Session};
@@ -51,6 +52,11 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Generate(args) => run_rows(args.rows.backend, Generate::new(args)?),
         Command::Logprobs(JudgeArgs { rows }) => run_rows(rows.backend, Logprobs::new(rows)?),
         Command::Score(JudgeArgs { rows }) => run_rows(rows.backend, Score::new(rows)?),
+        Command::Inspect(args) => {
+            let survey = Survey::new(args)?;
+            print(&inspect::print(&survey, args.json));
+            Ok(if survey.is_good() { ExitCode::SUCCESS } else { ExitCode::from(BAD_INPUT) })
+        }
         Command::Config => {
             print(config::DEFAULT);
             Ok(ExitCode::SUCCESS)

@@ -12,6 +12,7 @@ mod commands;
 mod config;
 mod device;
 mod inference;
+mod inspect;
 mod memory;
 mod pace;
 mod parity;

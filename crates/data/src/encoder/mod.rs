@@ -3,6 +3,8 @@
 mod chat;
 mod rows;
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::TokenRow;
@@ -22,6 +24,19 @@ pub enum Learn {
     Completion,
     /// What the assistant says in a conversation, behind the prompt if there is one.
     Assistant,
+}
+
+impl FromStr for Learn {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "all" => Ok(Self::All),
+            "completion" => Ok(Self::Completion),
+            "assistant" => Ok(Self::Assistant),
+            _ => Err("learn `all`, `completion` or `assistant`".into()),
+        }
+    }
 }
 
 /// Turns examples into tokens.
