@@ -9,6 +9,7 @@ use burn_flex::{Flex, FlexDevice};
 use rein_data::encoding::{TokenRow, encode_demonstrations};
 use rein_data::example::Demonstration;
 use rein_data::seed::Seed;
+use rein_data::store::TokenStore;
 use rein_data::tokenizer::Tokenizer;
 use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::optim::OptimizerConfig;
@@ -45,7 +46,9 @@ fn main() -> anyhow::Result<()> {
         optimizer,
         ..SftConfig::default()
     };
-    let data = SftRows { train: rows.clone(), heldout: Vec::new() };
+    // Rows that don't fit into memory are written to a file: `rein_data::store::TokenStoreWriter`.
+    let [train, heldout] = [rows.clone(), Vec::new()].map(TokenStore::in_memory);
+    let data = SftRows { train, heldout };
     let mut training = Sft::new(sft, model, None, data, Seed::new(2), &device)?;
     let batch: Vec<&TokenRow> = rows.iter().collect();
     for step in 0..training.n_steps() {

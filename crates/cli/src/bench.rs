@@ -14,6 +14,7 @@ use rand::RngExt;
 use rein_data::encoding::TokenRow;
 use rein_data::example::Completion;
 use rein_data::seed::Seed;
+use rein_data::store::TokenStore;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::sft::{Sft, SftConfig, SftRows};
@@ -184,7 +185,8 @@ impl<B: LmAutodiffBackend> Networks<B> {
         let batch: Vec<&TokenRow> = rows.iter().collect();
         let config =
             SftConfig { batch_rows: n_rows, micro_batch_rows: n_rows, ..SftConfig::default() };
-        let data = SftRows { train: rows.clone(), heldout: Vec::new() };
+        let [train, heldout] = [rows.clone(), Vec::new()].map(TokenStore::in_memory);
+        let data = SftRows { train, heldout };
         let mut stage =
             Sft::<B>::new(config, self.causal_lm(1)?, None, data, Seed::new(1), &self.device)?;
         let mut step = 0;

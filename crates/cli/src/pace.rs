@@ -6,6 +6,7 @@ use anyhow::Result;
 use burn::module::AutodiffModule;
 use rein_data::encoding::TokenRow;
 use rein_data::seed::Seed;
+use rein_data::store::TokenStore;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::sft::{Sft, heldout_loss};
 use rein_model::weights::RandomWeights;
@@ -48,7 +49,10 @@ impl Work for Measure<'_> {
         let inner = model.valid();
 
         let sft = config.sft.clone();
-        let batch: Vec<&TokenRow> = rows.train.iter().take(sft.batch_rows).collect();
+        let first = 0..rows.train.len().min(sft.batch_rows);
+        let few: Vec<TokenRow> = first.map(|row| rows.train.row(row)).collect::<Result<_, _>>()?;
+        let batch: Vec<&TokenRow> = few.iter().collect();
+        let few = TokenStore::in_memory(few.clone());
         let n_tokens = batch.iter().map(|row| row.tokens.len()).sum::<usize>() as f64;
         let (seed, micro_batch_rows) = (Seed::new(0), sft.micro_batch_rows);
         let mut stage = Sft::<B>::new(sft, model, None, rows.clone(), seed, &device)?;
@@ -59,7 +63,7 @@ impl Work for Measure<'_> {
             Ok(())
         })?;
         let judged = seconds(|| {
-            heldout_loss(&inner, &batch, micro_batch_rows, &device);
+            heldout_loss(&inner, &few, micro_batch_rows, &device)?;
             Ok(())
         })?;
 

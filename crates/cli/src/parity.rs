@@ -123,8 +123,8 @@ impl<B: LmAutodiffBackend> Comparison<B> {
     fn sft(&self, losses: &mut Losses) -> Result<CausalLm<B::InnerBackend>> {
         let model = load_causal_lm::<B>(&self.path(INITIAL), &self.device)?;
         let rows = self.parity.setup.rows.clone();
-        let batches: Vec<Vec<TokenRow>> =
-            rows.train.chunks(self.config().sft.batch_rows).map(<[_]>::to_vec).collect();
+        let (train, batch_rows) = (rows.train.clone(), self.config().sft.batch_rows);
+        let firsts: Vec<usize> = (0..train.len()).step_by(batch_rows).collect();
         let mut stage = Sft::<B>::new(
             self.config().sft.clone(),
             model,
@@ -134,8 +134,10 @@ impl<B: LmAutodiffBackend> Comparison<B> {
             &self.device,
         )?;
         for step in 0..self.parity.steps {
-            let rows: Vec<&TokenRow> = batches[step % batches.len()].iter().collect();
-            losses.sft.push(loss(&stage.update(step, &rows)?));
+            let first = firsts[step % firsts.len()];
+            let rows = first..(first + batch_rows).min(train.len());
+            let rows: Vec<TokenRow> = rows.map(|row| train.row(row)).collect::<Result<_, _>>()?;
+            losses.sft.push(loss(&stage.update(step, &rows.iter().collect::<Vec<_>>())?));
         }
         Ok(stage.model().valid())
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::{Result, bail};
+use rein_data::seed::Seed;
 use rein_model::config::ModelConfig;
 
 use crate::config::{Config, Stage};
@@ -181,12 +182,14 @@ impl<'a> Sizes<'a> {
     }
 
     fn sft(&self) -> StagePlan {
-        let (config, rows) = (&self.config().sft, &self.setup.rows.train);
-        let lengths = rows.iter().map(|row| row.tokens.len());
+        let config = &self.config().sft;
+        // How many there are and how long they are doesn't depend on the seed.
+        let sequences = config.sequences(self.setup.rows.train.clone(), Seed::new(0));
+        let lengths = (0..sequences.len()).map(|sequence| sequences.n_tokens(sequence));
         let longest = lengths.clone().max().unwrap_or(0);
         StagePlan {
             stage: Stage::Sft,
-            n_steps: config.n_steps(rows.len()),
+            n_steps: config.n_steps(sequences.len()),
             networks: vec![Network::trained("model", self.n_params[0])],
             activations: activations(&self.setup.model, config.micro_batch_rows, longest, true),
             trained_tokens: lengths.sum::<usize>() as f64 * config.epochs,
@@ -197,8 +200,9 @@ impl<'a> Sizes<'a> {
 
     /// Completions are as long as the demonstrations', or as their limit.
     fn completion(&self) -> f64 {
-        let rows = self.setup.rows.train.iter().take(1000);
-        let learned: Vec<usize> = rows.map(rein_data::encoding::TokenRow::n_learned).collect();
+        let rows = &self.setup.rows.train;
+        let some = 0..rows.len().min(1000);
+        let learned: Vec<usize> = some.map(|row| rows.n_learned(row)).collect();
         let mean = learned.iter().sum::<usize>() as f64 / learned.len().max(1) as f64;
         mean.min(self.config().rl.ppo().max_new_tokens as f64)
     }
@@ -242,8 +246,8 @@ impl<'a> Sizes<'a> {
     }
 
     fn longest_completion(&self) -> f64 {
-        let rows = self.setup.rows.train.iter();
-        let demonstrated = rows.map(rein_data::encoding::TokenRow::n_learned).max().unwrap_or(0);
+        let rows = &self.setup.rows.train;
+        let demonstrated = (0..rows.len()).map(|row| rows.n_learned(row)).max().unwrap_or(0);
         demonstrated.max(self.config().rl.ppo().max_new_tokens) as f64
     }
 

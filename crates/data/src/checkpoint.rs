@@ -165,7 +165,7 @@ fn seal(folder: &Path, step: usize) -> Result<(), DataError> {
     sync(folder)
 }
 
-fn publish(scratch: &Path, target: &Path) -> Result<(), DataError> {
+pub(crate) fn publish(scratch: &Path, target: &Path) -> Result<(), DataError> {
     if target.is_dir() {
         fs::remove_dir_all(target).map_err(DataError::io(target))?;
     }

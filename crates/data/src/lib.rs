@@ -1,10 +1,11 @@
 //! Text and disk: everything of an alignment run that needs no tensor.
 //!
-//! Rows of data sets ([`example`]) come from files ([`jsonl`], [`sources`]) or from the built-in
-//! [`helpdesk`] world, become tokens ([`tokenizer`], [`encoding`]) and are visited in a seeded order
-//! ([`batches`]). A stage that trains something runs in one loop ([`stage`]) that logs ([`log`]),
-//! saves ([`checkpoint`]) and resumes in the folder of its run ([`run_dir`]). All randomness comes
-//! from one tree of streams ([`seed`]).
+//! Rows of data sets ([`example`]) come from files ([`rows`], [`schema`], [`mix`]) or from the built-in
+//! [`helpdesk`] world, become tokens ([`tokenizer`], [`encoder`], [`encoding`]), are kept in memory or in a file
+//! ([`store`]), perhaps share sequences ([`packing`]) and are visited in a seeded order
+//! ([`sequences`], [`batches`]). A stage that trains something runs in one loop ([`stage`]) that logs
+//! ([`log`]), saves ([`checkpoint`]) and resumes in the folder of its run ([`run_dir`]). All
+//! randomness comes from one tree of streams ([`seed`]).
 //!
 //! This crate knows neither Burn nor any algorithm, compiles in seconds and is tested without a
 //! device.
@@ -21,12 +22,15 @@ pub mod inputs;
 pub mod jsonl;
 pub mod log;
 pub mod mix;
+pub mod packing;
 pub mod rows;
 pub mod run_dir;
 pub mod schema;
 pub mod seed;
+pub mod sequences;
 pub mod sources;
 pub mod stage;
+pub mod store;
 pub mod template;
 mod tensorboard;
 pub mod tokenizer;

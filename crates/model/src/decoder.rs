@@ -9,7 +9,7 @@ use crate::config::{ModelConfig, Positions};
 use crate::kv_cache::KvCache;
 use crate::norm::Norm;
 use crate::rotary::RotaryTables;
-use crate::tokens::{TokenBatch, indices};
+use crate::tokens::{TokenBatch, indices, repeated};
 use crate::weights::{WeightSource, param};
 
 /// The backbone: tokens in, hidden states out. Heads stand on it.
@@ -56,7 +56,7 @@ impl<B: LmBackend> Decoder<B> {
 
     /// Hidden states after the last norm, `[batch, time, hidden]`. Those of pads mean nothing.
     pub fn hidden(&self, batch: &TokenBatch<B>) -> Tensor<B, 3> {
-        self.forward(batch.ids.clone(), &batch.starts, 0, None)
+        self.forward(batch.ids.clone(), &batch.begins(), 0, None)
     }
 
     /// Hidden states of a cache's first tokens; the rows must end together, as
@@ -69,24 +69,22 @@ impl<B: LmBackend> Decoder<B> {
 
     /// Hidden states of the tokens that come next in each row, `[batch, time, hidden]`.
     pub fn advance(&self, ids: Tensor<B, 2, Int>, cache: &mut KvCache<B>) -> Tensor<B, 3> {
-        let starts = std::mem::take(&mut cache.starts);
-        let n_past = cache.n_past;
-        cache.n_past += ids.dims()[1];
-        let hidden = self.forward(ids, &starts, n_past, Some(cache));
-        cache.starts = starts;
-        hidden
+        let (n_past, n_time) = (cache.n_past, ids.dims()[1]);
+        let begins = repeated(&cache.starts, n_time);
+        cache.n_past += n_time;
+        self.forward(ids, &begins, n_past, Some(cache))
     }
 
     fn forward(
         &self,
         ids: Tensor<B, 2, Int>,
-        starts: &[usize],
+        begins: &[usize],
         n_past: usize,
         mut cache: Option<&mut KvCache<B>>,
     ) -> Tensor<B, 3> {
         let [n_batch, n_time] = ids.dims();
         let device = ids.device();
-        let positions = positions(starts, n_past, n_time);
+        let positions = positions(begins, n_past, n_time);
         let mut stream = self.embedding.val().select(0, ids.reshape([n_batch * n_time]));
         if let Some(table) = &self.positions {
             stream = stream + table.val().select(0, indices(&positions, &device));
@@ -102,7 +100,7 @@ impl<B: LmBackend> Decoder<B> {
             }
             Positions::Learned => None,
         };
-        let mask = mask(starts, n_past, n_time, &device);
+        let mask = mask(begins, n_past, n_time, &device);
         let around = Surroundings { rotary, mask, n_batch, n_time };
         for (layer, block) in self.blocks.iter().enumerate() {
             let cache = cache.as_mut().map(|cache| &mut cache.layers[layer]);
@@ -113,37 +111,43 @@ impl<B: LmBackend> Decoder<B> {
 }
 
 /// Each token's position: the number of real tokens before it in its row; 0 for pads on the left.
-fn positions(starts: &[usize], n_past: usize, n_time: usize) -> Vec<usize> {
-    let row = |start: &usize| {
-        let start = *start;
-        (n_past..n_past + n_time).map(move |column| column.saturating_sub(start))
-    };
-    starts.iter().flat_map(row).collect()
+/// `begins` holds the column in which each token's row begins, `[batch · time]`.
+fn positions(begins: &[usize], n_past: usize, n_time: usize) -> Vec<usize> {
+    let columns = (n_past..n_past + n_time).cycle();
+    begins.iter().zip(columns).map(|(begin, column)| column.saturating_sub(*begin)).collect()
 }
 
-/// Hides what comes later, and pads on the left. `None` if nothing is to be hidden.
+/// Hides what comes later, pads on the left, and other rows of the same sequence. `None` if nothing
+/// is to be hidden.
 fn mask<B: LmBackend>(
-    starts: &[usize],
+    begins: &[usize],
     n_past: usize,
     n_time: usize,
     device: &B::Device,
 ) -> Option<Mask<B>> {
-    let n_keys = n_past + n_time;
-    let cells = |start: usize| {
-        let queries = n_past..n_keys;
-        queries.flat_map(move |query| {
-            let seen = move |key: usize| key <= query && key >= start;
-            (0..n_keys).map(move |key| if seen(key) { 0.0 } else { HIDDEN })
-        })
-    };
-    if starts.iter().any(|start| *start > 0) {
-        let cells: Vec<f32> = starts.iter().flat_map(|start| cells(*start)).collect();
-        let shape = [starts.len(), 1, n_time * n_keys];
+    let n_cells = n_time * (n_past + n_time);
+    if begins.iter().any(|begin| *begin > 0) {
+        let shape = [begins.len() / n_time, 1, n_cells];
+        let cells = mask_cells(begins, n_past, n_time);
         Some(Mask::PerRow(Tensor::from_data(TensorData::new(cells, shape), device)))
     } else if n_time > 1 {
-        let cells: Vec<f32> = cells(0).collect();
-        Some(Mask::Shared(Tensor::from_data(TensorData::new(cells, [1, n_time * n_keys]), device)))
+        let cells = mask_cells(&vec![0; n_time], n_past, n_time);
+        Some(Mask::Shared(Tensor::from_data(TensorData::new(cells, [1, n_cells]), device)))
     } else {
         None
     }
+}
+
+/// Each token sees its row up to itself, and nothing else.
+fn mask_cells(begins: &[usize], n_past: usize, n_time: usize) -> Vec<f32> {
+    let n_keys = n_past + n_time;
+    let mut cells = vec![HIDDEN; begins.len() * n_keys];
+    let queries = (n_past..n_keys).cycle();
+    for ((begin, query), keys) in begins.iter().zip(queries).zip(cells.chunks_exact_mut(n_keys)) {
+        // A pad on the left lies before the row's beginning.
+        if *begin <= query {
+            keys[*begin..=query].fill(0.0);
+        }
+    }
+    cells
 }

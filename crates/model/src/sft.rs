@@ -4,11 +4,13 @@ use std::path::Path;
 
 use burn::module::AutodiffModule;
 use burn::prelude::*;
-use rein_data::batches::{self, RowOrder, group_by_length};
+use rein_data::batches;
 use rein_data::encoding::TokenRow;
 use rein_data::log::{Metrics, RunLog};
 use rein_data::seed::Seed;
+use rein_data::sequences::{Batching, Sequences};
 use rein_data::stage::{Cadence, Evaluation, Train};
+use rein_data::store::TokenStore;
 use rein_data::tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
 
@@ -28,12 +30,16 @@ use crate::{CausalLm, ModelError};
 pub struct SftConfig {
     /// Visits of each row.
     pub epochs: f64,
-    /// Rows of one update.
+    /// Rows of one update; with `packing`, sequences of rows.
     pub batch_rows: usize,
-    /// Rows of one forward pass; divides `batch_rows` and doesn't change the update.
+    /// Rows (or sequences) of one forward pass; divides `batch_rows` and doesn't change the update.
     pub micro_batch_rows: usize,
-    /// Longer rows are cut at their end.
+    /// Longer rows are cut at their end. With `packing`, the length of a sequence.
     pub max_tokens: usize,
+    /// Whether rows share sequences, without seeing each other, so that little of a batch is padding.
+    pub packing: bool,
+    /// Whether the rows of a batch are of like length.
+    pub group_by_length: bool,
     /// The share of the probability that is spread over the vocabulary.
     pub label_smoothing: f64,
     /// The update.
@@ -49,6 +55,8 @@ impl Default for SftConfig {
             batch_rows: 32,
             micro_batch_rows: 32,
             max_tokens: 1024,
+            packing: false,
+            group_by_length: false,
             label_smoothing: 0.0,
             optimizer: OptimizerConfig { learning_rate: 2e-5, ..OptimizerConfig::default() },
             checkpoints: Cadence::default(),
@@ -73,9 +81,20 @@ impl SftConfig {
         problems
     }
 
-    /// Updates on `n_rows` rows.
-    pub fn n_steps(&self, n_rows: usize) -> usize {
-        batches::steps(n_rows, self.batch_rows, self.epochs)
+    /// The sequences that rows are trained on in, each a row or, with `packing`, several.
+    pub fn sequences(&self, rows: TokenStore, seed: Seed) -> Sequences {
+        let batching = Batching {
+            batch_rows: self.batch_rows,
+            micro_batch_rows: self.micro_batch_rows,
+            packed: self.packing.then_some(self.max_tokens),
+            group_by_length: self.group_by_length,
+        };
+        Sequences::new(rows, batching, seed)
+    }
+
+    /// Updates on `n_sequences` sequences.
+    pub fn n_steps(&self, n_sequences: usize) -> usize {
+        batches::steps(n_sequences, self.batch_rows, self.epochs)
     }
 }
 
@@ -85,9 +104,8 @@ pub struct Sft<B: LmAutodiffBackend> {
     config: SftConfig,
     learner: Learner<B, CausalLm<B>>,
     tokenizer: Option<Tokenizer>,
-    rows: Vec<TokenRow>,
-    heldout: Vec<TokenRow>,
-    order: RowOrder,
+    sequences: Sequences,
+    heldout: TokenStore,
     n_tokens: u64,
     device: B::Device,
 }
@@ -96,9 +114,9 @@ pub struct Sft<B: LmAutodiffBackend> {
 #[derive(Clone, Debug)]
 pub struct SftRows {
     /// Rows to train on.
-    pub train: Vec<TokenRow>,
-    /// Rows to evaluate on; may be empty.
-    pub heldout: Vec<TokenRow>,
+    pub train: TokenStore,
+    /// Rows to evaluate on, one a sequence; may be empty.
+    pub heldout: TokenStore,
 }
 
 impl<B: LmAutodiffBackend> Sft<B> {
@@ -122,10 +140,9 @@ impl<B: LmAutodiffBackend> Sft<B> {
         }
         Ok(Self {
             learner: Learner::new(model, config.optimizer),
-            order: RowOrder::new(rows.train.len(), seed.child("order")),
+            sequences: config.sequences(rows.train, seed.child("order")),
             config,
             tokenizer,
-            rows: rows.train,
             heldout: rows.heldout,
             n_tokens: 0,
             device: device.clone(),
@@ -134,25 +151,36 @@ impl<B: LmAutodiffBackend> Sft<B> {
 
     /// Updates all told.
     pub fn n_steps(&self) -> usize {
-        self.config.n_steps(self.rows.len())
+        self.config.n_steps(self.sequences.len())
     }
 
     /// One update on these rows; `step`, counted from 0, sets the learning rate.
     pub fn update(&mut self, step: usize, rows: &[&TokenRow]) -> Result<Metrics, ModelError> {
-        let n_learned = rows.iter().map(|row| row.n_learned()).sum::<usize>() as f64;
+        self.update_packed(step, &rows.iter().map(|row| vec![*row]).collect::<Vec<_>>())
+    }
+
+    /// [`update`](Self::update) on sequences that may hold several rows: the same update that their
+    /// rows alone would give, up to rounding.
+    pub fn update_packed(
+        &mut self,
+        step: usize,
+        sequences: &[Vec<&TokenRow>],
+    ) -> Result<Metrics, ModelError> {
+        let rows = || sequences.iter().flatten();
+        let n_learned = rows().map(|row| row.n_learned()).sum::<usize>() as f64;
         let mut totals = Totals::default();
-        let gradients =
-            self.learner.gradients(rows.chunks(self.config.micro_batch_rows), |model, rows| {
-                let judged = Judged::new(model, rows, self.config.label_smoothing, &self.device);
-                totals.add(judged.clone().inner());
-                // Divided by the tokens of the whole batch, so that the sum over micro-batches is the
-                // mean over the batch, however it is cut.
-                judged.losses.sum() / n_learned
-            });
+        let micro_batches = sequences.chunks(self.config.micro_batch_rows);
+        let gradients = self.learner.gradients(micro_batches, |model, sequences| {
+            let judged = Judged::new(model, sequences, self.config.label_smoothing, &self.device);
+            totals.add(judged.clone().inner());
+            // Divided by the tokens of the whole batch, so that the sum over micro-batches is the
+            // mean over the batch, however it is cut.
+            judged.losses.sum() / n_learned
+        });
         finite(step, "the loss", totals.loss)?;
         let rate = self.config.optimizer.rate(step, self.n_steps());
         let grad_norm = self.learner.update(step, gradients, rate)?;
-        self.n_tokens += rows.iter().map(|row| row.tokens.len() as u64).sum::<u64>();
+        self.n_tokens += rows().map(|row| row.tokens.len() as u64).sum::<u64>();
         Ok([
             ("loss", totals.loss / n_learned),
             ("mean_token_accuracy", totals.n_right / n_learned),
@@ -160,7 +188,7 @@ impl<B: LmAutodiffBackend> Sft<B> {
             ("grad_norm", grad_norm),
             ("learning_rate", rate),
             ("num_tokens", self.n_tokens as f64),
-            ("epoch", (step + 1) as f64 * rows.len() as f64 / self.rows.len() as f64),
+            ("epoch", (step + 1) as f64 * sequences.len() as f64 / self.sequences.len() as f64),
         ]
         .into())
     }
@@ -169,29 +197,50 @@ impl<B: LmAutodiffBackend> Sft<B> {
     pub fn model(&self) -> &CausalLm<B> {
         self.learner.module()
     }
+
+    /// A row to train on, which the model must have embeddings and positions for.
+    fn row(&self, number: usize) -> Result<TokenRow, ModelError> {
+        let row = self.sequences.rows().row(number)?;
+        let config = self.model().config();
+        let refuse = |reason| ModelError::Invalid(format!("row {}: {reason}", number + 1));
+        let (n_tokens, room) = (row.tokens.len(), config.max_positions);
+        if n_tokens > room {
+            let reason = format!("has {n_tokens} tokens, but the model has {room} positions");
+            return Err(refuse(reason));
+        }
+        match row.tokens.iter().find(|token| **token as usize >= config.vocab_size) {
+            Some(token) => Err(refuse(format!(
+                "holds the token {token}, but the model's vocabulary has {}; encode the rows with \
+                 the model's own tokenizer",
+                config.vocab_size
+            ))),
+            None => Ok(row),
+        }
+    }
 }
 
 impl<B: LmAutodiffBackend> Train for Sft<B> {
     type Error = ModelError;
 
     fn step(&mut self, step: usize, _: &mut RunLog) -> Result<Metrics, ModelError> {
-        let mut rows = self.order.batch(step, self.config.batch_rows);
-        group_by_length(&mut rows, self.config.micro_batch_rows, |row| self.rows[row].tokens.len());
-        let rows: Vec<TokenRow> = rows.into_iter().map(|row| self.rows[row].clone()).collect();
-        self.update(step, &rows.iter().collect::<Vec<_>>())
+        let numbers = self.sequences.batch(step).into_iter();
+        let read = |rows: Vec<usize>| rows.into_iter().map(|row| self.row(row)).collect();
+        let sequences: Vec<Vec<TokenRow>> = numbers.map(read).collect::<Result<_, ModelError>>()?;
+        let sequences: Vec<Vec<&TokenRow>> =
+            sequences.iter().map(|rows| rows.iter().collect()).collect();
+        self.update_packed(step, &sequences)
     }
 
     fn evaluate(&mut self) -> Result<Option<Evaluation>, ModelError> {
         if self.heldout.is_empty() {
             return Ok(None);
         }
-        let heldout: Vec<&TokenRow> = self.heldout.iter().collect();
         let loss = heldout_loss(
             &self.model().valid(),
-            &heldout,
+            &self.heldout,
             self.config.micro_batch_rows,
             &self.device,
-        );
+        )?;
         let metrics = [("eval_loss", loss), ("eval_perplexity", loss.exp())].into();
         Ok(Some(Evaluation { metrics, score: -loss }))
     }
@@ -217,22 +266,27 @@ struct State {
     num_tokens: u64,
 }
 
-/// The mean loss per learned token over rows that nothing trains on, in nats.
+/// The mean loss per learned token over rows that nothing trains on, in nats. Rows are read a
+/// micro-batch at a time.
 pub fn heldout_loss<B: LmBackend>(
     model: &CausalLm<B>,
-    rows: &[&TokenRow],
+    rows: &TokenStore,
     micro_batch_rows: usize,
     device: &B::Device,
-) -> f64 {
+) -> Result<f64, ModelError> {
     let mut totals = Totals::default();
-    for rows in rows.chunks(micro_batch_rows) {
-        totals.add(Judged::new(model, rows, 0.0, device));
+    for first in (0..rows.len()).step_by(micro_batch_rows) {
+        let last = (first + micro_batch_rows).min(rows.len());
+        let part: Vec<TokenRow> =
+            (first..last).map(|row| rows.row(row)).collect::<Result<_, _>>()?;
+        let part: Vec<Vec<&TokenRow>> = part.iter().map(|row| vec![row]).collect();
+        totals.add(Judged::new(model, &part, 0.0, device));
     }
-    let n_learned: usize = rows.iter().map(|row| row.n_learned()).sum();
-    totals.loss / n_learned as f64
+    let n_learned: usize = (0..rows.len()).map(|row| rows.n_learned(row)).sum();
+    Ok(totals.loss / n_learned as f64)
 }
 
-/// What a model makes of the learned tokens of some rows.
+/// What a model makes of the learned tokens of some sequences.
 #[derive(Clone)]
 struct Judged<B: Backend> {
     /// `[tokens]`
@@ -246,11 +300,11 @@ struct Judged<B: Backend> {
 impl<B: LmBackend> Judged<B> {
     fn new(
         model: &CausalLm<B>,
-        rows: &[&TokenRow],
+        sequences: &[Vec<&TokenRow>],
         label_smoothing: f64,
         device: &B::Device,
     ) -> Self {
-        let learned = LearnedTokens::new(rows, device);
+        let learned = LearnedTokens::packed(sequences, device);
         let logits = learned_logits(model, &learned, 1.0);
         let targets = learned.targets;
         let losses = cross_entropy(logits.clone(), targets.clone(), label_smoothing);

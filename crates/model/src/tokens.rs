@@ -16,6 +16,9 @@ pub struct TokenBatch<B: Backend> {
     pub(crate) starts: Vec<usize>,
     /// Where each row's tokens end.
     ends: Vec<usize>,
+    /// Where sequences hold several rows: the column in which each cell's row begins,
+    /// `[batch · time]`.
+    begins: Option<Vec<usize>>,
 }
 
 impl<B: LmBackend> TokenBatch<B> {
@@ -31,6 +34,32 @@ impl<B: LmBackend> TokenBatch<B> {
         let n_time = longest(rows);
         let spans = rows.iter().map(|row| (n_time - row.as_ref().len(), n_time)).collect();
         Self::place(rows, spans, n_time, device)
+    }
+
+    /// Sequences of rows that know nothing of each other, with pads on their right. Each row has the
+    /// positions and sees the tokens that it would have and see alone.
+    pub fn packed(sequences: &[Vec<impl AsRef<[u32]>>], device: &B::Device) -> Self {
+        let joined = |rows: &Vec<_>| rows.iter().flat_map(AsRef::as_ref).copied().collect();
+        let joined: Vec<Vec<u32>> = sequences.iter().map(joined).collect();
+        let batch = Self::right_padded(&joined, device);
+        if sequences.iter().all(|rows| rows.len() <= 1) {
+            return batch;
+        }
+        let [_, n_time] = batch.dims();
+        let begins = sequences.iter().flat_map(|rows| {
+            let lengths = rows.iter().map(|row| row.as_ref().len());
+            let mut begins = Vec::with_capacity(n_time);
+            lengths.for_each(|length| begins.resize(begins.len() + length, begins.len()));
+            // A pad is a row of its own, so that no position is beyond those of rows.
+            begins.extend(begins.len()..n_time);
+            begins
+        });
+        Self { begins: Some(begins.collect()), ..batch }
+    }
+
+    /// The column in which each cell's row begins, `[batch · time]`.
+    pub(crate) fn begins(&self) -> Vec<usize> {
+        self.begins.clone().unwrap_or_else(|| repeated(&self.starts, self.dims()[1]))
     }
 
     /// `[batch, time]`
@@ -59,14 +88,14 @@ impl<B: LmBackend> TokenBatch<B> {
         }
         let ids = Tensor::from_data(TensorData::new(cells, [rows.len(), n_time]), device);
         let (starts, ends) = spans.into_iter().unzip();
-        Self { ids, starts, ends }
+        Self { ids, starts, ends, begins: None }
     }
 }
 
 /// A batch and its learned tokens: heads are computed there and nowhere else.
 #[derive(Clone, Debug)]
 pub struct LearnedTokens<B: Backend> {
-    /// The rows, padded on their right.
+    /// The sequences, padded on their right.
     pub batch: TokenBatch<B>,
     /// The cell before each learned token, which predicts it; row by row.
     pub before: Vec<usize>,
@@ -75,13 +104,23 @@ pub struct LearnedTokens<B: Backend> {
 }
 
 impl<B: LmBackend> LearnedTokens<B> {
-    /// The learned tokens of some rows.
+    /// The learned tokens of some rows, each a sequence.
     pub fn new(rows: &[&TokenRow], device: &B::Device) -> Self {
-        let tokens: Vec<&[u32]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
-        let batch = TokenBatch::right_padded(&tokens, device);
+        let sequences: Vec<Vec<&TokenRow>> = rows.iter().map(|row| vec![*row]).collect();
+        Self::packed(&sequences, device)
+    }
+
+    /// The learned tokens of sequences that may hold several rows.
+    pub fn packed(sequences: &[Vec<&TokenRow>], device: &B::Device) -> Self {
+        let tokens: Vec<Vec<&[u32]>> = sequences
+            .iter()
+            .map(|rows| rows.iter().map(|row| row.tokens.as_slice()).collect())
+            .collect();
+        let batch = TokenBatch::packed(&tokens, device);
         let [n_rows, n_time] = batch.dims();
-        let learned = rows.iter().enumerate().flat_map(|(number, row)| {
-            let columns = row.learned.iter().enumerate().filter(|(_, learned)| **learned);
+        let learned = sequences.iter().enumerate().flat_map(|(number, rows)| {
+            let columns = rows.iter().flat_map(|row| &row.learned).enumerate();
+            let columns = columns.filter(|(_, learned)| **learned);
             columns.map(move |(column, _)| number * n_time + column)
         });
         let cells: Vec<usize> = learned.collect();
@@ -113,6 +152,11 @@ pub fn host<B: LmBackend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
 /// The one number of a tensor.
 pub fn scalar<B: LmBackend>(tensor: Tensor<B, 1>) -> f64 {
     f64::from(host(tensor)[0])
+}
+
+/// Each number `count` times.
+pub(crate) fn repeated(numbers: &[usize], count: usize) -> Vec<usize> {
+    numbers.iter().flat_map(|number| std::iter::repeat_n(*number, count)).collect()
 }
 
 fn longest(rows: &[impl AsRef<[u32]>]) -> usize {

@@ -138,7 +138,7 @@ impl<B: LmAutodiffBackend> Session<B> {
         });
         Ok(ModelReport {
             name: name.to_owned(),
-            heldout_loss: self.heldout_loss(&model),
+            heldout_loss: self.heldout_loss(&model)?,
             kl: self.distance(&model, &completions)?,
             samples: samples.collect(),
             folder,
@@ -160,10 +160,11 @@ impl<B: LmAutodiffBackend> Session<B> {
         Ok(sample(model, &prompts, &sampling, &self.setup.tokenizer, seed, &self.device)?)
     }
 
-    fn heldout_loss(&self, model: &CausalLm<B::InnerBackend>) -> Option<f64> {
-        let rows: Vec<&TokenRow> = self.setup.rows.heldout.iter().collect();
+    fn heldout_loss(&self, model: &CausalLm<B::InnerBackend>) -> Result<Option<f64>> {
+        let rows = &self.setup.rows.heldout;
         let micro_batch_rows = self.setup.config.sft.micro_batch_rows;
-        (!rows.is_empty()).then(|| heldout_loss(model, &rows, micro_batch_rows, &self.device))
+        let loss = || heldout_loss(model, rows, micro_batch_rows, &self.device);
+        Ok((!rows.is_empty()).then(loss).transpose()?)
     }
 
     /// Nats per reply between a model and the fine-tuned one: the mean of `log p − log p_sft` over

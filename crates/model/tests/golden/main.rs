@@ -6,6 +6,7 @@ mod arithmetic;
 #[path = "../../../../fixtures/golden.rs"]
 mod golden;
 mod models;
+mod packing;
 mod sampling;
 mod training;
 

@@ -25,7 +25,7 @@ fn models_compute_what_transformers_computes() {
 }
 
 /// What was loaded, unless `outcome` in the folder's `expected.json` allows or asks for a refusal.
-fn as_expected<T: Debug>(folder: &Path, loaded: Result<T, ModelError>) -> Option<T> {
+pub(crate) fn as_expected<T: Debug>(folder: &Path, loaded: Result<T, ModelError>) -> Option<T> {
     let expected = folder.join("expected.json");
     let outcome = if expected.exists() { json(&expected)["outcome"].clone() } else { Value::Null };
     let name = folder.display();
@@ -49,14 +49,14 @@ fn check_model(model: &CausalLm<B>, folder: &Path, expected: &Value) {
     check_completions(model, &expected["completion"]);
 }
 
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-fn by_name(path: &Path) -> Tensors {
+pub(crate) fn by_name(path: &Path) -> Tensors {
     tensors(path).into_iter().map(|(name, shape, values)| (name, (shape, values))).collect()
 }
 
 /// The real tokens of each row, and the mask; without one all tokens are real.
-fn unpadded(tensors: &Tensors, side: &str) -> (Vec<Vec<u32>>, Vec<f32>) {
+pub(crate) fn unpadded(tensors: &Tensors, side: &str) -> (Vec<Vec<u32>>, Vec<f32>) {
     let name =
         |name: &str| if side.is_empty() { name.to_owned() } else { format!("{side}.{name}") };
     let (shape, ids) = &tensors[&name("input_ids")];

@@ -3,6 +3,7 @@ use std::path::Path;
 use rein_data::encoding::TokenRow;
 use rein_data::seed::Seed;
 use rein_data::stage::Train;
+use rein_data::store::TokenStore;
 use rein_model::load_causal_lm;
 use rein_model::optim::OptimizerConfig;
 use rein_model::sft::{Sft, SftConfig, SftRows};
@@ -42,7 +43,10 @@ fn check_sft(folder: &Path, trajectory: &Value, micro_batch_rows: usize) {
         ..SftConfig::default()
     };
     let model = load_causal_lm::<AB>(&folder.join("init"), &DEVICE).expect("loads");
-    let rows = SftRows { train: vec![TokenRow::new(vec![0, 0], vec![true; 2])], heldout: vec![] };
+    let rows = SftRows {
+        train: TokenStore::in_memory(vec![TokenRow::new(vec![0, 0], vec![true; 2])]),
+        heldout: TokenStore::in_memory(vec![]),
+    };
     let mut sft = Sft::new(config, model, None, rows, Seed::new(0), &DEVICE).expect("begins");
     let batches = trajectory["batches"].as_array().expect("a list");
     for (step, batch) in batches.iter().enumerate() {
