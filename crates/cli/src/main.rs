@@ -11,6 +11,7 @@ mod bench;
 mod commands;
 mod config;
 mod device;
+mod files;
 mod inference;
 mod inspect;
 mod memory;

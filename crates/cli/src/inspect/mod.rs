@@ -152,13 +152,8 @@ impl Survey {
             self.n_learned += sequence.row.n_learned() as u64;
             if self.n_examples <= n_shown {
                 let place = located.place.to_string();
-                let shown = Shown::new(
-                    place,
-                    name,
-                    &sequence.row,
-                    encoder.tokenizer(),
-                    self.max_tokens,
-                );
+                let shown =
+                    Shown::new(place, name, &sequence.row, encoder.tokenizer(), self.max_tokens);
                 self.shown.push(shown);
             }
             self.tally.cut(sequence.row, self.max_tokens.unwrap_or(usize::MAX));

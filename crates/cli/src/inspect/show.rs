@@ -176,6 +176,9 @@ mod tests {
 
     #[test]
     fn nothing_reaches_the_terminal_that_moves_it() {
-        assert_eq!(escape("a\x1b[2J\r\u{202e}\u{9b}é 猫\n"), "a\\u{1b}[2J\\r\\u{202e}\\u{9b}é 猫\\n\n");
+        assert_eq!(
+            escape("a\x1b[2J\r\u{202e}\u{9b}é 猫\n"),
+            "a\\u{1b}[2J\\r\\u{202e}\\u{9b}é 猫\\n\n"
+        );
     }
 }

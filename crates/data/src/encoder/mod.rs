@@ -125,6 +125,17 @@ impl Encoder {
         }
     }
 
+    /// The tokens of an example that is a prompt, see [`Encoder::prompt`].
+    ///
+    /// # Errors
+    /// Those of [`Encoder::prompt`], and an example that is more than a prompt.
+    pub fn question(&self, example: &Example) -> Result<Vec<u32>, String> {
+        match &example.body {
+            Body::PromptOnly(prompt) => self.prompt(prompt, example),
+            _ => Err("more than a prompt".into()),
+        }
+    }
+
     /// A text or conversation that is learned as a whole.
     fn whole(&self, content: &Content, example: &Example) -> Result<Sequence, String> {
         let learn = self.learn.unwrap_or(Learn::All);
