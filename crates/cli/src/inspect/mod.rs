@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use rein_data::encoder::{Encoder, Learn};
+use rein_data::encoder::{Encoder, Encoding, Learn, Sequence};
 use rein_data::encoding::Tally;
 use rein_data::example::Body;
 use rein_data::schema::{Examples, Located, Schema};
@@ -90,10 +90,14 @@ impl Survey {
         let mut examples = Examples::open(&args.data, args.schema)?;
         let mut survey = Self::begin(&examples, max_tokens);
         let mut progress = Progress::begin();
-        for example in examples.by_ref() {
+        for encoded in Encoding::new(&encoder, examples.by_ref(), Encoder::sequences) {
             survey.n_examples += 1;
-            let found = example.map_err(|error| error.to_string());
-            let looked = found.and_then(|it| survey.look(&it, &encoder, args.rows));
+            let encoded = encoded.map_err(|error| error.to_string());
+            let looked = encoded.and_then(|(located, sequences)| {
+                let sequences = sequences.map_err(|reason| located.refuse(reason).to_string())?;
+                survey.look(&located, sequences, args.rows, encoder.tokenizer());
+                Ok(())
+            });
             if let Err(problem) = looked {
                 survey.n_problems += 1;
                 if survey.problems.len() < N_PROBLEMS {
@@ -132,10 +136,14 @@ impl Survey {
         self.n_problems == 0 && self.tally.n_rows > 0
     }
 
-    fn look(&mut self, located: &Located, encoder: &Encoder, n_shown: usize) -> Result<(), String> {
+    fn look(
+        &mut self,
+        located: &Located,
+        sequences: Vec<Sequence>,
+        n_shown: usize,
+        tokenizer: &Tokenizer,
+    ) {
         let example = &located.example;
-        let sequences = encoder.sequences(example);
-        let sequences = sequences.map_err(|reason| located.refuse(reason).to_string())?;
         self.is_conversational |= example.body.is_conversational();
         let names: &[&str] = match example.body {
             Body::Preference { .. } => &["chosen", "rejected"],
@@ -152,13 +160,11 @@ impl Survey {
             self.n_learned += sequence.row.n_learned() as u64;
             if self.n_examples <= n_shown {
                 let place = located.place.to_string();
-                let shown =
-                    Shown::new(place, name, &sequence.row, encoder.tokenizer(), self.max_tokens);
+                let shown = Shown::new(place, name, &sequence.row, tokenizer, self.max_tokens);
                 self.shown.push(shown);
             }
             self.tally.cut(sequence.row, self.max_tokens.unwrap_or(usize::MAX));
         }
-        Ok(())
     }
 }
 

@@ -91,7 +91,8 @@ impl Survey {
         if self.n_problems == 0 {
             return String::new();
         }
-        let mut text = format!("\n{} rows can't be used:\n", self.n_problems);
+        let (n_bad, n_all) = (self.n_problems, self.n_examples);
+        let mut text = format!("\n{n_bad} of {n_all} examples can't be used:\n");
         self.problems.iter().for_each(|it| text.push_str(&format!("  {}\n", escape(it))));
         let n_more = self.n_problems - self.problems.len();
         if n_more > 0 {

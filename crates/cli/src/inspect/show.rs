@@ -98,6 +98,9 @@ impl Shown {
                 body.push_str(style.turn(piece.is_learned));
                 was_learned = piece.is_learned;
             }
+            if self.n_hidden > 0 && piece.at == N_HEAD + self.n_hidden {
+                body.push_str(" … ");
+            }
             if Some(piece.at) == self.limit {
                 body.push_str(" ✂ ");
             }
@@ -171,7 +174,8 @@ mod tests {
         let long = encode(&"x".repeat(600));
         let told = shown(long, &[false; 600], None);
         assert_eq!(told.matches('x').count(), 500);
-        assert!(told.ends_with("  (100 tokens in the middle aren't shown)\n"), "{told}");
+        let end = format!("x … {}\n  (100 tokens in the middle aren't shown)\n", "x".repeat(300));
+        assert!(told.ends_with(&end), "{told}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Examples as rows of tokens, each token learned or not.
 
+mod batches;
 mod chat;
 mod rows;
 
@@ -12,6 +13,7 @@ use crate::example::{Body, Content, Example};
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 
+pub use self::batches::Encoding;
 pub use self::rows::EncodedRows;
 
 /// Which tokens are learned.

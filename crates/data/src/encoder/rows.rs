@@ -1,6 +1,6 @@
 //! Rows of tokens, one after the other, cut to length.
 
-use super::{Encoder, Sequence};
+use super::{Encoder, Encoding, Sequence};
 use crate::DataError;
 use crate::encoding::{Tally, TokenRow, too_long};
 use crate::schema::Located;
@@ -9,8 +9,7 @@ use crate::schema::Located;
 /// counted, as in TRL.
 #[derive(Debug)]
 pub struct EncodedRows<'a, I> {
-    encoder: &'a Encoder,
-    examples: I,
+    sequences: Encoding<'a, I, Option<Sequence>>,
     max_tokens: usize,
     tally: Tally,
     /// Why the first dropped row was.
@@ -20,7 +19,8 @@ pub struct EncodedRows<'a, I> {
 impl<'a, I: Iterator<Item = Result<Located, DataError>>> EncodedRows<'a, I> {
     /// Encodes `examples`; rows are cut at `max_tokens`.
     pub fn new(encoder: &'a Encoder, examples: I, max_tokens: usize) -> Self {
-        Self { encoder, examples, max_tokens, tally: Tally::default(), first_dropped: None }
+        let sequences = Encoding::new(encoder, examples, Encoder::demonstration);
+        Self { sequences, max_tokens, tally: Tally::default(), first_dropped: None }
     }
 
     /// What became of the examples, once all of them have been seen.
@@ -34,8 +34,11 @@ impl<'a, I: Iterator<Item = Result<Located, DataError>>> EncodedRows<'a, I> {
         }
     }
 
-    fn encode(&mut self, located: &Located) -> Result<Option<TokenRow>, DataError> {
-        let sequence = self.encoder.demonstration(&located.example);
+    fn cut(
+        &mut self,
+        located: &Located,
+        sequence: Result<Option<Sequence>, String>,
+    ) -> Result<Option<TokenRow>, DataError> {
         let Some(sequence) = sequence.map_err(|reason| located.refuse(reason))? else {
             return Ok(None);
         };
@@ -53,8 +56,9 @@ impl<I: Iterator<Item = Result<Located, DataError>>> Iterator for EncodedRows<'_
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let encoded = self.examples.next()?.and_then(|located| self.encode(&located));
-            if let Some(row) = encoded.transpose() {
+            let encoded = self.sequences.next()?;
+            let row = encoded.and_then(|(located, sequence)| self.cut(&located, sequence));
+            if let Some(row) = row.transpose() {
                 return Some(row);
             }
         }

@@ -160,3 +160,23 @@ fn arguments_of_the_template_come_from_the_row() {
     assert_eq!(sequence.row.tokens, [bytes("m"), bytes("a"), vec![1]].concat());
     assert_eq!(Map::new(), example(json!({"text": "a"})).template_arguments);
 }
+
+/// More rows than are encoded at a time, one of them bad.
+#[test]
+fn rows_keep_their_order_however_many_there_are() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("rows.jsonl");
+    let line = |n: usize| if n == 900 { "{}\n".into() } else { format!("{{\"text\":\"{n}\"}}\n") };
+    std::fs::write(&path, (0..2000).map(line).collect::<String>()).expect("writes");
+    let encoder = encoder(None, None);
+    let mut rows = EncodedRows::new(&encoder, Examples::open(&path, None).expect("opens"), 100);
+    for n in 0..2000 {
+        let row = rows.next().expect("there are more");
+        if n == 900 {
+            assert!(row.expect_err("is refused").to_string().contains("rows.jsonl:901: "));
+        } else {
+            assert_eq!(tokenizer().decode(&row.expect("encodes").tokens), n.to_string());
+        }
+    }
+    assert!(rows.next().is_none());
+}

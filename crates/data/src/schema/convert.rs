@@ -72,6 +72,8 @@ fn language_modeling(columns: &mut Columns) -> Result<Body, String> {
     let content = match (has("messages"), has("text")) {
         (true, _) => columns.content("messages")?,
         (false, true) => Content::Text(columns.text("text")?),
+        _ if columns.0.contains_key("messages") => columns.content("messages")?,
+        _ if columns.0.contains_key("text") => Content::Text(columns.text("text")?),
         _ => return Err(format!("no column `text` or `messages`; found {}", found(&columns.0))),
     };
     Ok(Body::LanguageModeling(content))

@@ -178,6 +178,7 @@ fn rows_that_do_not_fit_are_told() {
             "`prompt` is a number; it must be a text or a list of messages",
         ),
         ("language-modeling", json!({"messages": []}), "`messages` holds no messages"),
+        ("language-modeling", json!({"messages": null, "a": 1}), "`messages` is null"),
         (
             "language-modeling",
             json!({"messages": ["a"]}),
