@@ -1,24 +1,24 @@
 //! Rows of a Parquet file.
 
+mod footer;
+
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use parquet::data_type::AsBytes;
 use parquet::errors::ParquetError;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::SerializedFileReader;
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row as Record};
-use parquet::schema::types::Type;
 use serde_json::{Map, Number, Value};
 
 use super::{MAX_ROW_BYTES, Place, Row};
 use crate::DataError;
 
 /// Files with a larger index are refused before the whole of it becomes structures.
-const MAX_FOOTER_BYTES: u64 = 64 << 20;
-/// Deeper nesting is refused.
-const MAX_DEPTH: usize = 64;
+const MAX_FOOTER_BYTES: u64 = 16 << 20;
 
 /// The records of a file, group by group. Pages are unpacked one at a time.
 pub(super) struct Records {
@@ -34,9 +34,6 @@ impl Records {
         check_footer(path, &file)?;
         let refuse = |reason| DataError::file(path, reason);
         let reader = guarded(|| SerializedFileReader::new(file)).map_err(refuse)?;
-        if depth(reader.metadata().file_metadata().schema()) > MAX_DEPTH {
-            return Err(refuse(format!("nested deeper than {MAX_DEPTH} levels")));
-        }
         let records = Some(RowIter::from_file_into(Box::new(reader)));
         Ok(Self { path: path.to_owned(), records, n_rows: 0 })
     }
@@ -74,8 +71,6 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Strin
 
 /// The last eight bytes say how large the index before them is.
 fn check_footer(path: &Path, mut file: &File) -> Result<(), DataError> {
-    use std::io::{Read, Seek, SeekFrom};
-
     let mut tail = [0; 8];
     let n_bytes = file.metadata().map_err(DataError::io(path))?.len();
     if n_bytes < 12 {
@@ -83,21 +78,20 @@ fn check_footer(path: &Path, mut file: &File) -> Result<(), DataError> {
     }
     file.seek(SeekFrom::End(-8)).map_err(DataError::io(path))?;
     file.read_exact(&mut tail).map_err(DataError::io(path))?;
-    file.rewind().map_err(DataError::io(path))?;
-    let footer = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
     if &tail[4..] != b"PAR1" {
         return Err(DataError::file(path, "doesn't end as Parquet does; was it copied whole?"));
     }
-    if footer > MAX_FOOTER_BYTES.min(n_bytes - 8) {
-        let reason = format!("damaged Parquet: an index of {footer} bytes");
+    let n_footer = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
+    if n_footer > MAX_FOOTER_BYTES.min(n_bytes - 8) {
+        let reason = format!("damaged Parquet: an index of {n_footer} bytes");
         return Err(DataError::file(path, reason));
     }
-    Ok(())
-}
-
-fn depth(schema: &Type) -> usize {
-    let fields = if schema.is_group() { schema.get_fields() } else { &[] };
-    1 + fields.iter().map(|field| depth(field)).max().unwrap_or(0)
+    let mut footer = vec![0; n_footer as usize];
+    file.seek(SeekFrom::End(-8 - n_footer as i64)).map_err(DataError::io(path))?;
+    file.read_exact(&mut footer).map_err(DataError::io(path))?;
+    file.rewind().map_err(DataError::io(path))?;
+    footer::check(&footer)
+        .map_err(|reason| DataError::file(path, format!("damaged Parquet: {reason}")))
 }
 
 fn object(record: Record, budget: &mut u64) -> Result<Map<String, Value>, String> {
