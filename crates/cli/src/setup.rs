@@ -78,7 +78,7 @@ impl Setup {
     /// Of what files hold, prompts that the model has no room for aren't asked.
     fn check_prompts(&mut self) -> Result<()> {
         let stages = &self.config.stages;
-        if self.world.chats.is_some() && stages.iter().any(|it| *it == Stage::Rl) {
+        if self.world.chats.is_some() && stages.contains(&Stage::Rl) {
             bail!("reinforcement learning takes prompts that are texts, not conversations yet");
         }
         if self.world.files.is_none() || !stages.contains(&Stage::Evaluate) {

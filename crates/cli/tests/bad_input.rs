@@ -136,7 +136,9 @@ fn rows() {
     check(
         &place,
         &data("column.jsonl", "good.jsonl"),
-        &expect!["error: column.jsonl:1: a prompt alone holds nothing to learn"],
+        &expect![
+            "error: column.jsonl:1: a prompt alone is no demonstration; a completion must follow it"
+        ],
     );
     check(
         &place,
@@ -224,7 +226,7 @@ fn data_that_do_not_fit_together() {
         &place,
         &stages,
         &expect![
-            "error: --set stages=[\"sft\", \"reward\"]: `stages` holds \"reward\", but nothing says what is good: name `data.preferences` or a `reward_model`"
+            "error: data.toml with --set: `stages` holds \"reward\", but nothing says what is good: name `data.preferences` or a `reward_model`"
         ],
     );
 }

@@ -10,15 +10,20 @@ use expect_test::expect;
 use program::Workplace;
 use serde_json::{Value, json};
 
-/// A tokenizer for `rein inspect`: one that a run trained on its rows.
-const MODEL: &str = "run/checkpoints/sft/step-000001/model";
+/// A model for `rein inspect`: the one that a run trained on its rows.
+fn model(place: &Workplace) -> String {
+    let checkpoints = fs::read_dir(place.path("run/checkpoints/sft")).expect("reads");
+    let folders = checkpoints.map(|entry| entry.expect("reads").path()).filter(|it| it.is_dir());
+    let newest = folders.max().expect("there is a checkpoint");
+    newest.join("model").display().to_string()
+}
 
 /// A small run of fine-tuning and evaluation on these data.
 fn config(place: &Workplace, data: &str) {
     let text = format!(
         "seed = 3\n[model]\nkind = \"new\"\nvocab_size = 300\nhidden_size = 8\nmlp_size = 16\nn_layers = 1\n\
          n_heads = 2\nn_kv_heads = 1\nmax_positions = 160\n[sft]\nbatch_rows = 8\nmicro_batch_rows = 8\n\
-         max_tokens = 128\ncheckpoints = {{ save_every = 1 }}\n[reward]\nbatch_rows = 4\nmicro_batch_rows = 4\n\
+         max_tokens = 128\ncheckpoints = {{ save_every = 10 }}\n[reward]\nbatch_rows = 4\nmicro_batch_rows = 4\n\
          max_tokens = 128\n[rl]\nmax_new_tokens = 8\nmicro_batch_rows = 8\n\
          [evaluate]\nprompts = 4\nsamples = 1\n[data]\nkind = \"files\"\n{data}"
     );
@@ -92,7 +97,8 @@ fn preferences_are_optional_and_tables_do() {
     config(&place, "demonstrations = \"rows.csv\"\nheldout_share = 0.2\n");
     place.succeed(&TRAIN);
     assert!(!place.path("run/checkpoints/reward").exists());
-    let table = place.succeed(&["inspect", "rows.csv", "--model", MODEL, "--rows", "0"]);
+    let model = model(&place);
+    let table = place.succeed(&["inspect", "rows.csv", "--model", &model, "--rows", "0"]);
     assert!(
         table.starts_with("rows.csv: csv, schema alpaca of texts; columns instruction, output\n"),
         "{table}"
@@ -123,34 +129,35 @@ fn inspect_shows_rows_and_tells_what_is_wrong() {
     config(&place, "demonstrations = \"good.jsonl\"\nheldout_share = 0.2\n");
     place.succeed(&TRAIN);
     let rows = [
-        pair("abc", "de<|eos|>"),
+        pair("<|eos|>", "de<|eos|>"),
         json!({ "prompt": "x" }),
         pair("\u{1b}[2J", "f"),
         pair("0123456789", "a"),
     ];
     place.write("rows.jsonl", &lines(rows));
-    let args = ["inspect", "rows.jsonl", "--model", MODEL, "--max-tokens", "8", "--rows", "4"];
+    let model = model(&place);
+    let args = ["inspect", "rows.jsonl", "--model", &model, "--max-tokens", "12", "--rows", "4"];
     let output = place.output(&args);
     assert_eq!(output.status.code(), Some(2));
     expect![[r#"
         rows.jsonl: jsonl, schema prompt-completion of texts; columns prompt, completion
 
-        line 1: 7 tokens, 3 learned
-          <|bos|>abc⟦de<|eos|>⟧
+        line 1: 11 tokens, 3 learned
+          <|bos|>\<|eos|>⟦de<|eos|>⟧
 
         line 3: 7 tokens, 2 learned
           <|bos|>\u{1b}[2J⟦f<|eos|>⟧
 
         line 4: 13 tokens, 2 learned
-          <|bos|>0123456 ✂ 789⟦a<|eos|>⟧
+          <|bos|>0123456789⟦a ✂ <|eos|>⟧
 
         tokens           min    50 %    90 %    99 %     max
-        prompt             4       5      11      11      11
+        prompt             5       8      11      11      11
         completion         2       2       3       3       3
-        row                7       7      13      13      13
+        row                7      11      13      13      13
 
-        4 examples, 3 rows of 27 tokens; 25.9 % of them are learned
-        cut at 8 tokens: 0 rows lose their end and 1 have nothing left to learn and are dropped; 48.1 % of all tokens are lost
+        4 examples, 3 rows of 31 tokens; 22.6 % of them are learned
+        cut at 12 tokens: 1 of 3 rows lose their end, 0 have nothing left to learn and are dropped; 3.2 % of all tokens are lost
 
         1 of 4 examples can't be used:
           rows.jsonl:2: no column `completion`; found `prompt` (the schema is prompt-completion)
@@ -160,10 +167,10 @@ fn inspect_shows_rows_and_tells_what_is_wrong() {
     let found: Value = serde_json::from_slice(&output.stdout).expect("is JSON");
     assert_eq!((&found["examples"], &found["problems"]["count"]), (&json!(4), &json!(1)));
     assert_eq!(found["row"]["max"], 13);
-    assert_eq!(found["cut"]["n_dropped"], 1);
-    assert_eq!(found["shown"][0]["learned"], json!([false, false, false, false, true, true, true]));
+    assert_eq!(found["cut"]["n_truncated"], 1);
+    assert_eq!(found["shown"][0]["learned"], json!([&[false; 8][..], &[true; 3]].concat()));
     // The model's own length where none is given.
-    let found = place.succeed(&["inspect", "good.jsonl", "--model", MODEL, "--json"]);
+    let found = place.succeed(&["inspect", "good.jsonl", "--model", &model, "--json"]);
     let found: Value = serde_json::from_str(&found).expect("is JSON");
     assert_eq!(found["max_tokens"], 160);
 }

@@ -89,7 +89,12 @@ impl Files {
         let mut heldout = Sample::new(self.seed.child("heldout prompts"));
         let mut n_rows = [0; 2];
         for located in self.train()? {
-            let Located { example, .. } = located?;
+            let located = located?;
+            if let Body::PromptOnly(_) = located.example.body {
+                let reason = "a prompt alone is no demonstration; a completion must follow it";
+                return Err(located.refuse(reason).into());
+            }
+            let Located { example, .. } = located;
             n_rows[0] += 1;
             texts.offer(|| demonstration(&example));
             train.offer(|| opening(example));

@@ -96,17 +96,28 @@ pub(crate) fn encode(
     config: &Config,
     folder: &RowsFolder,
 ) -> Result<Stored> {
+    encode_within(files, encoder, config, folder, MEMORY_BYTES)
+}
+
+/// Keeps up to `most` bytes of rows in memory.
+fn encode_within(
+    files: &Files,
+    encoder: &Encoder,
+    config: &Config,
+    folder: &RowsFolder,
+    most: usize,
+) -> Result<Stored> {
     let fingerprint = fingerprint(files, config);
     if let Some(stored) = reopen(folder, &fingerprint) {
         return Ok(stored);
     }
     let max_tokens = config.sft.max_tokens;
     let mut rows = EncodedRows::new(encoder, files.train()?, max_tokens);
-    let train = keep(&mut rows, folder, NAMES[0], MEMORY_BYTES)?;
+    let train = keep(&mut rows, folder, NAMES[0], most)?;
     let is_in_file = folder.file(NAMES[0]).exists();
     let tally = rows.finish()?;
     let mut rows = EncodedRows::new(encoder, files.heldout()?, max_tokens);
-    let bound = if is_in_file { 0 } else { MEMORY_BYTES };
+    let bound = if is_in_file { 0 } else { most };
     let heldout = keep(&mut rows, folder, NAMES[1], bound)?;
     let tallies = [tally, rows.finish()?];
     if is_in_file {
@@ -173,4 +184,65 @@ fn fingerprint(files: &Files, config: &Config) -> String {
         hash.update(format!("{}: {state:?}\n", path.display()));
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rein_data::seed::Seed;
+    use rein_data::tokenizer::Tokenizer;
+
+    use super::*;
+    use crate::config::{DataConfig, FilesConfig};
+
+    fn encode(data: &Path, root: &Path, most: usize) -> (Stored, RowsFolder) {
+        let files = FilesConfig {
+            demonstrations: Some(data.to_owned()),
+            heldout_share: 0.3,
+            ..FilesConfig::default()
+        };
+        let config = Config { data: DataConfig::Files(files.clone()), ..Config::default() };
+        let tokenizer = Tokenizer::train_bpe(["a"], 259).expect("trains");
+        let encoder = Encoder::new(tokenizer, None, None);
+        let folder = RowsFolder::of(root);
+        let files = Files::new(files, Seed::new(1));
+        let stored = encode_within(&files, &encoder, &config, &folder, most).expect("encodes");
+        (stored, folder)
+    }
+
+    fn rows(store: &TokenStore) -> Vec<TokenRow> {
+        (0..store.len()).map(|row| store.row(row).expect("reads")).collect()
+    }
+
+    #[test]
+    fn rows_go_to_a_file_that_the_run_keeps_and_reads_again() {
+        let place = tempfile::tempdir().expect("a temporary folder");
+        let (data, root) = (place.path().join("rows.jsonl"), place.path().join("run"));
+        let lines =
+            |n: usize| (0..n).map(|n| format!("{{\"text\":\"row {n}\"}}\n")).collect::<String>();
+        fs::write(&data, lines(40)).expect("writes");
+        let (small, folder) = encode(&data, &root, usize::MAX);
+        assert!(!folder.0.path.exists());
+        let (large, folder) = encode(&data, &root, 1);
+        assert_eq!(rows(&large.train), rows(&small.train));
+        assert_eq!(rows(&large.heldout), rows(&small.heldout));
+        assert_eq!(large.train.len() + large.heldout.len(), 40);
+        assert_eq!(large.tallies, small.tallies);
+        drop(folder);
+        assert!(!place.path().join("run.rows").exists(), "what no run keeps is removed");
+
+        let (_, folder) = encode(&data, &root, 1);
+        fs::create_dir(&root).expect("makes the run's folder");
+        folder.move_to(&root).expect("moves");
+        drop(folder);
+        fs::write(root.join("config.toml"), "").expect("writes");
+        let written = || fs::metadata(root.join("rows/train.rows")).and_then(|it| it.modified());
+        let before = written().expect("is there");
+        let (again, _) = encode(&data, &root, 1);
+        assert_eq!(rows(&again.train), rows(&small.train));
+        assert_eq!(written().expect("is there"), before);
+        // Other rows in the file: the old ones are no use.
+        fs::write(&data, lines(50)).expect("writes");
+        let (more, _) = encode(&data, &root, 1);
+        assert_eq!(more.train.len() + more.heldout.len(), 50);
+    }
 }

@@ -75,8 +75,8 @@ impl Survey {
         if let Some(limit) = self.max_tokens {
             let _ = writeln!(
                 text,
-                "cut at {limit} tokens: {} rows lose their end and {} have nothing left to learn and \
-                 are dropped; {:.1} % of all tokens are lost",
+                "cut at {limit} tokens: {} of {n_rows} rows lose their end, {} have nothing left to \
+                 learn and are dropped; {:.1} % of all tokens are lost",
                 tally.n_truncated,
                 tally.n_dropped,
                 percent(tally.n_lost, n_tokens)

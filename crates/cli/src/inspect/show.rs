@@ -54,8 +54,8 @@ impl Shown {
         tokenizer: &Tokenizer,
         limit: Option<usize>,
     ) -> Self {
-        let special: HashSet<String> = tokenizer.special_texts().into_iter().collect();
-        let special = |id: u32| tokenizer.token(id).filter(|text| special.contains(text));
+        let texts: HashSet<String> = tokenizer.special_texts().into_iter().collect();
+        let special = |id: u32| tokenizer.token(id).filter(|text| texts.contains(text));
         let n_tokens = row.tokens.len();
         let hidden = N_HEAD..n_tokens.saturating_sub(N_TAIL);
         let begins = |at: usize| {
@@ -71,7 +71,8 @@ impl Shown {
             let next = starts.get(number + 1).copied().unwrap_or(n_tokens);
             let end = if *at < hidden.start { next.min(hidden.start) } else { next };
             let tokens = &row.tokens[*at..end];
-            let text = special(tokens[0]).unwrap_or_else(|| tokenizer.decode(tokens));
+            let text =
+                special(tokens[0]).unwrap_or_else(|| told_apart(tokenizer.decode(tokens), &texts));
             Piece { at: *at, text, is_learned: row.learned[*at] }
         };
         let pieces = starts.iter().enumerate().map(piece).collect();
@@ -115,6 +116,12 @@ impl Shown {
         }
         text
     }
+}
+
+/// Plain text that looks like a special token isn't one: a `\` stands before it.
+fn told_apart(text: String, special: &HashSet<String>) -> String {
+    let special = special.iter().filter(|it| !it.is_empty());
+    special.fold(text, |text, it| text.replace(it.as_str(), &format!("\\{it}")))
 }
 
 impl Style {
@@ -171,6 +178,9 @@ mod tests {
         assert_eq!(told, "line 1: 4 tokens, 2 learned\n  <|bos|>a⟦b<|eos|>⟧\n");
         let told = shown(tokens, &[false, false, true, true], Some(3));
         assert_eq!(told, "line 1: 4 tokens, 2 learned\n  <|bos|>a⟦b ✂ <|eos|>⟧\n");
+        let typed = encode("<|eos|>");
+        let mask = vec![false; typed.len()];
+        assert_eq!(shown(typed, &mask, None), "line 1: 7 tokens, 0 learned\n  \\<|eos|>\n");
         let long = encode(&"x".repeat(600));
         let told = shown(long, &[false; 600], None);
         assert_eq!(told.matches('x').count(), 500);
