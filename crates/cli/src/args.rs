@@ -9,6 +9,7 @@ use crate::config::Stage;
 use crate::device::BackendName;
 use crate::export::parse_size;
 use crate::inference::{ChatArgs, GenerateArgs};
+use crate::inspect::InspectArgs;
 
 /// Aligns a language model with what people prefer.
 ///
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Score(JudgeArgs),
     /// Write a model in another type, in smaller files or with an adapter merged into it
     Export(ExportArgs),
+    /// Say what a data set holds: its schema, its rows as tokens, what is learned, cut and wrong
+    Inspect(InspectArgs),
     /// Print the default config, to start one of your own from
     Config,
     /// Write the first losses of each stage, to compare backends

@@ -20,6 +20,7 @@ use crate::config::{self, Config, Stage};
 use crate::device::{BackendName, Work, run_on};
 use crate::hub::HubError;
 use crate::inference::{Chat, Generate, Logprobs, Score};
+use crate::inspect::{self, Survey};
 use crate::pace::Measure;
 use crate::parity::Parity;
 use crate::pipeline::{Ended, Evaluation, Session};
@@ -58,6 +59,11 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Export(args) => {
             export::run(args)?;
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Inspect(args) => {
+            let survey = Survey::new(args)?;
+            print(&inspect::print(&survey, args.json));
+            Ok(if survey.is_good() { ExitCode::SUCCESS } else { ExitCode::from(BAD_INPUT) })
         }
         Command::Config => {
             print(config::DEFAULT);
@@ -98,10 +104,11 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
 fn work(args: &RunArgs, stage: Option<Stage>) -> Result<ExitCode> {
     let config = load_config(args)?;
     let stages = stage.map_or_else(|| config.stages.clone(), |stage| vec![stage]);
-    let setup = Setup::new(config, &args.hub)?;
+    let root = run_root(args);
+    let setup = Setup::for_run(config, &root, &args.hub)?;
     let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
     check_memory(&Plan::new(&setup, &stages), backend)?;
-    run_on(backend, Stages { args, setup, stages })
+    run_on(backend, Stages { args, root, setup, stages })
 }
 
 /// Prints what a run would do, without doing it.
@@ -126,6 +133,7 @@ fn check_memory(plan: &Plan, backend: BackendName) -> Result<()> {
 /// A run's stages, on whichever backend.
 struct Stages<'a> {
     args: &'a RunArgs,
+    root: PathBuf,
     setup: Setup,
     stages: Vec<Stage>,
 }
@@ -134,8 +142,8 @@ impl Work for Stages<'_> {
     type Output = ExitCode;
 
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<ExitCode> {
-        let Stages { args, setup, stages } = self;
-        let run = open_run(args, &setup.config)?;
+        let Stages { args, root, setup, stages } = self;
+        let run = open_run(&root, &setup)?;
         let interrupt = catch_interrupts()?;
         let mut log = RunLog::open(&run, watcher(args.plain, &interrupt))?;
         setup.notes.iter().for_each(|note| log.note(note));
@@ -195,20 +203,25 @@ fn holds_run(run: Option<&Path>) -> bool {
     run.is_some_and(|run| run.join("config.toml").exists())
 }
 
-/// The folder of the run that is continued, or a new one with the resolved config in it.
-fn open_run(args: &RunArgs, config: &Config) -> Result<RunDir> {
-    if let Some(run) = args.run.as_deref().filter(|run| holds_run(Some(run))) {
-        return Ok(RunDir::open(run)?);
-    }
+/// The folder of the run that is continued, or one for a new run.
+fn run_root(args: &RunArgs) -> PathBuf {
     let name = args
         .config
         .as_deref()
         .and_then(Path::file_stem)
         .map_or("helpdesk".into(), |stem| stem.to_string_lossy());
-    let root =
-        args.run.clone().unwrap_or_else(|| RunDir::free_name(&PathBuf::from("runs").join(&*name)));
-    let run = RunDir::create(&root)?;
-    let saved = toml::to_string(config).context("the resolved config")?;
+    let free = || RunDir::free_name(&PathBuf::from("runs").join(&*name));
+    args.run.clone().unwrap_or_else(free)
+}
+
+/// The run in this folder, or a new one with the resolved config in it.
+fn open_run(root: &Path, setup: &Setup) -> Result<RunDir> {
+    if holds_run(Some(root)) {
+        return Ok(RunDir::open(root)?);
+    }
+    let run = RunDir::create(root)?;
+    setup.rows_folder.move_to(root)?;
+    let saved = toml::to_string(&setup.config).context("the resolved config")?;
     write_atomically(&run.file("config.toml"), saved.as_bytes())?;
     Ok(run)
 }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use rein_data::encoding::{Encoded, encode_demonstrations};
+use rein_data::encoder::Encoder;
+use rein_data::encoding::{Encoded, Tally, encode_demonstrations};
 use rein_data::seed::Seed;
 use rein_data::store::TokenStore;
 use rein_data::tokenizer::Tokenizer;
@@ -14,7 +15,9 @@ use rein_model::{read_config, require_weights};
 
 use crate::args::HubArgs;
 use crate::config::{Config, ModelSource, NewModel, Stage};
+use crate::files::{self, Files, RowsFolder, Stored};
 use crate::hub;
+use crate::inspect::template;
 use crate::world::World;
 
 /// Steps that padding is measured on.
@@ -27,9 +30,13 @@ pub(crate) struct Setup {
     pub(crate) folders: Folders,
     pub(crate) world: World,
     pub(crate) tokenizer: Tokenizer,
+    /// Turns examples of files into tokens.
+    pub(crate) encoder: Encoder,
     /// The shape of the model that is trained.
     pub(crate) model: ModelConfig,
     pub(crate) rows: SftRows,
+    /// Where rows lie that don't fit into memory.
+    pub(crate) rows_folder: RowsFolder,
     /// What is worth a word: rows that were cut, for example.
     pub(crate) notes: Vec<String>,
 }
@@ -63,8 +70,14 @@ impl Folders {
 }
 
 impl Setup {
-    /// Reads all that the config names and checks that it fits together.
-    pub(crate) fn new(mut config: Config, hub: &HubArgs) -> Result<Self> {
+    /// Reads all that the config names and checks that it fits together, for a run that won't be kept.
+    pub(crate) fn new(config: Config, hub: &HubArgs) -> Result<Self> {
+        let name = format!("rein-{}", std::process::id());
+        Self::for_run(config, &std::env::temp_dir().join(name), hub)
+    }
+
+    /// The same for the run that lies, or will lie, in `root`.
+    pub(crate) fn for_run(mut config: Config, root: &Path, hub: &HubArgs) -> Result<Self> {
         let world = World::load(&config.data, Seed::new(config.seed).child("data"))?;
         let folders = Folders::find(&mut config, hub)?;
         let (tokenizer, model) = match &config.model {
@@ -72,16 +85,80 @@ impl Setup {
             ModelSource::Pretrained { path } => pretrained(folders.model.as_ref().unwrap_or(path))?,
         };
         fits(&model, &tokenizer).context(config.model.to_string())?;
+        let encoder = encoder(world.files.as_ref(), &tokenizer)?;
+        let rows_folder = RowsFolder::of(root);
         let mut notes = Vec::new();
-        let rows = encode(&config, &world, &tokenizer, &mut notes)?;
+        let rows = match &world.files {
+            Some(files) => {
+                let Stored { train, heldout, tallies } =
+                    files::encode(files, &encoder, &config, &rows_folder)?;
+                notes.extend(cut_notes(&config, &tallies));
+                SftRows { train, heldout }
+            }
+            None => encode(&config, &world, &tokenizer, &mut notes)?,
+        };
         if config.stages.contains(&Stage::Sft) {
             ensure!(!rows.train.is_empty(), "there are no demonstrations to fine-tune on");
             notes.extend(padding(&config.sft, &rows.train));
         }
-        let setup = Self { config, folders, world, tokenizer, model, rows, notes };
+        let mut setup =
+            Self { config, folders, world, tokenizer, encoder, model, rows, rows_folder, notes };
         setup.check_lengths()?;
         setup.check_adapters()?;
+        setup.check_prompts()?;
         Ok(setup)
+    }
+
+    /// Of what files hold, prompts that the model has no room for aren't asked.
+    fn check_prompts(&mut self) -> Result<()> {
+        let stages = &self.config.stages;
+        if self.world.chats.is_some() && stages.contains(&Stage::Rl) {
+            bail!("reinforcement learning takes prompts that are texts, not conversations yet");
+        }
+        if self.world.files.is_none() || !stages.contains(&Stage::Evaluate) {
+            return Ok(());
+        }
+        let room = self.model.max_positions.saturating_sub(self.config.rl.ppo().max_new_tokens);
+        let n_before = self.world.prompts.heldout.len();
+        let fits = |row: usize| -> Result<bool> {
+            let n_tokens = self.prompt_tokens(row)?.len();
+            Ok((1..=room).contains(&n_tokens))
+        };
+        let kept = (0..n_before).map(fits).collect::<Result<Vec<bool>>>()?;
+        let keep = |place: &mut usize| {
+            *place += 1;
+            kept[*place - 1]
+        };
+        let mut place = 0;
+        self.world.prompts.heldout.retain(|_| keep(&mut place));
+        if let Some(chats) = &mut self.world.chats {
+            place = 0;
+            chats.heldout.retain(|_| keep(&mut place));
+        }
+        let n_after = self.world.prompts.heldout.len();
+        if n_after == 0 {
+            bail!(
+                "no held-out prompt leaves the model room to answer, so there is nothing to evaluate \
+                 with: name `data.heldout`, raise `data.heldout_share`, or leave out the stage"
+            );
+        }
+        if n_after < n_before {
+            let n_left = n_before - n_after;
+            self.notes.push(format!(
+                "evaluate: {n_left} of {n_before} held-out prompts leave no room for \
+                 `rl.max_new_tokens` and aren't asked"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The tokens of a held-out prompt.
+    pub(crate) fn prompt_tokens(&self, row: usize) -> Result<Vec<u32>> {
+        let chat = self.world.chats.as_ref().map(|chats| &chats.heldout[row]);
+        match chat {
+            Some(chat) => self.encoder.question(chat).map_err(anyhow::Error::msg),
+            None => Ok(self.tokenizer.encode_prompt(&self.world.prompts.heldout[row])),
+        }
     }
 
     /// Refuses limits that the model has no positions for.
@@ -162,21 +239,36 @@ fn encode(
     let [train, heldout] = config.data.origins();
     let mut encode = |rows, origin: String| -> Result<_> {
         let limit = config.sft.max_tokens;
-        let Encoded { rows, n_truncated } =
+        let Encoded { rows, tally } =
             encode_demonstrations(rows, tokenizer, limit).with_context(|| origin.clone())?;
-        if n_truncated > 0 {
-            let total = rows.len();
-            notes.push(format!(
-                "{origin}: {n_truncated} of {total} demonstrations are longer than \
-                 `sft.max_tokens` = {limit} and lose their end"
-            ));
-        }
+        notes.extend(tally.note("sft.max_tokens", limit).map(|note| format!("{origin}: {note}")));
         Ok(TokenStore::in_memory(rows))
     };
     Ok(SftRows {
         train: encode(&world.demonstrations.train, train)?,
         heldout: encode(&world.demonstrations.heldout, heldout)?,
     })
+}
+
+/// What the length limit did to the rows of files.
+fn cut_notes(config: &Config, tallies: &[Tally; 2]) -> Vec<String> {
+    let origins = config.data.origins().into_iter().zip(["", ", held out"]);
+    let note = |((origin, part), tally): ((String, &str), &Tally)| {
+        let note = tally.note("sft.max_tokens", config.sft.max_tokens)?;
+        Some(format!("{origin}{part}: {note}"))
+    };
+    origins.zip(tallies).filter_map(note).collect()
+}
+
+/// What turns the rows of files into tokens.
+fn encoder(files: Option<&Files>, tokenizer: &Tokenizer) -> Result<Encoder> {
+    let config = files.map(|files| &files.config);
+    let name = config.and_then(|config| config.template.as_deref());
+    let template = match config {
+        Some(_) => template(tokenizer, name).context("`data.template`")?,
+        None => None,
+    };
+    Ok(Encoder::new(tokenizer.clone(), template, config.and_then(|config| config.learn)))
 }
 
 /// What packing or grouping saves.

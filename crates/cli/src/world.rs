@@ -3,23 +3,30 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use rein_data::example::{Demonstration, Labeled, Preference};
+use rein_data::example::{Body, Content, Demonstration, Example, Labeled, Preference};
 use rein_data::helpdesk::Helpdesk;
+use rein_data::schema::Examples;
 use rein_data::seed::Seed;
-use rein_data::{jsonl, sources};
+use rein_data::sources;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::config::{DataConfig, Table};
+use crate::config::{DataConfig, FilesConfig, Table};
+use crate::files::{Files, Glimpse};
 
 /// All that a run learns from and is measured with.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
-    /// What the model imitates.
+    /// What the model imitates; of files, some of it.
     pub(crate) demonstrations: Parts<Demonstration>,
+    /// The files that hold all of it, where it isn't kept.
+    pub(crate) files: Option<Files>,
     /// Where judgements come from.
     pub(crate) judgements: Judgements,
     /// What the policy completes.
     pub(crate) prompts: Parts<String>,
+    /// The same as conversations, where they are.
+    pub(crate) chats: Option<Parts<Example>>,
 }
 
 /// Rows to train on and rows to measure with.
@@ -38,13 +45,19 @@ pub(crate) enum Judgements {
     Pairs(Parts<Preference>),
     /// Texts that people labelled.
     Labels(Parts<Labeled>),
+    /// Nowhere.
+    None,
 }
 
 impl<T> Parts<T> {
-    fn map<U>(&self, convert: impl Fn(&T) -> U) -> Parts<U> {
+    pub(crate) fn map<U>(&self, convert: impl Fn(&T) -> U) -> Parts<U> {
+        self.filter_map(|item| Some(convert(item)))
+    }
+
+    pub(crate) fn filter_map<U>(&self, convert: impl Fn(&T) -> Option<U>) -> Parts<U> {
         Parts {
-            train: self.train.iter().map(&convert).collect(),
-            heldout: self.heldout.iter().map(convert).collect(),
+            train: self.train.iter().filter_map(&convert).collect(),
+            heldout: self.heldout.iter().filter_map(convert).collect(),
         }
     }
 }
@@ -68,22 +81,30 @@ impl World {
                 };
                 Ok(Self {
                     demonstrations: pairs.map(chosen),
+                    files: None,
+                    chats: None,
                     prompts: pairs.map(|pair| pair.prompt.clone()),
                     judgements: Judgements::Pairs(pairs),
                 })
             }
-            DataConfig::Files { demonstrations, preferences, heldout_share } => {
-                let rows: Vec<Demonstration> = jsonl::read(demonstrations)?;
-                let rows = split(demonstrations, rows, *heldout_share, |row| &row.prompt)?;
-                let pairs: Vec<Preference> = jsonl::read(preferences)?;
-                let pairs = split(preferences, pairs, *heldout_share, |pair| &pair.prompt)?;
-                Ok(Self {
-                    prompts: rows.map(|row| row.prompt.clone()),
-                    demonstrations: rows,
-                    judgements: Judgements::Pairs(pairs),
-                })
-            }
+            DataConfig::Files(config) => Self::files(config, seed),
         }
+    }
+
+    fn files(config: &FilesConfig, seed: Seed) -> Result<Self> {
+        let files = Files::new(config.clone(), seed);
+        let Glimpse { texts, prompts, chats } = files.glimpse()?;
+        let judgements = match &config.preferences {
+            Some(path) => judgements(path, config.heldout_share)?,
+            None => Judgements::None,
+        };
+        Ok(Self {
+            demonstrations: Parts { train: texts, heldout: Vec::new() },
+            files: Some(files),
+            judgements,
+            prompts,
+            chats,
+        })
     }
 
     fn helpdesk(n_demonstrations: usize, n_heldout: usize, seed: Seed) -> Self {
@@ -96,8 +117,10 @@ impl World {
                 train: demonstrations(&world.train, "demonstrations", n_demonstrations),
                 heldout: demonstrations(&world.heldout, "heldout", n_heldout),
             },
+            files: None,
             judgements: Judgements::Simulated,
             prompts: Parts { train: world.train, heldout: world.heldout },
+            chats: None,
         }
     }
 
@@ -121,7 +144,13 @@ impl World {
             prompt: row.prompt.clone(),
             completion: row.completion.clone(),
         };
-        Ok(Self { demonstrations: rows.map(text), prompts, judgements: Judgements::Labels(rows) })
+        Ok(Self {
+            demonstrations: rows.map(text),
+            files: None,
+            prompts,
+            chats: None,
+            judgements: Judgements::Labels(rows),
+        })
     }
 
     /// Whether the truth is known, so that gold rewards can be measured.
@@ -130,10 +159,67 @@ impl World {
     }
 }
 
+/// Pairs or labelled completions, as texts.
+fn judgements(path: &Path, heldout_share: f64) -> Result<Judgements> {
+    let mut pairs = Vec::new();
+    let mut labels = Vec::new();
+    for row in Examples::open(path, None)? {
+        let row = row?;
+        match judgement(&row.example) {
+            Some(Ok(pair)) => pairs.push(pair),
+            Some(Err(label)) => labels.push(label),
+            None => {
+                let reason = "a reward model learns from preferences or labels of texts; this row \
+                              holds neither";
+                return Err(row.refuse(reason).into());
+            }
+        }
+    }
+    Ok(if pairs.is_empty() {
+        Judgements::Labels(split(path, labels, heldout_share, |row| &row.prompt)?)
+    } else {
+        Judgements::Pairs(split(path, pairs, heldout_share, |pair| &pair.prompt)?)
+    })
+}
+
+fn judgement(example: &Example) -> Option<Result<Preference, Labeled>> {
+    // Completions that a model sampled say whether they were cut.
+    let finished =
+        |column: &str| example.extra.get(column).and_then(Value::as_bool).unwrap_or(true);
+    match example.body.clone() {
+        Body::Preference {
+            prompt: Content::Text(prompt),
+            chosen: Content::Text(chosen),
+            rejected: Content::Text(rejected),
+            margin,
+        } => Some(Ok(Preference {
+            prompt,
+            chosen,
+            rejected,
+            margin,
+            chosen_finished: finished("chosen_finished"),
+            rejected_finished: finished("rejected_finished"),
+        })),
+        Body::UnpairedPreference {
+            prompt: Content::Text(prompt),
+            completion: Content::Text(completion),
+            label,
+        } => Some(Err(Labeled { prompt, completion, label })),
+        _ => None,
+    }
+}
+
 /// The first words of a text that has more of them.
-fn opening(text: &str, n_words: usize) -> Option<String> {
+pub(crate) fn opening(text: &str, n_words: usize) -> Option<String> {
     let words: Vec<&str> = text.split(' ').collect();
     (words.len() > n_words).then(|| words[..n_words].join(" "))
+}
+
+/// Where a prompt stands between 0 and 1, as its hash has it.
+pub(crate) fn place(prompt: &str) -> f64 {
+    let hash = Sha256::digest(prompt);
+    let place = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
+    f64::from(place) / f64::from(u32::MAX)
 }
 
 /// Splits rows by a hash of their prompt, so that all rows of a prompt fall on one side, and on the
@@ -144,11 +230,8 @@ fn split<T>(
     heldout_share: f64,
     prompt: impl Fn(&T) -> &String,
 ) -> Result<Parts<T>> {
-    let (heldout, train): (Vec<T>, Vec<T>) = rows.into_iter().partition(|row| {
-        let hash = Sha256::digest(prompt(row));
-        let place = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
-        f64::from(place) / f64::from(u32::MAX) < heldout_share
-    });
+    let (heldout, train): (Vec<T>, Vec<T>) =
+        rows.into_iter().partition(|row| place(prompt(row)) < heldout_share);
     if train.is_empty() || heldout.is_empty() && heldout_share > 0.0 {
         let counts = format!("{} rows to train on and {} held out", train.len(), heldout.len());
         return Err(anyhow::anyhow!(counts))

@@ -136,7 +136,9 @@ fn rows() {
     check(
         &place,
         &data("column.jsonl", "good.jsonl"),
-        &expect!["error: column.jsonl:1: missing field `completion` (column 30)"],
+        &expect![
+            "error: column.jsonl:1: a prompt alone is no demonstration; a completion must follow it"
+        ],
     );
     check(
         &place,
@@ -146,7 +148,9 @@ fn rows() {
     check(
         &place,
         &data("good.jsonl", "good.jsonl"),
-        &expect!["error: good.jsonl:1: missing field `chosen` (column 34)"],
+        &expect![
+            "error: good.jsonl:1: a reward model learns from preferences or labels of texts; this row holds neither"
+        ],
     );
     let long = format!("{{\"prompt\": \"{}\", \"completion\": \"b\"}}\n", "word ".repeat(400));
     place.write("long.jsonl", &long);
@@ -155,7 +159,74 @@ fn rows() {
         &place,
         &data("long.jsonl", "pairs.jsonl"),
         &expect![
-            "error: long.jsonl: example 1 has a prompt of 402 tokens; cut at 64, nothing is left to learn: raise `max_tokens` or shorten the prompt"
+            "error: long.jsonl:1: a prompt of 402 tokens; cut at 64, nothing is left to learn: raise `max_tokens` or shorten the prompt"
+        ],
+    );
+}
+
+#[test]
+fn data_that_do_not_fit_together() {
+    let place = Workplace::new();
+    place.write("rows.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n");
+    place.write("chat.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n");
+    place.write("odd.jsonl", "{\"question\": \"a\", \"answer\": \"b\"}\n");
+    place.write("other.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"text\": \"a\"}\n");
+    let data = |data: &str| {
+        let model = "[model]\nkind = \"new\"\nvocab_size = 300\n[sft]\nmax_tokens = 64\n";
+        let text = format!("stages = [\"sft\"]\n{model}[data]\nkind = \"files\"\n{data}\n");
+        place.write("data.toml", &text);
+        ["train", "--config", "data.toml"]
+    };
+    check(
+        &place,
+        &data(""),
+        &expect!["error: data.toml: `data` names neither `data.demonstrations` nor a `data.mix`"],
+    );
+    check(
+        &place,
+        &data("demonstrations = \"chat.jsonl\"\nheldout_share = 0"),
+        &expect![
+            "error: chat.jsonl:1: a conversation needs a chat template, and the model's folder holds none; name one: `chatml`, `llama3` or `zephyr`"
+        ],
+    );
+    check(
+        &place,
+        &data("demonstrations = \"odd.jsonl\""),
+        &expect![
+            "error: odd.jsonl:1: no schema has only the columns `question`, `answer`; known are `text` or `messages` (language-modeling), `prompt` (prompt-only), `prompt` and `completion` (prompt-completion), `prompt`, `chosen` and `rejected` (preference), `chosen` and `rejected` (implicit-preference), `completion`, `label` and perhaps `prompt` (unpaired-preference), `instruction`, `output` and perhaps `input` (alpaca), `conversations` (sharegpt), `chosen` and `rejected` (hh)"
+        ],
+    );
+    check(
+        &place,
+        &data("demonstrations = \"other.jsonl\"\nheldout_share = 0"),
+        &expect![
+            "error: other.jsonl:2: no column `prompt`; found `text` (the schema is prompt-completion)"
+        ],
+    );
+    check(
+        &place,
+        &data("demonstrations = \"rows.jsonl\"\nlearn = \"assistant\"\nheldout_share = 0"),
+        &expect![
+            "error: rows.jsonl:1: a text has no assistant to learn from; learn `completion` or `all`"
+        ],
+    );
+    check(
+        &place,
+        &data("[[data.mix]]\npath = \"rows.jsonl\"\nweight = 0"),
+        &expect!["error: data.toml: `data.mix` has a weight that isn't above 0"],
+    );
+    check(
+        &place,
+        &data("demonstrations = \"rows.jsonl\"\ntemplate = \"chatty\""),
+        &expect!["error: rows.jsonl: too few prompts to split: 1 rows to train on and 0 held out"],
+    );
+    let mut stages = data("demonstrations = \"rows.jsonl\"").to_vec();
+    stages.extend(["--set", "stages=[\"sft\", \"reward\"]"]);
+    check(
+        &place,
+        &stages,
+        &expect![
+            "error: data.toml with --set: `stages` holds \"reward\", but nothing says what is good: name `data.preferences` or a `reward_model`"
         ],
     );
 }

@@ -49,37 +49,102 @@ impl TokenRow {
 pub struct Encoded {
     /// The rows, in the order of their examples.
     pub rows: Vec<TokenRow>,
-    /// How many were cut at the limit.
+    /// What became of the examples.
+    pub tally: Tally,
+}
+
+/// What became of rows under a length limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Rows that are left.
+    pub n_rows: usize,
+    /// Those of them that lost their end.
     pub n_truncated: usize,
+    /// Rows of which nothing was left to learn.
+    pub n_dropped: usize,
+    /// Tokens of the rows that are left.
+    pub n_tokens: u64,
+    /// Those of them that are learned.
+    pub n_learned: u64,
+    /// Tokens beyond the limit, and those of dropped rows.
+    pub n_lost: u64,
+}
+
+impl Tally {
+    /// Cuts a row at `max_tokens` and counts it; `None` if nothing is left to learn.
+    pub fn cut(&mut self, mut row: TokenRow, max_tokens: usize) -> Option<TokenRow> {
+        let n_before = row.tokens.len();
+        row.truncate(max_tokens);
+        let (n_tokens, n_learned) = (row.tokens.len(), row.n_learned());
+        if n_learned == 0 {
+            self.n_dropped += 1;
+            self.n_lost += n_before as u64;
+            return None;
+        }
+        self.n_rows += 1;
+        self.n_truncated += usize::from(n_tokens < n_before);
+        self.n_tokens += n_tokens as u64;
+        self.n_learned += n_learned as u64;
+        self.n_lost += (n_before - n_tokens) as u64;
+        Some(row)
+    }
+
+    /// What is worth a word about these rows, of `limit` (as in `sft.max_tokens`) tokens at most.
+    pub fn note(&self, limit: &str, max_tokens: usize) -> Option<String> {
+        let Self { n_rows, n_truncated, n_dropped, n_tokens, n_lost, .. } = *self;
+        if n_truncated + n_dropped == 0 {
+            return None;
+        }
+        let share = 100.0 * n_lost as f64 / (n_tokens + n_lost) as f64;
+        let total = n_rows + n_dropped;
+        let cut = format!(
+            "{n_truncated} of {total} demonstrations are longer than `{limit}` = {max_tokens} and \
+             lose their end"
+        );
+        let dropped = match n_dropped {
+            0 => String::new(),
+            _ => format!("; {n_dropped} more have nothing left to learn and are dropped"),
+        };
+        Some(format!("{cut}{dropped} ({share:.1} % of all tokens)"))
+    }
 }
 
 /// Encodes demonstrations; what lies beyond `max_tokens` is cut off the end and counted.
 ///
 /// # Errors
-/// A row whose completion is cut away entirely would train on nothing: it is named.
+/// All rows lose their whole completion, so that nothing is left to train on: the first is named.
 pub fn encode_demonstrations(
     examples: &[Demonstration],
     tokenizer: &Tokenizer,
     max_tokens: usize,
 ) -> Result<Encoded, DataError> {
-    let mut encoded = Encoded { rows: Vec::with_capacity(examples.len()), n_truncated: 0 };
+    let mut encoded = Encoded { rows: Vec::with_capacity(examples.len()), tally: Tally::default() };
+    let mut first_dropped = None;
     for (number, example) in examples.iter().enumerate() {
         let prompt = tokenizer.encode_prompt(&example.prompt);
         let n_prompt = prompt.len();
         let completion = tokenizer.encode_completion(&example.completion);
-        let mut row = TokenRow::completion(prompt, &completion);
-        encoded.n_truncated += usize::from(row.tokens.len() > max_tokens);
-        row.truncate(max_tokens);
-        if row.n_learned() == 0 {
-            return Err(DataError::Invalid(format!(
-                "example {} has a prompt of {n_prompt} tokens; cut at {max_tokens}, nothing is left \
-                 to learn: raise `max_tokens` or shorten the prompt",
-                number + 1,
-            )));
+        let row = TokenRow::completion(prompt, &completion);
+        match encoded.tally.cut(row, max_tokens) {
+            Some(row) => encoded.rows.push(row),
+            None => first_dropped = first_dropped.or(Some((number + 1, n_prompt))),
         }
-        encoded.rows.push(row);
     }
-    Ok(encoded)
+    match first_dropped {
+        Some((number, n_prompt)) if encoded.rows.is_empty() => {
+            let reason = too_long(n_prompt, max_tokens);
+            Err(DataError::Invalid(format!("example {number}: {reason}")))
+        }
+        _ => Ok(encoded),
+    }
+}
+
+/// Why a row that was cut is no use.
+pub(crate) fn too_long(n_prompt: usize, max_tokens: usize) -> String {
+    format!(
+        "a prompt of {n_prompt} tokens; cut at {max_tokens}, nothing is left to learn: raise \
+         `max_tokens` or shorten the prompt"
+    )
 }
 
 #[cfg(test)]
@@ -97,14 +162,27 @@ mod tests {
         // bos a b c | d e eos
         let whole = encode(7).expect("encodes");
         assert_eq!(whole.rows[0].learned, [false, false, false, false, true, true, true]);
-        assert_eq!(whole.n_truncated, 0);
+        assert_eq!(whole.tally, Tally { n_rows: 1, n_tokens: 7, n_learned: 3, ..Tally::default() });
+        assert_eq!(whole.tally.note("sft.max_tokens", 7), None);
         let cut = encode(5).expect("encodes");
-        assert_eq!((cut.rows[0].n_learned(), cut.n_truncated), (1, 1));
+        assert_eq!(cut.rows[0].n_learned(), 1);
+        let tally =
+            Tally { n_rows: 1, n_truncated: 1, n_tokens: 5, n_learned: 1, n_lost: 2, n_dropped: 0 };
+        assert_eq!(cut.tally, tally);
     }
 
     #[test]
-    fn a_row_without_anything_to_learn_is_an_error() {
+    fn a_row_without_anything_to_learn_is_dropped_unless_it_is_the_last() {
         let error = encode(4).expect_err("is refused").to_string();
-        assert!(error.starts_with("example 1 has a prompt of 4 tokens; cut at 4"), "{error}");
+        assert!(error.starts_with("example 1: a prompt of 4 tokens; cut at 4"), "{error}");
+        let tokenizer = Tokenizer::train_bpe(["a"], 259).expect("trains");
+        let example =
+            |prompt: &str| Demonstration { prompt: prompt.into(), completion: "d".into() };
+        let two = encode_demonstrations(&[example("abc"), example("a")], &tokenizer, 4);
+        let two = two.expect("one is left");
+        assert_eq!((two.rows.len(), two.tally.n_dropped, two.tally.n_lost), (1, 1, 6));
+        let note = "0 of 2 demonstrations are longer than `sft.max_tokens` = 4 and lose their end; \
+                    1 more have nothing left to learn and are dropped (60.0 % of all tokens)";
+        assert_eq!(two.tally.note("sft.max_tokens", 4).as_deref(), Some(note));
     }
 }

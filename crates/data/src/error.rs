@@ -25,6 +25,16 @@ pub enum DataError {
         /// What is wrong with it and what would be right.
         reason: String,
     },
+    /// One row of a file in which lines mean nothing cannot be used.
+    #[error("{}, row {row}: {reason}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The row, counted from 1.
+        row: usize,
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
     /// A file as a whole cannot be used.
     #[error("{}: {reason}", path.display())]
     File {

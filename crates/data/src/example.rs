@@ -1,6 +1,7 @@
 //! Rows of data sets, with TRL's column names.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// A prompt and the completion that a model shall learn to give (TRL: prompt-completion).
 ///
@@ -43,6 +44,96 @@ pub struct Labeled {
     pub completion: String,
     /// Whether it was judged good.
     pub label: bool,
+}
+
+/// A row of a data set: an example of some task, in one of TRL's forms.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Example {
+    /// What it shows.
+    pub body: Body,
+    /// The tools that the model may call (`tools`).
+    pub tools: Option<Value>,
+    /// What the chat template asks for besides (`chat_template_kwargs`).
+    pub template_arguments: Map<String, Value>,
+    /// All other columns.
+    pub extra: Map<String, Value>,
+}
+
+/// What an example shows; TRL's dataset types.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// A whole text or conversation.
+    LanguageModeling(Content),
+    /// What shall be completed.
+    PromptOnly(Content),
+    /// A prompt and the completion to learn.
+    PromptCompletion {
+        /// What is given.
+        prompt: Content,
+        /// What follows.
+        completion: Content,
+    },
+    /// Two completions of one prompt, one of which was preferred.
+    Preference {
+        /// What was given.
+        prompt: Content,
+        /// The preferred completion.
+        chosen: Content,
+        /// The other completion.
+        rejected: Content,
+        /// By how much the score of `chosen` shall exceed that of `rejected` at least.
+        margin: Option<f32>,
+    },
+    /// A completion with a thumb up or down.
+    UnpairedPreference {
+        /// What was given.
+        prompt: Content,
+        /// The completion that was judged.
+        completion: Content,
+        /// Whether it was judged good.
+        label: bool,
+    },
+}
+
+/// A text (TRL: standard format) or messages that a chat template turns into one (conversational).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// The text itself.
+    Text(String),
+    /// Objects with `role`, `content` and what else the template asks for.
+    Messages(Vec<Value>),
+}
+
+impl Content {
+    /// Whether it is messages.
+    pub fn is_conversational(&self) -> bool {
+        matches!(self, Self::Messages(_))
+    }
+
+    /// The text, or the texts of the messages one after the other, a line each.
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Messages(messages) => {
+                let texts = messages.iter().filter_map(|it| it["content"].as_str());
+                texts.collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
+}
+
+impl Body {
+    /// Whether it is messages.
+    pub fn is_conversational(&self) -> bool {
+        match self {
+            Self::LanguageModeling(content) | Self::PromptOnly(content) => {
+                content.is_conversational()
+            }
+            Self::PromptCompletion { prompt, .. }
+            | Self::Preference { prompt, .. }
+            | Self::UnpairedPreference { prompt, .. } => prompt.is_conversational(),
+        }
+    }
 }
 
 /// A completion that a model sampled, as rewards and people see it.

@@ -1,18 +1,20 @@
 //! JSON lines, plain or gzipped, read with the line in every error.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::error::Category;
 
 use crate::DataError;
+use crate::rows::{MAX_ROW_BYTES, json};
 
-/// Longer lines are refused.
-const MAX_LINE_BYTES: u64 = 8 << 20;
+/// Bytes that are read from disk at a time.
+const BUFFER_BYTES: usize = 64 << 10;
+/// Some programs begin a text with this.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads one row a line; empty lines are passed over. A file without any row is an error.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, DataError> {
@@ -32,31 +34,69 @@ pub fn read_numbered<T: DeserializeOwned, U>(
     path: &Path,
     mut convert: impl FnMut(usize, T) -> Result<U, String>,
 ) -> Result<Vec<U>, DataError> {
-    let mut reader = open(path)?;
+    let mut lines = Lines::open(path)?;
     let mut rows = Vec::new();
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        let n_bytes = reader
-            .by_ref()
-            .take(MAX_LINE_BYTES + 1)
-            .read_until(b'\n', &mut line)
-            .map_err(DataError::io(path))?;
-        if n_bytes == 0 {
-            break;
-        }
-        if n_bytes as u64 > MAX_LINE_BYTES {
-            return Err(DataError::line(path, number, "longer than 8 MiB; is it JSON lines?"));
-        }
-        if !line.trim_ascii().is_empty() {
-            let row = convert(number, parse(path, number, &line)?);
-            rows.push(row.map_err(|reason| DataError::line(path, number, reason))?);
-        }
+    while let Some(line) = lines.next_line() {
+        let (number, line) = line?;
+        let row = parse(line).and_then(|row| convert(number, row));
+        rows.push(row.map_err(|reason| DataError::line(path, number, reason))?);
     }
     if rows.is_empty() {
         Err(DataError::file(path, "holds no rows; a run needs one at least"))
     } else {
         Ok(rows)
+    }
+}
+
+/// The lines of a file that aren't empty, one at a time.
+pub(crate) struct Lines {
+    path: PathBuf,
+    reader: Box<dyn BufRead>,
+    number: usize,
+    line: Vec<u8>,
+    is_broken: bool,
+}
+
+impl Lines {
+    pub(crate) fn open(path: &Path) -> Result<Self, DataError> {
+        let reader = open(path)?;
+        Ok(Self { path: path.to_owned(), reader, number: 0, line: Vec::new(), is_broken: false })
+    }
+
+    /// The next line and its number. Behind a line that is too long, others still come.
+    pub(crate) fn next_line(&mut self) -> Option<Result<(usize, &[u8]), DataError>> {
+        while !self.is_broken {
+            self.number += 1;
+            match self.read_line() {
+                Ok(0) => break,
+                Ok(n_bytes) if n_bytes > MAX_ROW_BYTES => {
+                    let reason = "longer than 8 MiB; is it JSON lines?";
+                    return Some(Err(DataError::line(&self.path, self.number, reason)));
+                }
+                Ok(_) if self.line.trim_ascii().is_empty() => {}
+                Ok(_) => return Some(Ok((self.number, &self.line))),
+                Err(error) => {
+                    self.is_broken = true;
+                    return Some(Err(DataError::io(&self.path)(error)));
+                }
+            }
+        }
+        None
+    }
+
+    /// Reads a line and says how long it is; what lies beyond the limit isn't kept.
+    fn read_line(&mut self) -> io::Result<u64> {
+        self.line.clear();
+        let limited = &mut self.reader.by_ref().take(MAX_ROW_BYTES + 1);
+        let n_bytes = limited.read_until(b'\n', &mut self.line)? as u64;
+        if self.number == 1 && self.line.starts_with(BYTE_ORDER_MARK) {
+            self.line.drain(..BYTE_ORDER_MARK.len());
+        }
+        if n_bytes > MAX_ROW_BYTES && self.line.last() != Some(&b'\n') {
+            self.line.clear();
+            self.reader.skip_until(b'\n')?;
+        }
+        Ok(n_bytes)
     }
 }
 
@@ -69,28 +109,20 @@ pub fn line(row: &impl Serialize) -> String {
 
 /// Opens a text file; gzip is recognised by its first bytes, not by its name.
 pub fn open(path: &Path) -> Result<Box<dyn BufRead>, DataError> {
-    let mut reader = BufReader::new(File::open(path).map_err(DataError::io(path))?);
+    let file = File::open(path).map_err(DataError::io(path))?;
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
     let is_gzip = reader.fill_buf().map_err(DataError::io(path))?.starts_with(&[0x1f, 0x8b]);
     Ok(if is_gzip {
-        Box::new(BufReader::new(MultiGzDecoder::new(reader)))
+        Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(reader)))
     } else {
         Box::new(reader)
     })
 }
 
-fn parse<T: DeserializeOwned>(path: &Path, number: usize, line: &[u8]) -> Result<T, DataError> {
-    let text = str::from_utf8(line)
-        .map_err(|error| DataError::line(path, number, format!("not UTF-8: {error}")))?;
-    serde_json::from_str(text).map_err(|error| {
-        // The row is the whole document for serde: its own line number would mislead.
-        let reason = error.to_string();
-        let reason = reason.split(" at line ").next().unwrap_or(&reason);
-        let reason = match error.classify() {
-            Category::Data => format!("{reason} (column {})", error.column()),
-            _ => format!("not JSON: {reason}; write one whole object on each line"),
-        };
-        DataError::line(path, number, reason)
-    })
+/// Reads strictly first: serde would take the last of two equal keys that no field has.
+fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
+    json::value(line)?;
+    serde_json::from_slice(line).map_err(|error| json::reason(&error))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Text and disk: everything of an alignment run that needs no tensor.
 //!
-//! Rows of data sets ([`example`]) come from files ([`jsonl`], [`sources`]) or from the built-in
-//! [`helpdesk`] world, become tokens ([`tokenizer`], [`encoding`]), are kept in memory or in a file
+//! Rows of data sets ([`example`]) come from files ([`rows`], [`schema`], [`mix`]) or from the built-in
+//! [`helpdesk`] world, become tokens ([`tokenizer`], [`encoder`], [`encoding`]), are kept in memory or in a file
 //! ([`store`]), perhaps share sequences ([`packing`]) and are visited in a seeded order
 //! ([`sequences`], [`batches`]). A stage that trains something runs in one loop ([`stage`]) that logs
 //! ([`log`]), saves ([`checkpoint`]) and resumes in the folder of its run ([`run_dir`]). All
@@ -14,6 +14,7 @@ pub mod batches;
 mod bounds;
 pub mod chat;
 pub mod checkpoint;
+pub mod encoder;
 pub mod encoding;
 mod error;
 pub mod example;
@@ -21,9 +22,12 @@ pub mod helpdesk;
 pub mod inputs;
 pub mod jsonl;
 pub mod log;
+pub mod mix;
 pub mod model_folder;
 pub mod packing;
+pub mod rows;
 pub mod run_dir;
+pub mod schema;
 pub mod seed;
 pub mod sequences;
 pub mod sources;

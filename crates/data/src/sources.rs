@@ -7,6 +7,8 @@ use serde::Deserialize;
 use crate::DataError;
 use crate::example::{Labeled, Preference};
 use crate::jsonl;
+use crate::rows::refuse;
+use crate::schema::split_dialogues;
 
 /// Human preference pairs as dialogues (Anthropic HH-RLHF): `chosen` and `rejected` hold the same
 /// `\n\nHuman: … \n\nAssistant: …` turns and differ in the last reply.
@@ -17,8 +19,7 @@ pub fn read_dialogue_pairs(path: &Path) -> Result<Vec<Preference>, DataError> {
         rejected: String,
     }
     let rows = jsonl::read::<Row>(path)?;
-    let pairs: Vec<_> =
-        rows.iter().filter_map(|row| split_dialogues(&row.chosen, &row.rejected)).collect();
+    let pairs: Vec<_> = rows.iter().filter_map(|row| split(&row.chosen, &row.rejected)).collect();
     if pairs.is_empty() {
         return Err(DataError::file(
             path,
@@ -28,18 +29,12 @@ pub fn read_dialogue_pairs(path: &Path) -> Result<Vec<Preference>, DataError> {
     Ok(pairs)
 }
 
-/// The shared prompt ends with the last `Assistant:` that both dialogues have in common. Pairs
-/// whose replies are equal say nothing and are dropped.
-fn split_dialogues(chosen: &str, rejected: &str) -> Option<Preference> {
-    const TURN: &str = "\n\nAssistant:";
-    let n_common = chosen.bytes().zip(rejected.bytes()).take_while(|(a, b)| a == b).count();
-    let common = &chosen[..chosen.floor_char_boundary(n_common)];
-    let split = common.rfind(TURN)? + TURN.len();
-    let (chosen_reply, rejected_reply) = (&chosen[split..], &rejected[split..]);
-    (chosen_reply != rejected_reply).then(|| Preference {
-        prompt: chosen[..split].to_owned(),
-        chosen: chosen_reply.to_owned(),
-        rejected: rejected_reply.to_owned(),
+fn split(chosen: &str, rejected: &str) -> Option<Preference> {
+    let (prompt, [chosen, rejected]) = split_dialogues(chosen, rejected)?;
+    Some(Preference {
+        prompt: prompt.to_owned(),
+        chosen: chosen.to_owned(),
+        rejected: rejected.to_owned(),
         margin: None,
         chosen_finished: true,
         rejected_finished: true,
@@ -91,11 +86,6 @@ fn parse_label(text: &str) -> Option<bool> {
     }
 }
 
-fn refuse(path: &Path, line: u64, error: &csv::Error) -> DataError {
-    let line = error.position().map_or(line, csv::Position::line);
-    DataError::line(path, line as usize, error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -106,11 +96,11 @@ mod tests {
     fn dialogues_split_at_the_last_common_turn() {
         let chosen = "\n\nHuman: hi\n\nAssistant: yes?\n\nHuman: bye\n\nAssistant: good bye";
         let rejected = "\n\nHuman: hi\n\nAssistant: yes?\n\nHuman: bye\n\nAssistant: go away";
-        let pair = split_dialogues(chosen, rejected).expect("splits");
+        let pair = split(chosen, rejected).expect("splits");
         assert_eq!(pair.prompt, "\n\nHuman: hi\n\nAssistant: yes?\n\nHuman: bye\n\nAssistant:");
         assert_eq!([pair.chosen, pair.rejected], [" good bye", " go away"]);
-        assert_eq!(split_dialogues(chosen, chosen), None);
-        assert_eq!(split_dialogues("no turns", "here"), None);
+        assert_eq!(split(chosen, chosen), None);
+        assert_eq!(split("no turns", "here"), None);
     }
 
     #[test]

@@ -53,13 +53,26 @@ pub fn sample<B: LmBackend>(
     seed: Seed,
     device: &B::Device,
 ) -> Result<Vec<Completion>, PpoError> {
-    let tokens: Vec<Vec<u32>> =
-        prompts.iter().map(|prompt| tokenizer.encode_prompt(prompt)).collect();
+    let encode = |prompt: &String| (prompt.clone(), tokenizer.encode_prompt(prompt));
+    let prompts = prompts.iter().map(encode).collect();
+    complete(policy, prompts, sampling, tokenizer, seed, device)
+}
+
+/// Samples a completion of each prompt, given as text and as tokens, see [`sample`].
+pub fn complete<B: LmBackend>(
+    policy: &CausalLm<B>,
+    prompts: Vec<(String, Vec<u32>)>,
+    sampling: &Sampling,
+    tokenizer: &Tokenizer,
+    seed: Seed,
+    device: &B::Device,
+) -> Result<Vec<Completion>, PpoError> {
+    let (prompts, tokens): (Vec<String>, Vec<Vec<u32>>) = prompts.into_iter().unzip();
     let generated = generate(policy, &tokens, sampling, seed, device)?;
-    let rows = prompts.iter().zip(tokens).zip(generated);
+    let rows = prompts.into_iter().zip(tokens).zip(generated);
     Ok(rows
         .map(|((prompt, prompt_tokens), generated)| Completion {
-            prompt: prompt.clone(),
+            prompt,
             prompt_tokens,
             finished: generated.finished(),
             text: tokenizer.decode(&generated.tokens),

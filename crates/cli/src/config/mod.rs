@@ -1,5 +1,6 @@
 //! What a run does, as its TOML file says it.
 
+mod files;
 mod load;
 mod problems;
 
@@ -10,6 +11,7 @@ use rein_ppo::config::PpoConfig;
 use rein_reward::train::RewardConfig;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use files::{FilesConfig, MixedSet};
 pub(crate) use load::{load, load_saved};
 
 /// The config that `rein train` runs without any argument.
@@ -99,16 +101,8 @@ pub(crate) enum DataConfig {
         #[serde(default = "defaults::heldout_share")]
         heldout_share: f64,
     },
-    /// Your own rows, with TRL's column names.
-    Files {
-        /// JSON lines with `prompt` and `completion`.
-        demonstrations: PathBuf,
-        /// JSON lines with `prompt`, `chosen`, `rejected`, and `margin` where known.
-        preferences: PathBuf,
-        /// The share of prompts kept to measure with.
-        #[serde(default = "defaults::heldout_share")]
-        heldout_share: f64,
-    },
+    /// Your own rows.
+    Files(FilesConfig),
 }
 
 /// A table of labelled texts, tab-separated or (ending in `.csv`) comma-separated.
@@ -165,7 +159,7 @@ impl DataConfig {
             }
             Self::Labels { train, heldout, .. } => [&train.path, &heldout.path],
             Self::Dialogues { path, .. } => [path, path],
-            Self::Files { demonstrations, .. } => [demonstrations, demonstrations],
+            Self::Files(files) => return files.origins(),
         };
         [train, heldout].map(|path| path.display().to_string())
     }
@@ -176,6 +170,7 @@ impl DataConfig {
             Self::Helpdesk { .. } => {
                 vec![Stage::Sft, Stage::Feedback, Stage::Reward, Stage::Rl, Stage::Evaluate]
             }
+            Self::Files(files) => files.stages(),
             _ => vec![Stage::Sft, Stage::Reward, Stage::Rl, Stage::Evaluate],
         }
     }

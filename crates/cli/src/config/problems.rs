@@ -7,7 +7,10 @@ use super::{Config, DataConfig, Stage};
 impl Config {
     /// Fills in what follows from the rest, and refuses what can't be run.
     pub(super) fn resolve(mut self) -> Result<Self> {
-        let possible = self.data.stages();
+        let mut possible = self.data.stages();
+        if self.reward_model.is_some() && !possible.contains(&Stage::Rl) {
+            possible.push(Stage::Rl);
+        }
         if self.stages.is_empty() {
             self.stages.clone_from(&possible);
             if self.reward_model.is_some() {
@@ -27,9 +30,11 @@ impl Config {
         let mut problems = Vec::new();
         for stage in self.stages.iter().filter(|stage| !possible.contains(stage)) {
             let name = stage.name();
-            problems.push(format!(
-                "`stages` holds \"{name}\", but only the help-desk world has simulated people"
-            ));
+            let reason = match stage {
+                Stage::Feedback => "only the help-desk world has simulated people",
+                _ => "nothing says what is good: name `data.preferences` or a `reward_model`",
+            };
+            problems.push(format!("`stages` holds \"{name}\", but {reason}"));
         }
         problems.extend(self.sft.problems());
         problems.extend(self.reward.problems());
@@ -57,10 +62,8 @@ impl Config {
             DataConfig::Labels { opening_words: 0, .. } => {
                 Some("`data.opening_words` must be above 0".into())
             }
-            DataConfig::Dialogues { heldout_share, .. }
-            | DataConfig::Files { heldout_share, .. }
-                if !(0.0..1.0).contains(heldout_share) =>
-            {
+            DataConfig::Files(files) => files.problems(),
+            DataConfig::Dialogues { heldout_share, .. } if !(0.0..1.0).contains(heldout_share) => {
                 Some("`data.heldout_share` must be within 0..1".into())
             }
             _ => None,

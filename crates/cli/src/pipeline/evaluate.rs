@@ -14,7 +14,7 @@ use rein_model::backend::LmAutodiffBackend;
 use rein_model::logprobs::row_logprobs;
 use rein_model::sft::heldout_loss;
 use rein_model::{CausalLm, load_causal_lm};
-use rein_ppo::rollout::sample;
+use rein_ppo::rollout::complete;
 use rein_reward::{LearnedReward, Reward};
 use serde::{Deserialize, Serialize};
 
@@ -154,10 +154,12 @@ impl<B: LmAutodiffBackend> Session<B> {
     fn complete(&self, model: &CausalLm<B::InnerBackend>) -> Result<Vec<Completion>> {
         let ppo = self.setup.config.rl.ppo();
         let sampling = ppo.sampling(self.setup.tokenizer.special().eos);
-        let mut prompts = self.setup.world.prompts.heldout.clone();
-        prompts.truncate(self.setup.config.evaluate.prompts);
+        let prompts = self.setup.world.prompts.heldout.iter().cloned();
+        let prompts = prompts.take(self.setup.config.evaluate.prompts).enumerate();
+        let asked = prompts.map(|(row, prompt)| Ok((prompt, self.setup.prompt_tokens(row)?)));
+        let asked: Vec<(String, Vec<u32>)> = asked.collect::<Result<_>>()?;
         let seed = self.seed(Stage::Evaluate);
-        Ok(sample(model, &prompts, &sampling, &self.setup.tokenizer, seed, &self.device)?)
+        Ok(complete(model, asked, &sampling, &self.setup.tokenizer, seed, &self.device)?)
     }
 
     fn heldout_loss(&self, model: &CausalLm<B::InnerBackend>) -> Result<Option<f64>> {

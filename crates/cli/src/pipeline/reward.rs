@@ -1,4 +1,4 @@
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rein_data::example::Preference;
 use rein_data::stage::{Outcome, drive};
 use rein_feedback::{Split, majority, preferences};
@@ -73,6 +73,7 @@ impl<B: LmAutodiffBackend> Session<B> {
                 let heldout = self.answers(Split::Heldout)?;
                 [train, heldout].map(|rows| encode_preferences(&rows, tokenizer, max_tokens))
             }
+            Judgements::None => bail!("`data.preferences` names nothing to learn from"),
         };
         let n_truncated: usize = encoded.iter().map(|it| it.n_truncated).sum();
         if n_truncated > 0 {

@@ -16,7 +16,7 @@ use std::ops::Range;
 use self::marks::Marks;
 use crate::DataError;
 use minijinja::context;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 /// `<|im_start|>role … <|im_end|>`, as Qwen and many others have it.
 pub const CHATML: &str = "\
@@ -117,15 +117,31 @@ impl ChatTemplate {
         Ok(Self { source, bos: bos.to_owned(), eos: eos.to_owned() })
     }
 
+    /// Whether it has `{% generation %}` marks, which say what an assistant said.
+    pub fn has_marks(&self) -> bool {
+        self.source.contains("_generation_begins")
+    }
+
     /// Renders a conversation.
     ///
     /// # Errors
     /// What the template itself refuses (`raise_exception`), what it does wrong, and limits that it
     /// runs into.
     pub fn render(&self, conversation: &Conversation<'_>) -> Result<Rendered, DataError> {
-        let input = serde_json::to_string(conversation.messages).expect("JSON");
-        let marks = Marks::new(&input);
+        self.render_with(conversation, &Map::new())
+    }
+
+    /// Renders a conversation; the template may ask for `arguments` (TRL: `chat_template_kwargs`), too.
+    pub fn render_with(
+        &self,
+        conversation: &Conversation<'_>,
+        arguments: &Map<String, Value>,
+    ) -> Result<Rendered, DataError> {
         let Conversation { messages, tools, special_texts, .. } = conversation;
+        let input = json!([messages, tools, arguments]).to_string();
+        let marks = Marks::new(&input);
+        let mut arguments = Value::Object(arguments.clone());
+        marks.guard(&mut arguments, special_texts);
         let mut messages = messages.to_vec();
         messages.iter_mut().for_each(|it| marks.guard(it, special_texts));
         let tools = tools.cloned().map(|mut tools| {
@@ -140,9 +156,9 @@ impl ChatTemplate {
             eos_token => self.eos,
             _generation_begins => marks.begin,
             _generation_ends => marks.end,
+            ..minijinja::Value::from_serialize(&arguments)
         };
-        let n_tools = tools.map_or(0, |tools| tools.to_string().len());
-        let n_input = input.len() + n_tools + self.source.len();
+        let n_input = input.len() + self.source.len();
         let text = sandbox::render(&self.source, context, n_input).map_err(refusal)?;
         Ok(marks.take_out(&text))
     }
@@ -182,8 +198,6 @@ fn marks_as_blocks(source: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn render(template: &str) -> Result<Rendered, String> {

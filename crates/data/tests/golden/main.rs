@@ -4,6 +4,7 @@ mod chat;
 #[path = "../../../../fixtures/golden.rs"]
 mod golden;
 mod tokenizer;
+mod trl;
 
 use std::path::PathBuf;
 

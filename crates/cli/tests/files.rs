@@ -1,0 +1,176 @@
+//! People's own data sets: inspected, mixed, and trained on in several formats and schemas.
+
+#![allow(dead_code, reason = "each test program uses a part of what they share")]
+
+mod program;
+
+use std::fs;
+
+use expect_test::expect;
+use program::Workplace;
+use serde_json::{Value, json};
+
+/// A model for `rein inspect`: the one that a run trained on its rows.
+fn model(place: &Workplace) -> String {
+    let checkpoints = fs::read_dir(place.path("run/checkpoints/sft")).expect("reads");
+    let folders = checkpoints.map(|entry| entry.expect("reads").path()).filter(|it| it.is_dir());
+    let newest = folders.max().expect("there is a checkpoint");
+    newest.join("model").display().to_string()
+}
+
+/// A small run of fine-tuning and evaluation on these data.
+fn config(place: &Workplace, data: &str) {
+    let text = format!(
+        "seed = 3\n[model]\nkind = \"new\"\nvocab_size = 300\nhidden_size = 8\nmlp_size = 16\nn_layers = 1\n\
+         n_heads = 2\nn_kv_heads = 1\nmax_positions = 160\n[sft]\nbatch_rows = 8\nmicro_batch_rows = 8\n\
+         max_tokens = 128\ncheckpoints = {{ save_every = 10 }}\n[reward]\nbatch_rows = 4\nmicro_batch_rows = 4\n\
+         max_tokens = 128\n[rl]\nmax_new_tokens = 8\nmicro_batch_rows = 8\n\
+         [evaluate]\nprompts = 4\nsamples = 1\n[data]\nkind = \"files\"\n{data}"
+    );
+    place.write("data.toml", &text);
+}
+
+fn lines(rows: impl IntoIterator<Item = Value>) -> String {
+    rows.into_iter().map(|row| format!("{row}\n")).collect()
+}
+
+fn talk(number: usize) -> Value {
+    json!([
+        { "role": "user", "content": format!("count to {number}") },
+        { "role": "assistant", "content": format!("one to {number}") },
+    ])
+}
+
+/// What a run wrote of its evaluation.
+fn evaluation(place: &Workplace) -> Value {
+    let text = fs::read_to_string(place.path("run/evaluation.json")).expect("reads");
+    serde_json::from_str(&text).expect("is JSON")
+}
+
+const TRAIN: [&str; 6] = ["train", "--config", "data.toml", "--run", "run", "--plain"];
+
+#[test]
+fn a_mix_of_conversations_in_three_formats_is_trained_on_and_evaluated() {
+    let place = Workplace::new();
+    place.write("a.jsonl", &lines((0..40).map(|n| json!({ "messages": talk(n) }))));
+    let wrapped = (0..40).map(|n| {
+        json!({ "conversations": [{ "from": "human", "value": format!("q {n}") }, { "from": "gpt", "value": "a" }] })
+    });
+    let wrapped = json!({ "version": 1, "data": wrapped.collect::<Vec<_>>() });
+    place.write("b.json", &wrapped.to_string());
+    let split = |n| {
+        let turns = talk(n);
+        json!({ "prompt": [turns[0]], "completion": [turns[1]] })
+    };
+    place.write("c.jsonl", &lines((100..140).map(split)));
+    config(
+        &place,
+        "learn = \"assistant\"\ntemplate = \"chatml\"\nheldout_share = 0.2\nmix_until = \"all_exhausted\"\n\
+         [[data.mix]]\npath = \"a.jsonl\"\nweight = 2\n[[data.mix]]\npath = \"b.json\"\nweight = 1\n\
+         [[data.mix]]\npath = \"c.jsonl\"\nweight = 1\n",
+    );
+    place.succeed(&TRAIN);
+    let found = evaluation(&place);
+    let names: Vec<&Value> =
+        found["models"].as_array().expect("a list").iter().map(|it| &it["name"]).collect();
+    assert_eq!(names, ["before", "SFT"]);
+    let loss = |model: usize| found["models"][model]["heldout_loss"].as_f64().expect("a number");
+    assert!(loss(0).is_finite() && loss(1).is_finite());
+    assert_eq!(found["judge"], Value::Null);
+    // Run again, the very same: the draws follow from the seed.
+    let again = [&TRAIN[..4], &["again", "--plain"]].concat();
+    place.succeed(&again);
+    let read = |run: &str| fs::read(place.path(run).join("evaluation.json")).expect("reads");
+    assert_eq!(
+        String::from_utf8_lossy(&read("run")).replace("run/", ""),
+        String::from_utf8_lossy(&read("again")).replace("again/", "")
+    );
+}
+
+#[test]
+fn preferences_are_optional_and_tables_do() {
+    let place = Workplace::new();
+    let rows: String = (0..60).map(|n| format!("say {n},\"fine, {n}\"\n")).collect();
+    place.write("rows.csv", &format!("instruction,output\n{rows}"));
+    let pair = |n| json!({ "chosen": format!("say {n} yes"), "rejected": format!("say {n} no") });
+    place.write("pairs.jsonl", &lines((0..40).map(pair)));
+    config(&place, "demonstrations = \"rows.csv\"\nheldout_share = 0.2\n");
+    place.succeed(&TRAIN);
+    assert!(!place.path("run/checkpoints/reward").exists());
+    let model = model(&place);
+    let table = place.succeed(&["inspect", "rows.csv", "--model", &model, "--rows", "0"]);
+    assert!(
+        table.starts_with("rows.csv: csv, schema alpaca of texts; columns instruction, output\n"),
+        "{table}"
+    );
+    config(
+        &place,
+        "demonstrations = \"rows.csv\"\npreferences = \"pairs.jsonl\"\nheldout_share = 0.2\n",
+    );
+    place.succeed(&[
+        "train",
+        "--config",
+        "data.toml",
+        "--run",
+        "more",
+        "--plain",
+        "--set",
+        "stages=[\"sft\",\"reward\"]",
+    ]);
+    assert!(place.path("more/checkpoints/reward/finished.json").exists());
+}
+
+#[test]
+fn inspect_shows_rows_and_tells_what_is_wrong() {
+    let place = Workplace::new();
+    let pair =
+        |prompt: &str, completion: &str| json!({ "prompt": prompt, "completion": completion });
+    place.write("good.jsonl", &lines((0..20).map(|n| pair(&format!("p {n}"), "c"))));
+    config(&place, "demonstrations = \"good.jsonl\"\nheldout_share = 0.2\n");
+    place.succeed(&TRAIN);
+    let rows = [
+        pair("<|eos|>", "de<|eos|>"),
+        json!({ "prompt": "x" }),
+        pair("\u{1b}[2J", "f"),
+        pair("0123456789", "a"),
+    ];
+    place.write("rows.jsonl", &lines(rows));
+    let model = model(&place);
+    let args = ["inspect", "rows.jsonl", "--model", &model, "--max-tokens", "12", "--rows", "4"];
+    let output = place.output(&args);
+    assert_eq!(output.status.code(), Some(2));
+    expect![[r#"
+        rows.jsonl: jsonl, schema prompt-completion of texts; columns prompt, completion
+
+        line 1: 11 tokens, 3 learned
+          <|bos|>\<|eos|>⟦de<|eos|>⟧
+
+        line 3: 7 tokens, 2 learned
+          <|bos|>\u{1b}[2J⟦f<|eos|>⟧
+
+        line 4: 13 tokens, 2 learned
+          <|bos|>0123456789⟦a ✂ <|eos|>⟧
+
+        tokens           min    50 %    90 %    99 %     max
+        prompt             5       8      11      11      11
+        completion         2       2       3       3       3
+        row                7      11      13      13      13
+
+        4 examples, 3 rows of 31 tokens; 22.6 % of them are learned
+        cut at 12 tokens: 1 of 3 rows lose their end, 0 have nothing left to learn and are dropped; 3.2 % of all tokens are lost
+
+        1 of 4 examples can't be used:
+          rows.jsonl:2: no column `completion`; found `prompt` (the schema is prompt-completion)
+    "#]]
+    .assert_eq(&String::from_utf8_lossy(&output.stdout));
+    let output = place.output(&[&args[..], &["--json"]].concat());
+    let found: Value = serde_json::from_slice(&output.stdout).expect("is JSON");
+    assert_eq!((&found["examples"], &found["problems"]["count"]), (&json!(4), &json!(1)));
+    assert_eq!(found["row"]["max"], 13);
+    assert_eq!(found["cut"]["n_truncated"], 1);
+    assert_eq!(found["shown"][0]["learned"], json!([&[false; 8][..], &[true; 3]].concat()));
+    // The model's own length where none is given.
+    let found = place.succeed(&["inspect", "good.jsonl", "--model", &model, "--json"]);
+    let found: Value = serde_json::from_str(&found).expect("is JSON");
+    assert_eq!(found["max_tokens"], 160);
+}
