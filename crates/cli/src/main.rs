@@ -8,6 +8,7 @@
 
 mod args;
 mod bench;
+mod chat_template;
 mod commands;
 mod config;
 mod device;

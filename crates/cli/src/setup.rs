@@ -14,10 +14,10 @@ use rein_model::sft::{SftConfig, SftRows};
 use rein_model::{read_config, require_weights};
 
 use crate::args::HubArgs;
+use crate::chat_template::chat_template;
 use crate::config::{Config, ModelSource, NewModel, Stage};
 use crate::files::{self, Files, RowsFolder, Stored};
 use crate::hub;
-use crate::inspect::template;
 use crate::world::World;
 
 /// Steps that padding is measured on.
@@ -263,9 +263,9 @@ fn cut_notes(config: &Config, tallies: &[Tally; 2]) -> Vec<String> {
 /// What turns the rows of files into tokens.
 fn encoder(files: Option<&Files>, tokenizer: &Tokenizer) -> Result<Encoder> {
     let config = files.map(|files| &files.config);
-    let name = config.and_then(|config| config.template.as_deref());
+    let name = config.and_then(|config| config.chat_template.as_deref());
     let template = match config {
-        Some(_) => template(tokenizer, name).context("`data.template`")?,
+        Some(_) => chat_template(tokenizer, name).context("`data.chat_template`")?,
         None => None,
     };
     Ok(Encoder::new(tokenizer.clone(), template, config.and_then(|config| config.learn)))

@@ -32,7 +32,7 @@ pub(crate) struct FilesConfig {
     pub(crate) learn: Option<Learn>,
     /// The chat template instead of the model's: a name of ours or a file.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) template: Option<String>,
+    pub(crate) chat_template: Option<String>,
     /// When a mix ends.
     pub(crate) mix_until: Until,
     /// Several sets of demonstrations instead of one.
@@ -62,7 +62,7 @@ impl Default for FilesConfig {
             heldout: None,
             heldout_share: defaults::heldout_share(),
             learn: None,
-            template: None,
+            chat_template: None,
             mix_until: Until::default(),
             mix: Vec::new(),
         }

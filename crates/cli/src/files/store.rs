@@ -178,7 +178,7 @@ fn fingerprint(files: &Files, config: &Config) -> String {
         let parts = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
         paths.extend(parts.map(|name| path.join(name)));
     }
-    paths.extend(files.config.template.as_ref().map(PathBuf::from));
+    paths.extend(files.config.chat_template.as_ref().map(PathBuf::from));
     for path in paths {
         let state = fs::metadata(&path).ok().map(|it| (it.len(), it.modified().ok()));
         hash.update(format!("{}: {state:?}\n", path.display()));

@@ -11,7 +11,7 @@ mod settings;
 mod terminal;
 mod texts;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{IsTerminal, Write, stdout};
 use std::path::{Path, PathBuf};
 
@@ -19,13 +19,13 @@ use anyhow::{Context, Result, anyhow, bail};
 use rein_data::inputs::{Purpose, Reading, read_inputs};
 use rein_data::jsonl;
 use rein_data::log::{Record, Watcher};
-use rein_data::template::{ChatTemplate, built_in};
 use rein_data::tokenizer::Tokenizer;
 use rein_model::guard::rows_fit;
 use rein_model::{ModelError, read_config};
 use serde_json::Value;
 
 use crate::args::RowsArgs;
+use crate::chat_template::chat_template;
 use crate::watch::PlainLines;
 
 pub(crate) use args::{ChatArgs, GenerateArgs};
@@ -79,22 +79,6 @@ impl Inputs {
 fn load_tokenizer(model: &Path) -> Result<Option<Tokenizer>> {
     let has_tokenizer = model.join("tokenizer.json").exists();
     Ok(has_tokenizer.then(|| Tokenizer::load(model)).transpose()?)
-}
-
-/// The template that was asked for, a built-in one or a file; else the one that came with the model.
-fn chat_template(tokenizer: &Tokenizer, wanted: Option<&str>) -> Result<Option<ChatTemplate>> {
-    let Some(wanted) = wanted else { return Ok(tokenizer.chat_template()?) };
-    let template = match built_in(wanted) {
-        Some(source) => tokenizer.template(source),
-        None => {
-            let source = fs::read_to_string(wanted);
-            let source = source.with_context(|| {
-                format!("{wanted}: neither chatml, llama3 or zephyr nor a file that can be read")
-            })?;
-            tokenizer.template(&source)
-        }
-    };
-    Ok(Some(template.with_context(|| wanted.to_owned())?))
 }
 
 /// Where the lines go, and how far they got.

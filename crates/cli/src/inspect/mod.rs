@@ -7,15 +7,18 @@ mod show;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use rein_data::encoder::{Encoder, Encoding, Learn, Sequence};
 use rein_data::encoding::Tally;
 use rein_data::example::Body;
 use rein_data::schema::{Examples, Located, Schema};
-use rein_data::template::built_in;
 use rein_data::tokenizer::Tokenizer;
 use rein_model::read_config;
+
+use crate::args::HubArgs;
+use crate::chat_template::chat_template;
+use crate::hub;
 
 use self::lengths::Lengths;
 use self::progress::Progress;
@@ -31,18 +34,21 @@ pub(crate) struct InspectArgs {
     /// The data set: JSON lines, JSON, CSV, TSV or Parquet
     #[arg(value_name = "DATA")]
     pub(crate) data: PathBuf,
-    /// A model's folder; its tokenizer is enough
-    #[arg(long, value_name = "DIR")]
+    /// The model: a folder, in which a tokenizer is enough, or `owner/name` of the Hugging Face Hub
+    #[arg(long, value_name = "MODEL")]
     pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) hub: HubArgs,
     /// What the columns mean, where the first row doesn't show it; docs/data.md lists the schemas
     #[arg(long, value_name = "NAME")]
     pub(crate) schema: Option<Schema>,
     /// Which tokens are learned: `all`, `completion` or `assistant`
     #[arg(long, value_name = "WHAT")]
     pub(crate) learn: Option<Learn>,
-    /// The chat template instead of the model's: `chatml`, `llama3`, `zephyr` or a file
-    #[arg(long, value_name = "NAME")]
-    pub(crate) template: Option<String>,
+    /// How messages become text: chatml, llama3, zephyr or a Jinja file; the model's own template if
+    /// left out
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) chat_template: Option<String>,
     /// The length at which rows are cut; the model's positions if left out
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<usize>,
@@ -80,12 +86,13 @@ pub(crate) struct Survey {
 impl Survey {
     /// Reads the whole data set once.
     pub(crate) fn new(args: &InspectArgs) -> Result<Self> {
-        let max_tokens = args.max_tokens.or_else(|| positions(&args.model));
+        let model = hub::resolve(&args.model, &args.hub)?;
+        let max_tokens = args.max_tokens.or_else(|| positions(&model));
         if max_tokens.is_some_and(|limit| limit < 2) {
             bail!("`--max-tokens` must be at least 2");
         }
-        let tokenizer = Tokenizer::load(&args.model)?;
-        let template = template(&tokenizer, args.template.as_deref())?;
+        let tokenizer = Tokenizer::load(&model)?;
+        let template = chat_template(&tokenizer, args.chat_template.as_deref())?;
         let encoder = Encoder::new(tokenizer, template, args.learn);
         let mut examples = Examples::open(&args.data, args.schema)?;
         let mut survey = Self::begin(&examples, max_tokens);
@@ -171,19 +178,4 @@ impl Survey {
 /// The positions of the model, where the folder holds one.
 fn positions(model: &Path) -> Option<usize> {
     read_config(model).ok().map(|config| config.max_positions)
-}
-
-/// The chat template that was asked for, or the model's.
-pub(crate) fn template(
-    tokenizer: &Tokenizer,
-    name: Option<&str>,
-) -> Result<Option<rein_data::template::ChatTemplate>> {
-    let Some(name) = name else { return Ok(tokenizer.chat_template()?) };
-    let source = match built_in(name) {
-        Some(source) => source.to_owned(),
-        None => std::fs::read_to_string(name).with_context(|| {
-            format!("{name}: neither a template of ours (chatml, llama3, zephyr) nor a file")
-        })?,
-    };
-    Ok(Some(tokenizer.template(&source).with_context(|| name.to_owned())?))
 }

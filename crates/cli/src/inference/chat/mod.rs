@@ -20,7 +20,8 @@ use self::history::Saved;
 use self::talk::Talk;
 use super::args::ChatArgs;
 use super::settings::Settings;
-use super::{ModelFolders, chat_template, load_tokenizer};
+use super::{ModelFolders, load_tokenizer};
+use crate::chat_template::chat_template;
 use crate::device::Work;
 
 /// The limit of a reply where nobody sets one, if the model has room for four of them.
