@@ -131,19 +131,21 @@ fn texts_go_in_and_come_out() {
     assert!(numbers(&line["logprobs"]).iter().all(|nats| *nats < 0.0), "{line}");
 }
 
-#[test]
-fn what_is_wrong_with_the_rows_is_told() {
+/// A row that a golden model without a tokenizer refuses, or settings that it does.
+fn refused(command: &str, row: &Value, flags: &[&str], expected: Expect) {
     let place = Workplace::new();
     let (model, _) = models().remove(0);
     std::os::unix::fs::symlink(&model, place.path("model")).expect("links");
-    let refused = |command: &str, row: &Value, flags: &[&str], expected: Expect| {
-        place.write("rows.jsonl", &format!("{row}\n"));
-        let args = [command, "--model", "model", "--input", "rows.jsonl", "--output", "out.jsonl"];
-        let output = place.output(&[&args[..], flags].concat());
-        assert_eq!(output.status.code(), Some(2));
-        assert!(!place.path("out.jsonl").exists(), "something was written");
-        expected.assert_eq(String::from_utf8_lossy(&output.stderr).trim_end());
-    };
+    place.write("rows.jsonl", &format!("{row}\n"));
+    let args = [command, "--model", "model", "--input", "rows.jsonl", "--output", "out.jsonl"];
+    let output = place.output(&[&args[..], flags].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!place.path("out.jsonl").exists(), "something was written");
+    expected.assert_eq(String::from_utf8_lossy(&output.stderr).trim_end());
+}
+
+#[test]
+fn what_is_wrong_with_the_rows_is_told() {
     let row = json!({ "input_ids": [5, 6] });
     refused(
         "logprobs",
@@ -170,6 +172,17 @@ fn what_is_wrong_with_the_rows_is_told() {
         ],
     );
     refused(
+        "score",
+        &row,
+        &[],
+        expect!["error: model/model.safetensors: `score.weight` is missing"],
+    );
+}
+
+#[test]
+fn settings_that_mean_nothing_are_told() {
+    let row = json!({ "input_ids": [5, 6] });
+    refused(
         "generate",
         &row,
         &["--top-p", "1.5"],
@@ -181,13 +194,26 @@ fn what_is_wrong_with_the_rows_is_told() {
         &["--batch-size", "0"],
         expect!["error: `--batch-size` is 0; it must be above 0"],
     );
-    refused("generate", &row, &["--stop", "."], expect![""]);
-    refused("generate", &row, &["--ban-tokens", "5,400"], expect![""]);
-    refused("generate", &row, &["--greedy", "--attempts", "2"], expect![""]);
     refused(
-        "score",
+        "generate",
         &row,
-        &[],
-        expect!["error: model/model.safetensors: `score.weight` is missing"],
+        &["--stop", "."],
+        expect![
+            "error: model: holds no tokenizer, which `--stop`, `--ban` and expressions need; give tokens: `--stop-token`, `--ban-tokens`"
+        ],
+    );
+    refused(
+        "generate",
+        &row,
+        &["--ban-tokens", "5,400"],
+        expect!["error: `banned` holds the token 400, but the model's vocabulary has 320"],
+    );
+    refused(
+        "generate",
+        &row,
+        &["--greedy", "--attempts", "2"],
+        expect![
+            "error: `attempts` is above 1, but the best token is the same each time; draw at random"
+        ],
     );
 }

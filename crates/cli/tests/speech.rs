@@ -63,9 +63,11 @@ fn prompts() -> Vec<Value> {
     ["Say hello", "The world", "To you"].map(|prompt| json!({ "prompt": prompt })).to_vec()
 }
 
-/// A piece of a text that begins after its first few characters.
+/// A piece of a text that begins after its first few characters, all of them whole.
 fn piece(text: &str, n_chars: usize) -> String {
-    text.chars().skip(4).take(n_chars).collect()
+    let chars: Vec<char> = text.chars().skip(4).collect();
+    let is_whole = |it: &&[char]| !it.contains(&char::REPLACEMENT_CHARACTER);
+    chars.windows(n_chars).find(is_whole).expect("such a piece").iter().collect()
 }
 
 #[test]
@@ -76,7 +78,8 @@ fn a_completion_ends_where_a_stop_string_begins() {
         assert_eq!(text(free), tokenizer.decode(&tokens(free)));
         for n_chars in [1, 3] {
             let stop = piece(text(free), n_chars);
-            let (lines, _) = generate(&place, &[row.clone()], &["--greedy", "--stop", &stop]);
+            let (lines, _) =
+                generate(&place, std::slice::from_ref(row), &["--greedy", "--stop", &stop]);
             let line = &lines[0];
             let at = text(free).find(&stop).expect("a piece of it");
             assert_eq!(text(line), &text(free)[..at], "{stop:?}");
@@ -88,7 +91,8 @@ fn a_completion_ends_where_a_stop_string_begins() {
             assert!(!tokenizer.decode(&kept[..kept.len() - 1]).contains(&stop));
         }
         let third = tokens(free)[2].to_string();
-        let (lines, _) = generate(&place, &[row.clone()], &["--greedy", "--stop-token", &third]);
+        let (lines, _) =
+            generate(&place, std::slice::from_ref(row), &["--greedy", "--stop-token", &third]);
         assert_eq!(lines[0]["finish_reason"], "stop");
         assert_eq!(tokens(&lines[0]).last().map(ToString::to_string), Some(third));
     }
@@ -296,11 +300,29 @@ fn an_interrupt_while_nothing_is_said_leaves_and_loses_nothing() {
 #[test]
 fn a_model_that_cannot_talk_says_why() {
     let (place, _) = place();
-    let output = place.output(&["chat", "--model", "model"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert_eq!(
-        String::from_utf8_lossy(&output.stderr),
-        "error: model: holds no chat template; name the one that the model was trained with: \
-         `--chat-template chatml`, `llama3`, `zephyr` or a file\n"
+    let refused = |flags: &[&str], want: &str| {
+        let output = place.output(&[&["chat", "--model", "model"], flags].concat());
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), format!("error: {want}\n"));
+    };
+    refused(
+        &[],
+        "model: holds no chat template; name the one that the model was trained with: \
+         `--chat-template chatml`, `llama3`, `zephyr` or a file",
     );
+    refused(
+        &["--chat-template", "nothing.jinja"],
+        "nothing.jinja: neither chatml, llama3 or zephyr nor a file that can be read: No such file \
+         or directory (os error 2)",
+    );
+    refused(
+        &["--chat-template", "chatml", "--max-new-tokens", "256"],
+        "`--max-new-tokens` is 256, but model has 256 positions for messages and reply together",
+    );
+    refused(
+        &["--chat-template", "chatml", "--forbid-regex", "(a"],
+        "--require-regex, --forbid-regex: `(a` is not a regular expression: unclosed group",
+    );
+    fs::remove_file(place.path("model/tokenizer.json")).expect("removes");
+    refused(&[], "model: holds no tokenizer.json, so it can't talk");
 }

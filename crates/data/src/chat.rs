@@ -25,6 +25,9 @@ pub fn encode_chat(
     Ok(encode_rendered(&template.render(&conversation)?, tokenizer))
 }
 
+/// Stands where a message shall be continued; no text has a use for it.
+const CONTINUES: char = '\u{e001}';
+
 /// The tokens that a model goes on from: the conversation and the beginning of a reply, or, where the
 /// assistant has the last word, the conversation up to the end of that message.
 ///
@@ -36,18 +39,23 @@ pub fn encode_opening(
     template: &ChatTemplate,
     tokenizer: &Tokenizer,
 ) -> Result<Vec<u32>, DataError> {
-    let last = messages.last();
-    let begun = last.filter(|it| it["role"] == "assistant").and_then(|it| it["content"].as_str());
-    let Some(begun) = begun else {
-        return Ok(encode_chat(messages, tools, true, template, tokenizer)?.tokens);
+    let last = messages.last().filter(|it| it["role"] == "assistant");
+    // Templates trim messages, as transformers expects them to.
+    let begun = match last.and_then(|it| it["content"].as_str()).map(str::trim) {
+        Some(begun) if !begun.is_empty() => begun,
+        other => {
+            // A reply without a word hasn't begun.
+            let messages = &messages[..messages.len() - usize::from(other.is_some())];
+            return Ok(encode_chat(messages, tools, true, template, tokenizer)?.tokens);
+        }
     };
+    let mut marked = messages.to_vec();
+    marked[messages.len() - 1]["content"] = format!("{begun}{CONTINUES}").into();
     let special_texts = &tokenizer.special_texts()[..];
-    let add_generation_prompt = false;
+    let (messages, add_generation_prompt) = (&marked[..], false);
     let conversation = Conversation { messages, tools, add_generation_prompt, special_texts };
     let mut rendered = template.render(&conversation)?;
-    // Templates trim messages, as transformers expects them to.
-    let begun = begun.trim();
-    let end = rendered.text.rfind(begun).map(|at| at + begun.len()).ok_or_else(|| {
+    let end = rendered.text.rfind(CONTINUES).ok_or_else(|| {
         let reason = "doesn't repeat the assistant's last message, so it can't be continued";
         DataError::Invalid(format!("chat template: {reason}"))
     })?;
@@ -165,12 +173,15 @@ mod tests {
         let tokenizer = Tokenizer::train_bpe(["a"], 259).expect("trains");
         let template = tokenizer.template(ZEPHYR).expect("is safe");
         let message = |role: &str, content: &str| json!({ "role": role, "content": content });
-        let messages = [message("user", "<|eos|>"), message("assistant", " I <|eos|> ")];
+        let messages = [message("user", "<|eos|>"), message("assistant", " I <|eos|> s ")];
         let tokens = encode_opening(&messages, None, &template, &tokenizer).expect("renders");
         let n_ends = tokens.iter().filter(|token| **token == tokenizer.special().eos).count();
         assert_eq!(n_ends, 1, "the template's own");
-        let text = "<|user|>\n<|eos|>\n<|assistant|>\n I <|eos|>";
+        let text = "<|user|>\n<|eos|>\n<|assistant|>\nI <|eos|> s";
         assert_eq!(tokenizer.decode(&tokens), text);
+        let empty = [message("user", "Hi"), message("assistant", " ")];
+        let opening = encode_opening(&empty, None, &template, &tokenizer).expect("renders");
+        assert_eq!(tokenizer.decode(&opening), "<|user|>\nHi\n<|assistant|>\n");
         let deaf = tokenizer.template("{{ messages | length }}").expect("is safe");
         let error = encode_opening(&messages, None, &deaf, &tokenizer).expect_err("is refused");
         assert!(error.to_string().contains("can't be continued"), "{error}");

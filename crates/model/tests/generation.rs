@@ -231,7 +231,7 @@ fn a_session_goes_on_as_if_it_had_begun_anew() {
         assert_eq!(n_known, if turn == 0 { 0 } else { row.len() - 3 }, "turn {turn}");
         let got = session.reply(&row, &sampling, seed, &mut ()).expect("replies");
         let whole = generate(&model, &[row.clone()], &sampling, seed, &DEVICE).expect("generates");
-        assert_same(&[got.clone()], &whole);
+        assert_same(std::slice::from_ref(&got), &whole);
         row.extend(got.tokens);
         row.extend([turn as u32, 9]);
     }

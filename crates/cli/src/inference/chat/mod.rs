@@ -8,7 +8,7 @@ mod talk;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use rein_data::chat::{Closing, closing};
 use rein_data::template::ChatTemplate;
 use rein_data::tokenizer::Tokenizer;
@@ -64,8 +64,15 @@ impl<'a> Chat<'a> {
             None => {}
         }
         let n_positions = config.max_positions;
-        settings.sampling.max_new_tokens =
+        let max_new_tokens =
             args.sampling.max_new_tokens.unwrap_or((n_positions / 4).clamp(1, MAX_NEW_TOKENS));
+        if max_new_tokens >= n_positions {
+            bail!(
+                "`--max-new-tokens` is {max_new_tokens}, but {name} has {n_positions} positions for \
+                 messages and reply together"
+            );
+        }
+        settings.sampling.max_new_tokens = max_new_tokens;
         let saved = args
             .save
             .as_deref()
