@@ -164,6 +164,14 @@ fn rows() {
     );
 }
 
+/// The arguments of a run on rows of files, whose `[data]` says this.
+fn files(place: &Workplace, data: &str) -> [&'static str; 3] {
+    let model = "[model]\nkind = \"new\"\nvocab_size = 300\n[sft]\nmax_tokens = 64\n";
+    let text = format!("stages = [\"sft\"]\n{model}[data]\nkind = \"files\"\n{data}\n");
+    place.write("data.toml", &text);
+    ["train", "--config", "data.toml"]
+}
+
 #[test]
 fn data_that_do_not_fit_together() {
     let place = Workplace::new();
@@ -171,12 +179,7 @@ fn data_that_do_not_fit_together() {
     place.write("chat.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n");
     place.write("odd.jsonl", "{\"question\": \"a\", \"answer\": \"b\"}\n");
     place.write("other.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"text\": \"a\"}\n");
-    let data = |data: &str| {
-        let model = "[model]\nkind = \"new\"\nvocab_size = 300\n[sft]\nmax_tokens = 64\n";
-        let text = format!("stages = [\"sft\"]\n{model}[data]\nkind = \"files\"\n{data}\n");
-        place.write("data.toml", &text);
-        ["train", "--config", "data.toml"]
-    };
+    let data = |data: &str| files(&place, data);
     check(
         &place,
         &data(""),
@@ -217,7 +220,7 @@ fn data_that_do_not_fit_together() {
     );
     check(
         &place,
-        &data("demonstrations = \"rows.jsonl\"\ntemplate = \"chatty\""),
+        &data("demonstrations = \"rows.jsonl\"\nchat_template = \"chatty\""),
         &expect!["error: rows.jsonl: too few prompts to split: 1 rows to train on and 0 held out"],
     );
     let mut stages = data("demonstrations = \"rows.jsonl\"").to_vec();

@@ -32,14 +32,16 @@ fn assistant(content: &str) -> Value {
     json!({ "role": "assistant", "content": content })
 }
 
+const SKY: &str = "The sky is";
+
+fn check(row: Value, schema: Schema, body: Body) {
+    let (found, example) = convert(row);
+    assert_eq!((found, example.body), (schema, body));
+}
+
 /// The rows of TRL's page on dataset formats.
 #[test]
-fn every_type_of_trl_is_recognised_as_texts_and_as_messages() {
-    let sky = "The sky is";
-    let check = |row: Value, schema: Schema, body: Body| {
-        let (found, example) = convert(row);
-        assert_eq!((found, example.body), (schema, body));
-    };
+fn rows_of_one_text_are_recognised_as_texts_and_as_messages() {
     check(
         json!({"text": "The sky is blue."}),
         Schema::LanguageModeling,
@@ -51,7 +53,12 @@ fn every_type_of_trl_is_recognised_as_texts_and_as_messages() {
         Schema::LanguageModeling,
         Body::LanguageModeling(messages(turns.clone())),
     );
-    check(json!({"prompt": sky}), Schema::PromptOnly, Body::PromptOnly(text(sky)));
+    check(json!({"prompt": SKY}), Schema::PromptOnly, Body::PromptOnly(text(SKY)));
+}
+
+#[test]
+fn rows_of_several_texts_are_recognised_as_texts_and_as_messages() {
+    let sky = SKY;
     let [asked, blue, green] =
         [user("Color?"), assistant("Blue."), assistant("Green.")].map(|it| json!([it]));
     let [m_asked, m_blue, m_green] = [&asked, &blue, &green].map(|it| messages(it.clone()));
@@ -218,6 +225,10 @@ fn rows_that_do_not_fit_are_told() {
         let schema: Schema = schema.parse().expect("is known");
         assert_eq!(schema.example(columns(row)).expect_err("is refused"), reason);
     }
+}
+
+#[test]
+fn schemas_that_there_are_not_are_told() {
     let told = Schema::recognise(&columns(json!({"question": "a", "answer": "b"})))
         .expect_err("is refused");
     assert!(told.starts_with("no schema has only the columns `question`, `answer`; known are `text` or `messages` (language-modeling), "), "{told}");
