@@ -243,7 +243,7 @@ fn configs_that_ask_for_too_much_or_nonsense() {
     // Within bounds, it must still be what the file holds, and nothing is allocated for it before.
     let grow = |sizes: &'static [(&str, u64)]| {
         move |it: &mut Checkpoint| {
-            sizes.iter().for_each(|(key, size)| it.config[*key] = json!(size))
+            sizes.iter().for_each(|(key, size)| it.config[*key] = json!(size));
         }
     };
     tensors(
