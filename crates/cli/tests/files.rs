@@ -65,7 +65,7 @@ fn a_mix_of_conversations_in_three_formats_is_trained_on_and_evaluated() {
     place.write("c.jsonl", &lines((100..140).map(split)));
     config(
         &place,
-        "learn = \"assistant\"\ntemplate = \"chatml\"\nheldout_share = 0.2\nmix_until = \"all_exhausted\"\n\
+        "learn = \"assistant\"\nchat_template = \"chatml\"\nheldout_share = 0.2\nmix_until = \"all_exhausted\"\n\
          [[data.mix]]\npath = \"a.jsonl\"\nweight = 2\n[[data.mix]]\npath = \"b.json\"\nweight = 1\n\
          [[data.mix]]\npath = \"c.jsonl\"\nweight = 1\n",
     );
