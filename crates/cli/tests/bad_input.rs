@@ -164,63 +164,71 @@ fn rows() {
     );
 }
 
+/// A config of fine-tuning on these data.
+fn files(place: &Workplace, data: &str) -> [&'static str; 3] {
+    let model = "[model]\nkind = \"new\"\nvocab_size = 300\n[sft]\nmax_tokens = 64\n";
+    let text = format!("stages = [\"sft\"]\n{model}[data]\nkind = \"files\"\n{data}\n");
+    place.write("data.toml", &text);
+    ["train", "--config", "data.toml"]
+}
+
 #[test]
-fn data_that_do_not_fit_together() {
+fn rows_that_do_not_fit() {
     let place = Workplace::new();
     place.write("rows.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n");
     place.write("chat.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n");
     place.write("odd.jsonl", "{\"question\": \"a\", \"answer\": \"b\"}\n");
     place.write("other.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"text\": \"a\"}\n");
-    let data = |data: &str| {
-        let model = "[model]\nkind = \"new\"\nvocab_size = 300\n[sft]\nmax_tokens = 64\n";
-        let text = format!("stages = [\"sft\"]\n{model}[data]\nkind = \"files\"\n{data}\n");
-        place.write("data.toml", &text);
-        ["train", "--config", "data.toml"]
-    };
     check(
         &place,
-        &data(""),
-        &expect!["error: data.toml: `data` names neither `data.demonstrations` nor a `data.mix`"],
-    );
-    check(
-        &place,
-        &data("demonstrations = \"chat.jsonl\"\nheldout_share = 0"),
+        &files(&place, "demonstrations = \"chat.jsonl\"\nheldout_share = 0"),
         &expect![
             "error: chat.jsonl:1: a conversation needs a chat template, and the model's folder holds none; name one: `chatml`, `llama3` or `zephyr`"
         ],
     );
     check(
         &place,
-        &data("demonstrations = \"odd.jsonl\""),
+        &files(&place, "demonstrations = \"odd.jsonl\""),
         &expect![
             "error: odd.jsonl:1: no schema has only the columns `question`, `answer`; known are `text` or `messages` (language-modeling), `prompt` (prompt-only), `prompt` and `completion` (prompt-completion), `prompt`, `chosen` and `rejected` (preference), `chosen` and `rejected` (implicit-preference), `completion`, `label` and perhaps `prompt` (unpaired-preference), `instruction`, `output` and perhaps `input` (alpaca), `conversations` (sharegpt), `chosen` and `rejected` (hh)"
         ],
     );
     check(
         &place,
-        &data("demonstrations = \"other.jsonl\"\nheldout_share = 0"),
+        &files(&place, "demonstrations = \"other.jsonl\"\nheldout_share = 0"),
         &expect![
             "error: other.jsonl:2: no column `prompt`; found `text` (the schema is prompt-completion)"
         ],
     );
     check(
         &place,
-        &data("demonstrations = \"rows.jsonl\"\nlearn = \"assistant\"\nheldout_share = 0"),
+        &files(&place, "demonstrations = \"rows.jsonl\"\nlearn = \"assistant\"\nheldout_share = 0"),
         &expect![
             "error: rows.jsonl:1: a text has no assistant to learn from; learn `completion` or `all`"
         ],
     );
+}
+
+#[test]
+fn settings_of_files() {
+    let place = Workplace::new();
+    place.write("rows.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n");
     check(
         &place,
-        &data("[[data.mix]]\npath = \"rows.jsonl\"\nweight = 0"),
+        &files(&place, ""),
+        &expect!["error: data.toml: `data` names neither `data.demonstrations` nor a `data.mix`"],
+    );
+    check(
+        &place,
+        &files(&place, "[[data.mix]]\npath = \"rows.jsonl\"\nweight = 0"),
         &expect!["error: data.toml: `data.mix` has a weight that isn't above 0"],
     );
     check(
         &place,
-        &data("demonstrations = \"rows.jsonl\"\ntemplate = \"chatty\""),
+        &files(&place, "demonstrations = \"rows.jsonl\"\ntemplate = \"chatty\""),
         &expect!["error: rows.jsonl: too few prompts to split: 1 rows to train on and 0 held out"],
     );
-    let mut stages = data("demonstrations = \"rows.jsonl\"").to_vec();
+    let mut stages = files(&place, "demonstrations = \"rows.jsonl\"").to_vec();
     stages.extend(["--set", "stages=[\"sft\", \"reward\"]"]);
     check(
         &place,

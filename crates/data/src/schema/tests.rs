@@ -32,74 +32,68 @@ fn assistant(content: &str) -> Value {
     json!({ "role": "assistant", "content": content })
 }
 
+fn check(row: Value, schema: Schema, body: Body) {
+    let (found, example) = convert(row);
+    assert_eq!((found, example.body), (schema, body));
+}
+
+const SKY: &str = "The sky is";
+
 /// The rows of TRL's page on dataset formats.
 #[test]
-fn every_type_of_trl_is_recognised_as_texts_and_as_messages() {
-    let sky = "The sky is";
-    let check = |row: Value, schema: Schema, body: Body| {
-        let (found, example) = convert(row);
-        assert_eq!((found, example.body), (schema, body));
-    };
+fn texts_of_every_type_of_trl_are_recognised() {
+    let whole = Body::LanguageModeling(text("The sky is blue."));
+    check(json!({"text": "The sky is blue."}), Schema::LanguageModeling, whole);
+    check(json!({"prompt": SKY}), Schema::PromptOnly, Body::PromptOnly(text(SKY)));
     check(
-        json!({"text": "The sky is blue."}),
-        Schema::LanguageModeling,
-        Body::LanguageModeling(text("The sky is blue.")),
+        json!({"prompt": SKY, "completion": " blue."}),
+        Schema::PromptCompletion,
+        Body::PromptCompletion { prompt: text(SKY), completion: text(" blue.") },
     );
+    let [chosen, rejected] = [" blue.", " green."].map(text);
+    let pair = Body::Preference { prompt: text(SKY), chosen, rejected, margin: None };
+    let row = json!({"prompt": SKY, "chosen": " blue.", "rejected": " green."});
+    check(row, Schema::Preference, pair.clone());
+    let row = json!({"chosen": "The sky is blue.", "rejected": "The sky is green."});
+    check(row, Schema::ImplicitPreference, pair);
+    check(
+        json!({"prompt": SKY, "completion": " blue.", "label": true}),
+        Schema::UnpairedPreference,
+        Body::UnpairedPreference { prompt: text(SKY), completion: text(" blue."), label: true },
+    );
+}
+
+#[test]
+fn messages_of_every_type_of_trl_are_recognised() {
     let turns = json!([user("What color is the sky?"), assistant("It is blue.")]);
-    check(
-        json!({"messages": turns}),
-        Schema::LanguageModeling,
-        Body::LanguageModeling(messages(turns.clone())),
-    );
-    check(json!({"prompt": sky}), Schema::PromptOnly, Body::PromptOnly(text(sky)));
+    let whole = Body::LanguageModeling(messages(turns.clone()));
+    check(json!({"messages": turns}), Schema::LanguageModeling, whole);
     let [asked, blue, green] =
         [user("Color?"), assistant("Blue."), assistant("Green.")].map(|it| json!([it]));
     let [m_asked, m_blue, m_green] = [&asked, &blue, &green].map(|it| messages(it.clone()));
     check(json!({"prompt": asked}), Schema::PromptOnly, Body::PromptOnly(m_asked.clone()));
     check(
-        json!({"prompt": sky, "completion": " blue."}),
-        Schema::PromptCompletion,
-        Body::PromptCompletion { prompt: text(sky), completion: text(" blue.") },
-    );
-    check(
         json!({"prompt": asked, "completion": blue}),
         Schema::PromptCompletion,
         Body::PromptCompletion { prompt: m_asked.clone(), completion: m_blue.clone() },
     );
-    let texts = Body::Preference {
-        prompt: text(sky),
-        chosen: text(" blue."),
-        rejected: text(" green."),
-        margin: None,
-    };
-    let row = json!({"prompt": sky, "chosen": " blue.", "rejected": " green."});
-    check(row, Schema::Preference, texts.clone());
-    let row = json!({"chosen": "The sky is blue.", "rejected": "The sky is green."});
-    check(row, Schema::ImplicitPreference, texts);
-    let both = |margin| Body::Preference {
+    let pair = |margin| Body::Preference {
         prompt: m_asked.clone(),
         chosen: m_blue.clone(),
         rejected: m_green.clone(),
         margin,
     };
     let row = json!({"prompt": asked, "chosen": blue, "rejected": green, "margin": 0.5});
-    check(row, Schema::Preference, both(Some(0.5)));
+    check(row, Schema::Preference, pair(Some(0.5)));
     // The prompt stands in both conversations, and besides as a text, which doesn't count.
-    let row = json!({"prompt": "Color?", "chosen": [asked[0], blue[0]], "rejected": [asked[0], green[0]]});
-    check(row, Schema::ImplicitPreference, both(None));
-    check(
-        json!({"prompt": sky, "completion": " blue.", "label": true}),
-        Schema::UnpairedPreference,
-        Body::UnpairedPreference { prompt: text(sky), completion: text(" blue."), label: true },
-    );
+    let both = |answer: &Value| json!([asked[0], answer[0]]);
+    let row = json!({"prompt": "Color?", "chosen": both(&blue), "rejected": both(&green)});
+    check(row, Schema::ImplicitPreference, pair(None));
+    let [prompt, completion] = [m_asked.clone(), m_green.clone()];
     check(
         json!({"prompt": asked, "completion": green, "label": 0}),
         Schema::UnpairedPreference,
-        Body::UnpairedPreference {
-            prompt: m_asked.clone(),
-            completion: m_green.clone(),
-            label: false,
-        },
+        Body::UnpairedPreference { prompt, completion, label: false },
     );
 }
 
@@ -158,8 +152,13 @@ fn other_columns_are_kept_and_null_members_of_messages_are_not() {
     assert_eq!((example.tools, example.template_arguments), (None, Map::new()));
 }
 
+fn refusal(schema: &str, row: Value) -> String {
+    let schema: Schema = schema.parse().expect("is known");
+    schema.example(columns(row)).expect_err("is refused")
+}
+
 #[test]
-fn rows_that_do_not_fit_are_told() {
+fn columns_that_do_not_fit_are_told() {
     for (schema, row, reason) in [
         (
             "prompt-completion",
@@ -172,6 +171,29 @@ fn rows_that_do_not_fit_are_told() {
             json!({"prompt": "a", "completion": [user("b")]}),
             "`prompt`, `completion` must be all texts or all messages",
         ),
+        (
+            "unpaired-preference",
+            json!({"completion": "a", "label": "maybe"}),
+            "`label` is maybe; it must be true or false",
+        ),
+        (
+            "preference",
+            json!({"prompt": "a", "chosen": "b", "rejected": "c", "margin": "x"}),
+            "`margin` is \"x\"; it must be a finite number",
+        ),
+        (
+            "prompt-only",
+            json!({"prompt": "a", "tools": "{"}),
+            "`tools`: not JSON: EOF while parsing an object; write one whole object on each line",
+        ),
+    ] {
+        assert_eq!(refusal(schema, row), reason);
+    }
+}
+
+#[test]
+fn contents_that_do_not_fit_are_told() {
+    for (schema, row, reason) in [
         (
             "prompt-only",
             json!({"prompt": 3}),
@@ -199,32 +221,20 @@ fn rows_that_do_not_fit_are_told() {
             json!({"conversations": [{"from": "alien", "value": "a"}]}),
             "`conversations`, message 1 has no `role`; found `from`, `value`",
         ),
-        (
-            "unpaired-preference",
-            json!({"completion": "a", "label": "maybe"}),
-            "`label` is maybe; it must be true or false",
-        ),
-        (
-            "preference",
-            json!({"prompt": "a", "chosen": "b", "rejected": "c", "margin": "x"}),
-            "`margin` is \"x\"; it must be a finite number",
-        ),
-        (
-            "prompt-only",
-            json!({"prompt": "a", "tools": "{"}),
-            "`tools`: not JSON: EOF while parsing an object; write one whole object on each line",
-        ),
     ] {
-        let schema: Schema = schema.parse().expect("is known");
-        assert_eq!(schema.example(columns(row)).expect_err("is refused"), reason);
+        assert_eq!(refusal(schema, row), reason);
     }
-    let told = Schema::recognise(&columns(json!({"question": "a", "answer": "b"})))
-        .expect_err("is refused");
-    assert!(told.starts_with("no schema has only the columns `question`, `answer`; known are `text` or `messages` (language-modeling), "), "{told}");
-    let named: Result<Schema, String> = "dpo".parse();
-    assert!(named.is_err_and(|told| {
-        told.starts_with("no schema is called `dpo`; there are `language-modeling`, ")
-    }));
+}
+
+#[test]
+fn unknown_schemas_are_told_with_those_that_are_known() {
+    let row = columns(json!({"question": "a", "answer": "b"}));
+    let told = Schema::recognise(&row).expect_err("is refused");
+    let begin = "no schema has only the columns `question`, `answer`; known are `text` or \
+                 `messages` (language-modeling), ";
+    assert!(told.starts_with(begin), "{told}");
+    let told = "dpo".parse::<Schema>().expect_err("is refused");
+    assert!(told.starts_with("no schema is called `dpo`; there are `language-modeling`, "));
 }
 
 #[test]
