@@ -6,7 +6,7 @@ mod program;
 
 use std::fs;
 
-use program::Workplace;
+use program::{Workplace, n_metrics};
 use serde_json::Value;
 
 #[test]
@@ -28,6 +28,26 @@ fn a_run_ends_with_a_table_samples_a_report_and_models() {
     }
     learned(&run);
     a_model_of_one_run_begins_another(&place, &model);
+}
+
+#[test]
+fn rows_that_share_sequences_take_fewer_steps_and_less_padding() {
+    let place = Workplace::new();
+    let sft = |run: &str, set: &str| {
+        let args = ["sft", "--config", "tiny.toml", "--plain", "--run", run, "--set", set];
+        let output = place.output(&args);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{told}");
+        (n_metrics(&place.path(run)), String::from_utf8_lossy(&output.stdout).into_owned() + &told)
+    };
+    let (n_plain, told) = sft("plain", "sft.packing=false");
+    assert!(!told.contains("padding"), "{told}");
+    let (n_packed, told) = sft("packed", "sft.packing=true");
+    assert!(told.contains("sft: 256 rows share 156 sequences of at most 96 tokens; "), "{told}");
+    assert!(n_packed < n_plain, "{n_packed} {n_plain}");
+    let (n_grouped, told) = sft("grouped", "sft.group_by_length=true");
+    assert!(told.contains("sft: rows are grouped by length; "), "{told}");
+    assert_eq!(n_grouped, n_plain);
 }
 
 /// The model imitates better and better.

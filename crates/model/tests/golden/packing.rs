@@ -25,8 +25,9 @@ use crate::{AB, B, DEVICE};
 fn cases<BB: LmBackend<Device = burn_flex::FlexDevice>>() -> Vec<(CausalLm<BB>, Vec<Vec<u32>>)> {
     let case = |folder: &Path| {
         let model = as_expected(folder, load_causal_lm::<BB>(folder, &DEVICE))?;
-        let (rows, _) = unpadded(&by_name(&folder.join("expected.safetensors")), "right");
-        assert!(rows.len() > 1, "{}: too few rows to pack", folder.display());
+        let (mut rows, _) = unpadded(&by_name(&folder.join("expected.safetensors")), "right");
+        // At least two, of different lengths.
+        rows.push(rows[0][..rows[0].len().div_ceil(2)].to_vec());
         Some((model, rows))
     };
     let cases: Vec<_> = folders("models", "config.json").iter().filter_map(|it| case(it)).collect();
