@@ -112,7 +112,12 @@ pub(crate) fn write_index(folder: &Path, index: &Value) {
 /// Runs `rein generate` on the folder `model` of `place`, in 256 MiB of address space and 5 seconds of
 /// computing; returns the exit code and what was said.
 pub(crate) fn generate(place: &Path) -> (Option<i32>, String) {
-    fs::write(place.join("rows.jsonl"), "{\"input_ids\": [3, 4]}\n").expect("writes");
+    generate_from(place, "{\"input_ids\": [3, 4]}\n")
+}
+
+/// [`generate`], from these rows.
+pub(crate) fn generate_from(place: &Path, rows: &str) -> (Option<i32>, String) {
+    fs::write(place.join("rows.jsonl"), rows).expect("writes");
     let limited = "ulimit -v 262144 && ulimit -t 5 && exec \"$@\"";
     let generate = ["generate", "--model", "model", "--input", "rows.jsonl", "--greedy"];
     let mut child = Command::new("sh")

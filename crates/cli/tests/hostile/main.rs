@@ -5,8 +5,11 @@
 #![allow(dead_code, reason = "each test program uses a part of what they share")]
 
 mod checkpoint;
+#[path = "../../../../fixtures/golden.rs"]
+mod golden;
 #[path = "../program/mod.rs"]
 mod program;
+mod templates;
 
 use std::fs;
 use std::os::unix::fs::symlink;
