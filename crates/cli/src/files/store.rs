@@ -52,7 +52,10 @@ impl RowsFolder {
     /// The folder for the rows of the run in `root`, which may not be there yet.
     pub(crate) fn of(root: &Path) -> Self {
         let is_scratch = !root.join("config.toml").exists();
-        let path = if is_scratch { root.with_extension("rows") } else { root.join("rows") };
+        let path = match is_scratch {
+            true => PathBuf::from(format!("{}.rows", root.display())),
+            false => root.join("rows"),
+        };
         Self(Arc::new(Place { path, is_scratch }))
     }
 
@@ -70,9 +73,18 @@ impl RowsFolder {
         self.0.path.join(name)
     }
 
+    /// Makes the folder, without what a run that was killed may have left there.
     fn make(&self) -> Result<(), DataError> {
         let path = &self.0.path;
-        fs::create_dir_all(path).map_err(|source| DataError::Io { path: path.clone(), source })
+        let refuse = |source| DataError::Io { path: path.clone(), source };
+        fs::create_dir_all(path).map_err(refuse)?;
+        for entry in fs::read_dir(path).map_err(refuse)? {
+            let entry = entry.map_err(refuse)?;
+            if entry.file_name().to_string_lossy().contains(".tmp-") {
+                fs::remove_file(entry.path()).map_err(refuse)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -222,8 +234,11 @@ mod tests {
         fs::write(&data, lines(40)).expect("writes");
         let (small, folder) = encode(&data, &root, usize::MAX);
         assert!(!folder.0.path.exists());
+        fs::create_dir(place.path().join("run.rows")).expect("makes a folder");
+        fs::write(place.path().join("run.rows/train.tmp-1"), "").expect("writes");
         let (large, folder) = encode(&data, &root, 1);
         assert_eq!(rows(&large.train), rows(&small.train));
+        assert!(!place.path().join("run.rows/train.tmp-1").exists(), "of a run that was killed");
         assert_eq!(rows(&large.heldout), rows(&small.heldout));
         assert_eq!(large.train.len() + large.heldout.len(), 40);
         assert_eq!(large.tallies, small.tallies);
