@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use rein_data::example::{Demonstration, Preference};
-use rein_data::inputs::{Ending, read_inputs};
+use rein_data::inputs::{Purpose, Reading, read_inputs};
 use rein_data::jsonl;
 use serde_json::Value;
 use tempfile::NamedTempFile;
@@ -20,7 +20,8 @@ fuzz_target!(|input: &[u8]| {
     fs::write(path, input).expect("writes");
     let _ = jsonl::read::<Demonstration>(path);
     let _ = jsonl::read::<Preference>(path);
-    let _ = read_inputs(path, None, Ending::Open);
+    let reading = Reading { tokenizer: None, template: None, purpose: Purpose::Continue };
+    let _ = read_inputs(path, reading);
     if let Ok(rows) = jsonl::read::<Value>(path) {
         let lines: String = rows.iter().map(jsonl::line).collect();
         fs::write(path, lines).expect("writes");
