@@ -1,7 +1,7 @@
 //! Models of the Hugging Face Hub, by name: `owner/name`, `owner/name@revision`.
 //!
 //! A name becomes a folder of the cache that all Hugging Face tools share. [`listing`] asks what the
-//! repository holds, [`download`] brings the files that Rein can use, and [`cache`] keeps them. Names of
+//! repository holds, [`mod@download`] brings the files that Rein can use, and [`cache`] keeps them. Names of
 //! repositories, addresses and places in the cache are hf-hub's. The transfer is not: the crate's own
 //! writes wherever a server's `etag` points, checks neither sizes nor hashes and waits forever.
 
