@@ -242,6 +242,7 @@ impl<'a> Sizes<'a> {
             Judgements::Simulated => (self.config().feedback.pairs, 2.0),
             Judgements::Pairs(pairs) => (pairs.train.len(), 2.0),
             Judgements::Labels(labels) => (labels.train.len(), 1.0),
+            Judgements::Chats(chats) => (chats.train.len(), 2.0),
             Judgements::None => (0, 0.0),
         };
         let limit = config.max_tokens as f64;

@@ -45,6 +45,8 @@ pub(crate) enum Judgements {
     Pairs(Parts<Preference>),
     /// Texts that people labelled.
     Labels(Parts<Labeled>),
+    /// Conversations that people compared or labelled.
+    Chats(Parts<Example>),
     /// Nowhere.
     None,
 }
@@ -159,21 +161,32 @@ impl World {
     }
 }
 
-/// Pairs or labelled completions, as texts.
+/// Pairs or labelled completions, as texts or as conversations.
 fn judgements(path: &Path, heldout_share: f64) -> Result<Judgements> {
-    let mut pairs = Vec::new();
-    let mut labels = Vec::new();
+    let (mut pairs, mut labels, mut chats) = (Vec::new(), Vec::new(), Vec::new());
     for row in Examples::open(path, None)? {
         let row = row?;
-        match judgement(&row.example) {
-            Some(Ok(pair)) => pairs.push(pair),
-            Some(Err(label)) => labels.push(label),
-            None => {
-                let reason = "a reward model learns from preferences or labels of texts; this row \
-                              holds neither";
+        match (&row.example.body, judgement(&row.example)) {
+            (_, Some(Ok(pair))) if chats.is_empty() => pairs.push(pair),
+            (_, Some(Err(label))) if chats.is_empty() => labels.push(label),
+            (Body::Preference { prompt, .. } | Body::UnpairedPreference { prompt, .. }, None)
+                if pairs.is_empty() && labels.is_empty() =>
+            {
+                chats.push((prompt.to_text(), row.example));
+            }
+            (Body::Preference { .. } | Body::UnpairedPreference { .. }, _) => {
+                return Err(row.refuse("texts and conversations don't mix").into());
+            }
+            _ => {
+                let reason =
+                    "a reward model learns from preferences or labels; this row holds neither";
                 return Err(row.refuse(reason).into());
             }
         }
+    }
+    if !chats.is_empty() {
+        let chats = split(path, chats, heldout_share, |(prompt, _)| prompt)?;
+        return Ok(Judgements::Chats(chats.map(|(_, example)| example.clone())));
     }
     Ok(if pairs.is_empty() {
         Judgements::Labels(split(path, labels, heldout_share, |row| &row.prompt)?)

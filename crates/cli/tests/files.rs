@@ -88,6 +88,33 @@ fn a_mix_of_conversations_in_three_formats_is_trained_on_and_evaluated() {
 }
 
 #[test]
+fn a_reward_model_learns_from_conversations() {
+    let place = Workplace::new();
+    place.write("talks.jsonl", &lines((0..60).map(|n| json!({ "messages": talk(n) }))));
+    let pair = |n: usize| {
+        let prompt = talk(n)[0].clone();
+        let says = |text: &str| json!([{ "role": "assistant", "content": text }]);
+        json!({ "prompt": [prompt], "chosen": says("one"), "rejected": says("no"), "margin": 0.1 })
+    };
+    place.write("pairs.jsonl", &lines((0..60).map(pair)));
+    config(
+        &place,
+        "demonstrations = \"talks.jsonl\"\npreferences = \"pairs.jsonl\"\n\
+         chat_template = \"chatml\"\nheldout_share = 0.2\n",
+    );
+    place.succeed(&[&TRAIN[..], &["--set", "stages=[\"sft\",\"reward\",\"evaluate\"]"]].concat());
+    let judge = &evaluation(&place)["judge"];
+    assert_eq!(judge["against"], "people");
+    assert!(judge["all"]["n_pairs"].as_u64().is_some_and(|n| n > 0), "{judge}");
+    let text = json!({ "prompt": "a", "chosen": "b", "rejected": "c" });
+    place.write("pairs.jsonl", &lines((0..9).map(pair).chain([text])));
+    let output = place.output(&[&TRAIN[..4], &["other", "--plain"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("pairs.jsonl:10: texts and conversations don't mix"), "{error}");
+}
+
+#[test]
 fn preferences_are_optional_and_tables_do() {
     let place = Workplace::new();
     let rows: String = (0..60).map(|n| format!("say {n},\"fine, {n}\"\n")).collect();

@@ -1,7 +1,10 @@
 //! Judgements as rows of tokens.
 
-use rein_data::example::{Labeled, Preference};
+use rein_data::encoder::{Encoder, Sequence};
+use rein_data::example::{Body, Example, Labeled, Preference};
 use rein_data::tokenizer::Tokenizer;
+
+use crate::RewardError;
 
 /// Judgements that a reward model can be trained on.
 #[derive(Clone, Debug)]
@@ -114,6 +117,45 @@ pub fn encode_labels(labels: &[Labeled], tokenizer: &Tokenizer, max_tokens: usiz
     Encoded { judgements: Judgements::Labels(labels), n_truncated }
 }
 
+/// Encodes examples that are preferences or labelled completions, texts or conversations, as
+/// [`encode_preferences`] does pairs. They are all of one kind.
+///
+/// # Errors
+/// An example that judges nothing or is of another kind than the first, and what the encoder refuses.
+pub fn encode_examples(
+    examples: &[Example],
+    encoder: &Encoder,
+    max_tokens: usize,
+) -> Result<Encoded, RewardError> {
+    let encoder = encoder.learning_all();
+    let (mut pairs, mut labels, mut n_truncated) = (Vec::new(), Vec::new(), 0);
+    for (number, example) in (1..).zip(examples) {
+        let refuse = |reason: String| RewardError::Invalid(format!("judgement {number}: {reason}"));
+        let mut rows = encoder.sequences(example).map_err(refuse)?.into_iter();
+        let mut next = || {
+            let Sequence { row, .. } = rows.next().expect("as many rows as completions");
+            let n_over = row.tokens.len().saturating_sub(max_tokens);
+            n_truncated += usize::from(n_over > 0);
+            row.tokens[n_over..].to_vec()
+        };
+        match example.body {
+            Body::Preference { margin, .. } if labels.is_empty() => {
+                pairs.push(Pair { chosen: next(), rejected: next(), margin });
+            }
+            Body::UnpairedPreference { label, .. } if pairs.is_empty() => {
+                labels.push(Label { tokens: next(), is_good: label });
+            }
+            Body::Preference { .. } | Body::UnpairedPreference { .. } => {
+                return Err(refuse("pairs and labels don't mix".into()));
+            }
+            _ => return Err(refuse("it is neither a preference nor labelled".into())),
+        }
+    }
+    let judgements =
+        if pairs.is_empty() { Judgements::Labels(labels) } else { Judgements::Pairs(pairs) };
+    Ok(Encoded { judgements, n_truncated })
+}
+
 fn encode(
     tokenizer: &Tokenizer,
     prompt: &str,
@@ -130,4 +172,61 @@ fn encode(
     let n_over = row.len().saturating_sub(max_tokens);
     row.drain(..n_over);
     (row, n_over > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use rein_data::chat::encode_chat;
+    use rein_data::example::Content;
+    use rein_data::template::CHATML;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    fn example(body: Body) -> Example {
+        Example { body, tools: None, template_arguments: Map::new(), extra: Map::new() }
+    }
+
+    fn says(role: &str, text: &str) -> Value {
+        json!({ "role": role, "content": text })
+    }
+
+    #[test]
+    fn conversations_are_judged_as_the_template_renders_them() {
+        let tokenizer = Tokenizer::train_bpe(["ab"], 300).expect("trains");
+        let template = tokenizer.template(CHATML).expect("is safe");
+        let encoder = Encoder::new(tokenizer.clone(), Some(template.clone()), None);
+        let [asked, good, bad] =
+            [says("user", "a"), says("assistant", "b"), says("assistant", "ab")];
+        let content = |message: &Value| Content::Messages(vec![message.clone()]);
+        let pair = example(Body::Preference {
+            prompt: content(&asked),
+            chosen: content(&good),
+            rejected: content(&bad),
+            margin: Some(0.5),
+        });
+        let encoded = encode_examples(&[pair.clone()], &encoder, 1000).expect("encodes");
+        let Judgements::Pairs(pairs) = encoded.judgements else { panic!("are pairs") };
+        let whole = |answer: &Value| {
+            let messages = [asked.clone(), answer.clone()];
+            encode_chat(&messages, None, false, &template, &tokenizer).expect("renders").tokens
+        };
+        let want = Pair { chosen: whole(&good), rejected: whole(&bad), margin: Some(0.5) };
+        assert_eq!(pairs, [want]);
+        let cut = encode_examples(&[pair.clone()], &encoder, 5).expect("encodes");
+        assert_eq!(cut.n_truncated, 2);
+        let Judgements::Pairs(pairs) = cut.judgements else { panic!("are pairs") };
+        assert_eq!(pairs[0].chosen, whole(&good)[whole(&good).len() - 5..]);
+        let label = |label| {
+            let (prompt, completion) = (content(&asked), content(&good));
+            example(Body::UnpairedPreference { prompt, completion, label })
+        };
+        let mixed = encode_examples(&[pair, label(true)], &encoder, 1000).expect_err("is refused");
+        assert_eq!(mixed.to_string(), "judgement 2: pairs and labels don't mix");
+        let labels = encode_examples(&[label(true), label(false)], &encoder, 1000);
+        let Judgements::Labels(labels) = labels.expect("encodes").judgements else {
+            panic!("are labels")
+        };
+        assert_eq!([labels[0].is_good, labels[1].is_good], [true, false]);
+    }
 }

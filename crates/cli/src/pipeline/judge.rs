@@ -9,6 +9,7 @@ use rein_reward::LearnedReward;
 use rein_reward::bag_of_words::BagOfWords;
 use rein_reward::encoding::{Encoded, Judgements as Rows, encode_labels, encode_preferences};
 use rein_reward::evaluate::{Share, label_accuracy, pair_accuracy};
+use rein_reward::train::accuracy;
 use serde::{Deserialize, Serialize};
 
 use super::Session;
@@ -52,6 +53,13 @@ impl<B: LmAutodiffBackend> Session<B> {
             }
             Judgements::Labels(parts) if !parts.heldout.is_empty() => {
                 let all = self.label_agreement(reward, &parts.heldout);
+                Ok(Some(JudgeReport { against: "people".into(), all, far: None }))
+            }
+            Judgements::Chats(chats) if !chats.heldout.is_empty() => {
+                let rows = self.heldout_chats(chats)?;
+                let batch_rows = self.setup.config.reward.micro_batch_rows;
+                let share = accuracy(reward.model(), &rows, batch_rows, &self.device);
+                let all = Agreement::new(share, None);
                 Ok(Some(JudgeReport { against: "people".into(), all, far: None }))
             }
             _ => Ok(None),

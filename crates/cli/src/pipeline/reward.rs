@@ -1,10 +1,12 @@
-use anyhow::{Result, bail};
-use rein_data::example::Preference;
+use anyhow::{Context, Result, bail};
+use rein_data::example::{Example, Preference};
 use rein_data::stage::{Outcome, drive};
 use rein_feedback::{Split, majority, preferences};
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::{ScalarModel, load_causal_lm};
-use rein_reward::encoding::{Encoded, Judgements as Rows, encode_labels, encode_preferences};
+use rein_reward::encoding::{
+    Encoded, Judgements as Rows, encode_examples, encode_labels, encode_preferences,
+};
 use rein_reward::train::{RewardTraining, accuracy};
 
 use super::Session;
@@ -73,6 +75,7 @@ impl<B: LmAutodiffBackend> Session<B> {
                 let heldout = self.answers(Split::Heldout)?;
                 [train, heldout].map(|rows| encode_preferences(&rows, tokenizer, max_tokens))
             }
+            Judgements::Chats(chats) => self.encode_chats(chats)?,
             Judgements::None => bail!("`data.preferences` names nothing to learn from"),
         };
         let n_truncated: usize = encoded.iter().map(|it| it.n_truncated).sum();
@@ -83,6 +86,19 @@ impl<B: LmAutodiffBackend> Session<B> {
             ));
         }
         Ok(encoded.map(|Encoded { judgements, .. }| judgements))
+    }
+
+    /// Conversations as the chat template renders them, to train on and to measure with.
+    fn encode_chats(&self, Parts { train, heldout }: &Parts<Example>) -> Result<[Encoded; 2]> {
+        let max_tokens = self.setup.config.reward.max_tokens;
+        let encode = |rows: &[Example]| encode_examples(rows, &self.setup.encoder, max_tokens);
+        Ok([encode(train).context("`data.preferences`")?, encode(heldout)?])
+    }
+
+    /// Held-out conversations that people judged.
+    pub(super) fn heldout_chats(&self, chats: &Parts<Example>) -> Result<Rows> {
+        let [_, heldout] = self.encode_chats(chats)?;
+        Ok(heldout.judgements)
     }
 
     /// What most people said of each pair of this run.

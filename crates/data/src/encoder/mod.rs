@@ -70,6 +70,13 @@ impl Encoder {
         Self { tokenizer, template, learn, special_texts, eos }
     }
 
+    /// The same encoder, but that all tokens are learned: for conversations that are judged and not
+    /// imitated.
+    #[must_use]
+    pub fn learning_all(&self) -> Self {
+        Self { learn: Some(Learn::All), ..self.clone() }
+    }
+
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
