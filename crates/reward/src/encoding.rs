@@ -205,7 +205,8 @@ mod tests {
             rejected: content(&bad),
             margin: Some(0.5),
         });
-        let encoded = encode_examples(&[pair.clone()], &encoder, 1000).expect("encodes");
+        let encoded =
+            encode_examples(std::slice::from_ref(&pair), &encoder, 1000).expect("encodes");
         let Judgements::Pairs(pairs) = encoded.judgements else { panic!("are pairs") };
         let whole = |answer: &Value| {
             let messages = [asked.clone(), answer.clone()];
@@ -213,7 +214,7 @@ mod tests {
         };
         let want = Pair { chosen: whole(&good), rejected: whole(&bad), margin: Some(0.5) };
         assert_eq!(pairs, [want]);
-        let cut = encode_examples(&[pair.clone()], &encoder, 5).expect("encodes");
+        let cut = encode_examples(std::slice::from_ref(&pair), &encoder, 5).expect("encodes");
         assert_eq!(cut.n_truncated, 2);
         let Judgements::Pairs(pairs) = cut.judgements else { panic!("are pairs") };
         assert_eq!(pairs[0].chosen, whole(&good)[whole(&good).len() - 5..]);
