@@ -264,6 +264,14 @@ mod tests {
                 "user\n",
             ),
             ("{{ messages[1:] | length }}{{ (messages[0].content ~ '!')[::-1] }}", "1!iH"),
+            ("{{ messages[1:][0].content[:4].strip() + 'ab'[1:] ~ ( ('c' + 'd') )[:1] }}", "Yesbc"),
+            (
+                "{% for m in messages[:1] %}{{ m['role'][1:] }}{% endfor %}{{ ('(' ~ ')')[1:] }}",
+                "ser)",
+            ),
+            ("{{ 'x' if 'ab'[:1] == 'a' and 'ab'[1:] is string else 'y' }}", "x"),
+            ("{{ ('a' ~ 'b')[1:] + 'c' }}{{ ((messages))[1:][0].role[:1] + 'z' * 2 }}", "bcazz"),
+            ("{% set a = [1, 2, 3][1:] %}{{ a | length + 1 }}{{ range(5)[2:] | first }}", "32"),
         ] {
             assert_eq!(render(template).map(|it| it.text), Ok(text.to_owned()), "{template}");
         }
@@ -304,6 +312,7 @@ mod tests {
             format!("{{{{ {}1 }}}}", "not ".repeat(5000)),
             format!("{{{{ 1{} }}}}", " + 1".repeat(5000)),
             "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}".into(),
+            format!("{{% set s = 'x' * 60000 %}}{{{{ [{}] | length }}}}", "s[1:],".repeat(2000)),
             "{{ 'x' | indent(1000000000) }}".into(),
         ];
         for template in templates {

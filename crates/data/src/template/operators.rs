@@ -153,6 +153,7 @@ impl Calls<'_> {
         match expression {
             Expr::Var(_) | Expr::Const(_) => {}
             Expr::Slice(it) => {
+                self.slice(&it.expr, it.span());
                 self.expression(&it.expr);
                 [&it.start, &it.stop, &it.step]
                     .into_iter()
@@ -224,6 +225,24 @@ impl Calls<'_> {
     fn call(&mut self, name: &'static str, span: Span) {
         self.edits.push(Edit { at: span.start_offset as usize, length: 0, text: name });
         self.edits.push(Edit { at: span.end_offset as usize, length: 0, text: ")" });
+    }
+
+    /// A slice goes through a call that counts it. Parentheses around what is sliced belong to it.
+    fn slice(&mut self, sliced: &Expr<'_>, span: Span) {
+        let is_around = |it: char| it == ')' || it.is_whitespace();
+        let after = self.source.get(sliced.span().end_offset as usize..).unwrap_or_default();
+        let bracket = after.trim_start_matches(is_around);
+        let n_closed = after[..after.len() - bracket.len()].matches(')').count();
+        let before = self.source.get(..start(sliced) as usize).unwrap_or_default();
+        let open = |before: &'_ str| before.trim_end().strip_suffix('(').map(str::len);
+        let begin = (0..n_closed).try_fold(before.len(), |end, _| open(&before[..end]));
+        match begin.filter(|_| bracket.starts_with('[')) {
+            Some(at) => {
+                self.edits.push(Edit { at, length: 0, text: "_cut(" });
+                self.edits.push(Edit { at: span.end_offset as usize, length: 0, text: ")" });
+            }
+            None => self.refuse("a slice stands in a place that can't be understood"),
+        }
     }
 
     /// The sign before an operand becomes a comma. Parentheses around the operand don't belong to it.

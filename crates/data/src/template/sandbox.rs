@@ -94,6 +94,7 @@ fn add_functions(environment: &mut Environment<'static>, most: usize) {
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
+    environment.add_function("_cut", |state: &State<'_, '_>, part: Value| count(state, part));
     environment.add_function("_concat", move |state: &State<'_, '_>, a: Value, b: Value| {
         let mut text = Capped { text: String::new(), most };
         write(&mut text, |out| {

@@ -108,9 +108,11 @@ impl SavedAdapter {
     /// A damaged adapter, one of another model or one that can't be represented.
     pub fn open(folder: &Path, model: &ModelConfig) -> Result<Self, ModelError> {
         let AdapterConfig { lora, has_score, .. } = read_adapter_config(folder)?;
-        let places = lora
-            .places(model)
-            .map_err(|error| ModelError::checkpoint(folder.join(CONFIG), error.to_string()))?;
+        let places = lora.places(model).map_err(|error| {
+            // The file has another name for our `targets`.
+            let reason = error.to_string().replacen("`targets`", "`target_modules`", 1);
+            ModelError::checkpoint(folder.join(CONFIG), reason)
+        })?;
         let slots = |place: Place| {
             let slots = matrices(&place, &lora);
             (place, slots)
