@@ -12,14 +12,24 @@ pub(crate) fn chat_template(
     wanted: Option<&str>,
 ) -> Result<Option<ChatTemplate>> {
     let Some(wanted) = wanted else { return Ok(tokenizer.chat_template()?) };
-    let template = match built_in(wanted) {
-        Some(source) => tokenizer.template(source),
-        None => {
-            let source = fs::read_to_string(wanted).with_context(|| {
-                format!("{wanted}: neither chatml, llama3 or zephyr nor a file that can be read")
-            })?;
-            tokenizer.template(&source)
-        }
-    };
+    let template = tokenizer.template(&source_of(wanted)?);
     Ok(Some(template.with_context(|| wanted.to_owned())?))
+}
+
+/// The tokenizer with the template that was asked for, if one was, so that a model that is trained with
+/// it is saved with it.
+pub(crate) fn with_template(tokenizer: Tokenizer, wanted: Option<&str>) -> Result<Tokenizer> {
+    Ok(match wanted {
+        Some(wanted) => tokenizer.with_chat_template(&source_of(wanted)?),
+        None => tokenizer,
+    })
+}
+
+fn source_of(wanted: &str) -> Result<String> {
+    match built_in(wanted) {
+        Some(source) => Ok(source.to_owned()),
+        None => fs::read_to_string(wanted).with_context(|| {
+            format!("{wanted}: neither chatml, llama3 or zephyr nor a file that can be read")
+        }),
+    }
 }

@@ -14,7 +14,7 @@ use rein_model::sft::{SftConfig, SftRows};
 use rein_model::{read_config, require_weights};
 
 use crate::args::HubArgs;
-use crate::chat_template::chat_template;
+use crate::chat_template::{chat_template, with_template};
 use crate::config::{Config, ModelSource, NewModel, Stage};
 use crate::files::{self, Files, RowsFolder, Stored};
 use crate::hub;
@@ -85,6 +85,8 @@ impl Setup {
             ModelSource::Pretrained { path } => pretrained(folders.model.as_ref().unwrap_or(path))?,
         };
         fits(&model, &tokenizer).context(config.model.to_string())?;
+        let template = world.files.as_ref().and_then(|it| it.config.chat_template.as_deref());
+        let tokenizer = with_template(tokenizer, template).context("`data.chat_template`")?;
         let encoder = encoder(world.files.as_ref(), &tokenizer)?;
         let rows_folder = RowsFolder::of(root);
         let mut notes = Vec::new();

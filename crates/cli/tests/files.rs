@@ -103,6 +103,14 @@ fn a_reward_model_learns_from_conversations() {
          chat_template = \"chatml\"\nheldout_share = 0.2\n",
     );
     place.succeed(&[&TRAIN[..], &["--set", "stages=[\"sft\",\"reward\",\"evaluate\"]"]].concat());
+    // The model is saved with the template that it was trained with.
+    let model = model(&place);
+    let asked = json!({ "messages": [talk(7)[0]] });
+    place.write("asked.jsonl", &lines([asked]));
+    place.succeed(&["generate", "--model", &model, "--input", "asked.jsonl", "--greedy"]);
+    let settings = fs::read_to_string(format!("{model}/tokenizer_config.json")).expect("reads");
+    assert!(settings.contains("chat_template") && settings.contains("im_start"), "{settings}");
+    assert!(fs::exists(format!("{model}/chat_template.jinja")).expect("looks"));
     let judge = &evaluation(&place)["judge"];
     assert_eq!(judge["against"], "people");
     assert!(judge["all"]["n_pairs"].as_u64().is_some_and(|n| n > 0), "{judge}");

@@ -154,6 +154,19 @@ impl Tokenizer {
         template.as_deref().or(stored).map(|source| self.template(source)).transpose()
     }
 
+    /// The tokenizer with this chat template, which is saved with it in place of its own.
+    #[must_use]
+    pub fn with_chat_template(&self, source: &str) -> Self {
+        let Files { tokenizer, config, settings, .. } = &*self.files;
+        let mut settings = settings.clone();
+        if let Some(settings) = settings.as_object_mut() {
+            settings.remove("chat_template");
+        }
+        let (tokenizer, config) = (tokenizer.clone(), config.clone());
+        let files = Files { tokenizer, config, settings, template: Some(source.to_owned()) };
+        Self { files: files.into(), ..self.clone() }
+    }
+
     /// A chat template that speaks with this tokenizer's special tokens.
     ///
     /// # Errors
