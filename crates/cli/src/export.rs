@@ -89,7 +89,7 @@ fn write(
     options: &ExportOptions,
 ) -> Result<()> {
     export(&model.base, folder, options, |name, _, values| match &merge.adapter {
-        Some(adapter) => adapter.add_to(name, values, merge.sign).map(|_| ()),
+        Some(adapter) => adapter.add_to(name, values, merge.sign),
         None => Ok(()),
     })?;
     for name in TOKENIZER_FILES {

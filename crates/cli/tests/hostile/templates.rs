@@ -1,5 +1,4 @@
 use std::fs;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -18,7 +17,7 @@ fn told_with(template: &str) -> (Option<i32>, String) {
     fs::write(model.join("chat_template.jinja"), template).expect("writes");
     let row = json!({ "messages": [{ "role": "user", "content": "hello" }] });
     let told = generate_from(place.path(), &format!("{row}\n"));
-    assert!(!Path::new("out.jsonl").exists(), "something was written");
+    assert!(!place.path().join("out.jsonl").exists(), "something was written");
     told
 }
 

@@ -142,19 +142,19 @@ impl SavedAdapter {
 
     /// Adds `sign · s · A B` to a tensor of the model's files, if it is the weight of an adapted layer,
     /// or puts the adapter's score head in place of the model's. `values` are those of the file's
-    /// tensor `name`, row-major. Returns whether the tensor is one of the adapter's.
+    /// tensor `name`, row-major; those of other tensors stay as they are.
     ///
     /// # Errors
     /// An adapter that can't be read.
-    pub fn add_to(&self, name: &str, values: &mut [f32], sign: f32) -> Result<bool, ModelError> {
+    pub fn add_to(&self, name: &str, values: &mut [f32], sign: f32) -> Result<(), ModelError> {
         if let (SCORE, Some(score)) = (name, &self.score) {
             values.copy_from_slice(&self.tensors.unpack(score, 0)?);
-            return Ok(true);
+            return Ok(());
         }
         let is_here = |(place, _): &&(Place, [Slot; 2])| {
             name.strip_suffix(".weight").is_some_and(|layer| place.is_stored_as(layer))
         };
-        let Some((place, [a, b])) = self.places.iter().find(is_here) else { return Ok(false) };
+        let Some((place, [a, b])) = self.places.iter().find(is_here) else { return Ok(()) };
         // In the order of the file: A is `[rank, in]` and B is `[out, rank]`.
         let [a, b] = [self.raw(a)?, self.raw(b)?];
         let scale = sign * self.lora.scale() as f32;
@@ -168,7 +168,7 @@ impl SavedAdapter {
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// A tensor's values as they lie in the file.

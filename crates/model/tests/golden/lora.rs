@@ -156,7 +156,11 @@ fn adapters_that_are_more_than_plain_lora_are_refused() {
         let refused = base.clone().with_saved_lora(&folder, &DEVICE);
         let error = refused.expect_err(&folder.display().to_string()).to_string();
         println!("refused: {error}");
-        assert!(error.contains('`'), "names the key: {error}");
+        // The folders are called after the key, but for the layer that isn't linear.
+        let (_, reason) = error.split_once("adapter_config.json: ").expect("names the file");
+        let name = folder.file_name().expect("has a name").to_string_lossy();
+        let key = if name == "embedding" { "embed_tokens" } else { &name };
+        assert!(reason.contains(key), "names {key}: {error}");
     }
 }
 
