@@ -1,0 +1,163 @@
+//! Matrix products, by the gemm crate.
+
+use gemm::Parallelism;
+
+/// Operations below which one thread is faster than several.
+const FEW_OPERATIONS: usize = 1 << 18;
+
+/// A matrix somewhere in a slice; transposed and cut ones are views, too.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    data: &'a [f32],
+    shape: [usize; 2],
+    strides: [usize; 2],
+}
+
+impl<'a> View<'a> {
+    /// A row-major matrix that begins with the slice; its rows begin `stride` numbers apart.
+    ///
+    /// # Panics
+    /// A slice that is too short.
+    pub fn new(data: &'a [f32], shape: [usize; 2], stride: usize) -> Self {
+        assert!(shape[1] <= stride, "rows overlap");
+        assert!(needed(shape, stride) <= data.len(), "the matrix ends beyond its slice");
+        Self { data, shape, strides: [stride, 1] }
+    }
+
+    /// A row-major matrix that fills the slice.
+    ///
+    /// # Panics
+    /// A slice of another length.
+    pub fn whole(data: &'a [f32], shape: [usize; 2]) -> Self {
+        assert_eq!(data.len(), shape[0] * shape[1], "a matrix fills its slice");
+        Self::new(data, shape, shape[1])
+    }
+
+    /// Rows as columns.
+    #[must_use]
+    pub fn transposed(self) -> Self {
+        let ([rows, columns], [down, right]) = (self.shape, self.strides);
+        Self { shape: [columns, rows], strides: [right, down], ..self }
+    }
+
+    /// Some of the columns.
+    ///
+    /// # Panics
+    /// Columns that the matrix doesn't have.
+    #[must_use]
+    pub fn columns(self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.shape[1], "the matrix has fewer columns");
+        let data = &self.data[(first * self.strides[1]).min(self.data.len())..];
+        Self { data, shape: [self.shape[0], count], ..self }
+    }
+
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// Rows that the matrix doesn't have.
+    #[must_use]
+    pub fn rows(self, first: usize, count: usize) -> Self {
+        self.transposed().columns(first, count).transposed()
+    }
+}
+
+/// Where a product goes: a row-major matrix whose rows begin `stride` numbers apart.
+#[derive(Debug)]
+pub struct Target<'a> {
+    data: &'a mut [f32],
+    stride: usize,
+    adds: bool,
+}
+
+impl<'a> Target<'a> {
+    /// Is overwritten.
+    pub fn write(data: &'a mut [f32], stride: usize) -> Self {
+        Self { data, stride, adds: false }
+    }
+
+    /// Is added to.
+    pub fn add(data: &'a mut [f32], stride: usize) -> Self {
+        Self { data, stride, adds: true }
+    }
+}
+
+/// `target = scale · a b`, on all threads if it is large.
+///
+/// # Panics
+/// Shapes that don't fit together.
+pub fn product(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>) {
+    let few = a.shape[0] * a.shape[1] * b.shape[1] < FEW_OPERATIONS;
+    let threads = if few { Parallelism::None } else { Parallelism::Rayon(0) };
+    call(a, b, scale, target, threads);
+}
+
+/// [`product`] on this thread.
+///
+/// # Panics
+/// Shapes that don't fit together.
+pub fn product_here(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>) {
+    call(a, b, scale, target, Parallelism::None);
+}
+
+#[expect(unsafe_code, reason = "gemm takes pointers; the lengths of the slices are checked here")]
+fn call(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>, threads: Parallelism) {
+    let ([m, k], [k_too, n]) = (a.shape, b.shape);
+    assert_eq!(k, k_too, "shapes don't fit together");
+    assert!(n <= target.stride, "rows overlap");
+    assert!(needed([m, n], target.stride) <= target.data.len(), "the product ends beyond its slice");
+    let ([a_down, a_right], [b_down, b_right]) = (a.strides, b.strides);
+    // SAFETY: views hold all that their shapes and strides reach, and so does the target.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            target.data.as_mut_ptr(),
+            1,
+            target.stride as isize,
+            target.adds,
+            a.data.as_ptr(),
+            a_right as isize,
+            a_down as isize,
+            b.data.as_ptr(),
+            b_right as isize,
+            b_down as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            threads,
+        );
+    }
+}
+
+/// Numbers that a row-major matrix reaches over.
+fn needed([rows, columns]: [usize; 2], stride: usize) -> usize {
+    if rows == 0 || columns == 0 { 0 } else { (rows - 1) * stride + columns }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_and_targets() {
+        let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let mut c = [1.0; 6];
+        let whole = View::whole(&a, [2, 3]);
+        product(whole, whole.transposed(), 2.0, Target::write(&mut c, 3));
+        assert_eq!(c, [28.0, 64.0, 1.0, 64.0, 154.0, 1.0]);
+        let corner = whole.columns(1, 2).rows(1, 1);
+        product_here(corner, corner.transposed(), 1.0, Target::add(&mut c[2..], 1));
+        assert_eq!(c[2], 62.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond its slice")]
+    fn a_target_that_is_too_short() {
+        let a = [1.0; 4];
+        let whole = View::whole(&a, [2, 2]);
+        product(whole, whole, 1.0, Target::write(&mut [0.0; 3], 2));
+    }
+}

@@ -1,0 +1,15 @@
+//! The arithmetic itself, on slices: what the Flex backend runs and what decoding on CPUs is made of.
+//!
+//! Matrices are row-major. Work is cut into pieces of a fixed size and given to rayon's threads, so
+//! that no result depends on their number. Functions are compiled for AVX-512, for AVX2 and for the
+//! least that the target has, and choose when they are called.
+
+pub mod activation;
+// attention
+pub mod math;
+pub mod matmul;
+pub mod norm;
+// optimizer
+pub mod pieces;
+pub mod rotary;
+// vocabulary
