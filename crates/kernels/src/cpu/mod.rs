@@ -5,11 +5,11 @@
 //! least that the target has, and choose when they are called.
 
 pub mod activation;
-// attention
+pub mod attention;
 pub mod math;
 pub mod matmul;
 pub mod norm;
-// optimizer
+pub mod optimizer;
 pub mod pieces;
 pub mod rotary;
-// vocabulary
+pub mod vocabulary;

@@ -70,3 +70,23 @@ pub fn sum_over_rows(
     }
     total
 }
+
+/// The sum of a matrix's rows.
+pub fn sum_of_rows(matrix: &[f32], width: usize) -> Vec<f32> {
+    let n_rows = rows_of_a_piece(width) * 4;
+    let parts: Vec<Vec<f32>> = matrix
+        .par_chunks(n_rows * width)
+        .map(|rows| {
+            let mut total = vec![0.0; width];
+            rows.chunks_exact(width).for_each(|row| add(&mut total, row));
+            total
+        })
+        .collect();
+    let mut total = vec![0.0; width];
+    parts.iter().for_each(|part| add(&mut total, part));
+    total
+}
+
+fn add(total: &mut [f32], part: &[f32]) {
+    total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+}

@@ -1,0 +1,77 @@
+//! One step of the tape for each operation.
+
+mod attention;
+mod layers;
+mod linear;
+mod vocabulary;
+
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::NodeId;
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::{FloatTensor, IntTensor};
+
+use crate::kernels::Kernels;
+use crate::settings::{Gelu, HeadLayout, Heads};
+
+impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
+    const ON_HOST: bool = B::ON_HOST;
+
+    fn norm(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        layers::norm::<B, C>(input, weight, bias, eps)
+    }
+
+    fn rotate(
+        heads: FloatTensor<Self>,
+        [cos, sin]: [FloatTensor<Self>; 2],
+        head_dim: usize,
+        back: bool,
+    ) -> FloatTensor<Self> {
+        layers::rotate::<B, C>(heads, [cos.primitive, sin.primitive], head_dim, back)
+    }
+
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        layers::swiglu::<B, C>(gate, up)
+    }
+
+    fn gelu_unit(input: FloatTensor<Self>, kind: Gelu) -> FloatTensor<Self> {
+        layers::gelu::<B, C>(input, kind)
+    }
+
+    fn project(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+    ) -> FloatTensor<Self> {
+        linear::linear::<B, C>(input, weight, bias)
+    }
+
+    fn causal_attention(
+        inputs: [FloatTensor<Self>; 3],
+        heads: &Heads,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        attention::attention::<B, C>(inputs, heads)
+    }
+
+    fn token_stats(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        layout: HeadLayout,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        vocabulary::token_stats::<B, C>(hidden, head, targets, layout)
+    }
+}
+
+/// Adds a gradient to that of a parent which wants one.
+fn give<B: Backend>(grads: &mut Gradients, parent: Option<NodeId>, grad: FloatTensor<B>) {
+    if let Some(parent) = parent {
+        grads.register::<B>(parent, grad);
+    }
+}

@@ -1,0 +1,174 @@
+//! Flex runs the functions of [`cpu`](crate::cpu) on the storage of its tensors.
+
+mod numbers;
+
+use burn::tensor::ops::{FloatTensor, IntTensor};
+use burn_flex::Flex;
+
+use crate::cpu::matmul::{Target, View, product};
+use crate::cpu::norm::Affine;
+use crate::cpu::pieces::unwritten;
+use crate::cpu::rotary::Angles;
+use crate::cpu::vocabulary::{Head, N_STATS};
+use crate::cpu::{activation, attention, norm, optimizer, pieces, rotary, vocabulary};
+use crate::kernels::{AttentionSeen, Kernels, StatsSeen};
+use crate::settings::{AdamW, Gelu, HeadLayout, Heads};
+use numbers::{Numbers, like, matrix, owned, vector, whole_numbers, width};
+
+type F = FloatTensor<Flex>;
+
+impl Kernels for Flex {
+    const ON_HOST: bool = true;
+
+    fn norm(input: F, weight: F, bias: Option<F>, eps: f32) -> F {
+        let (x, weight, bias) = (Numbers::of(&input), Numbers::of(&weight), Numbers::any(&bias));
+        let affine = Affine { weight: &weight, bias: bias.as_deref(), eps };
+        like(&input, norm::forward(&x, affine))
+    }
+
+    fn norm_backward(
+        input: F,
+        weight: F,
+        with_bias: bool,
+        eps: f32,
+        grad: F,
+    ) -> (F, F, Option<F>) {
+        let (x, weight, grad) = (Numbers::of(&input), Numbers::of(&weight), Numbers::of(&grad));
+        // Only its presence counts.
+        let bias = with_bias.then_some(&*weight);
+        let affine = Affine { weight: &weight, bias, eps };
+        let (of_input, of_weight, of_bias) = norm::backward(&x, affine, &grad);
+        (like(&input, of_input), vector(of_weight), of_bias.map(vector))
+    }
+
+    fn rotate(heads: F, [cos, sin]: [F; 2], head_dim: usize, back: bool) -> F {
+        let n_pairs = width(&cos);
+        let (cos, sin) = (Numbers::of(&cos), Numbers::of(&sin));
+        let angles = Angles { cos: &cos, sin: &sin, n_pairs, back };
+        let rotated = rotary::rotate(&Numbers::of(&heads), width(&heads), head_dim, angles);
+        like(&heads, rotated)
+    }
+
+    fn swiglu(gate: F, up: F) -> F {
+        like(&gate, activation::swiglu(&Numbers::of(&gate), &Numbers::of(&up)))
+    }
+
+    fn swiglu_backward(gate: F, up: F, grad: F) -> (F, F) {
+        let (g, u, grad) = (Numbers::of(&gate), Numbers::of(&up), Numbers::of(&grad));
+        let (of_gate, of_up) = activation::swiglu_backward(&g, &u, &grad);
+        (like(&gate, of_gate), like(&up, of_up))
+    }
+
+    fn gelu_unit(input: F, kind: Gelu) -> F {
+        like(&input, activation::gelu(&Numbers::of(&input), kind))
+    }
+
+    fn gelu_unit_backward(input: F, kind: Gelu, grad: F) -> F {
+        let of_input = activation::gelu_backward(&Numbers::of(&input), kind, &Numbers::of(&grad));
+        like(&input, of_input)
+    }
+
+    fn project(input: F, weight: F, bias: Option<F>) -> F {
+        let (x, w) = (Numbers::of(&input), Numbers::of(&weight));
+        let (n_in, n_out) = (width(&input), width(&weight));
+        let n_rows = x.len() / n_in;
+        let mut output = unwritten(n_rows * n_out);
+        let (x, w) = (View::whole(&x, [n_rows, n_in]), View::whole(&w, [n_in, n_out]));
+        match Numbers::any(&bias) {
+            Some(bias) => {
+                pieces::for_rows(&mut output, n_out, |_, rows| {
+                    rows.chunks_exact_mut(n_out).for_each(|row| row.copy_from_slice(&bias));
+                });
+                product(x, w, 1.0, Target::add(&mut output, n_out));
+            }
+            None => product(x, w, 1.0, Target::write(&mut output, n_out)),
+        }
+        matrix(output, [n_rows, n_out])
+    }
+
+    fn project_backward_input(weight: F, grad: F) -> F {
+        let (w, g) = (Numbers::of(&weight), Numbers::of(&grad));
+        let n_out = width(&weight);
+        let (n_in, n_rows) = (w.len() / n_out, g.len() / n_out);
+        let mut output = unwritten(n_rows * n_in);
+        let (w, g) = (View::whole(&w, [n_in, n_out]), View::whole(&g, [n_rows, n_out]));
+        product(g, w.transposed(), 1.0, Target::write(&mut output, n_in));
+        matrix(output, [n_rows, n_in])
+    }
+
+    fn project_backward_weight(input: F, grad: F) -> F {
+        let (x, g) = (Numbers::of(&input), Numbers::of(&grad));
+        let (n_in, n_out) = (width(&input), width(&grad));
+        let n_rows = x.len() / n_in;
+        let mut output = unwritten(n_in * n_out);
+        let (x, g) = (View::whole(&x, [n_rows, n_in]), View::whole(&g, [n_rows, n_out]));
+        product(x.transposed(), g, 1.0, Target::write(&mut output, n_out));
+        matrix(output, [n_in, n_out])
+    }
+
+    fn sum_of_rows(rows: F) -> F {
+        let width = width(&rows);
+        vector(pieces::sum_of_rows(&Numbers::of(&rows), width))
+    }
+
+    fn causal_attention(inputs: [F; 3], heads: &Heads) -> (F, F) {
+        let [query, key, value] = inputs.each_ref().map(Numbers::of);
+        let (output, logs) = attention::forward([&query, &key, &value], heads);
+        (like(&inputs[0], output), matrix(logs, [heads.begins.len(), heads.n_heads]))
+    }
+
+    fn causal_attention_backward(inputs: [F; 3], seen: AttentionSeen<Self>, heads: &Heads) -> [F; 3] {
+        let [query, key, value] = inputs.each_ref().map(Numbers::of);
+        let [output, logs, grad] = [&seen.output, &seen.logs, &seen.grad].map(Numbers::of);
+        let seen = attention::Seen { output: &output, logs: &logs, grad: &grad };
+        let [of_query, of_key, of_value] = attention::backward([&query, &key, &value], seen, heads);
+        let [query, key, value] = &inputs;
+        [like(query, of_query), like(key, of_key), like(value, of_value)]
+    }
+
+    fn token_stats(
+        hidden: F,
+        head: F,
+        targets: IntTensor<Self>,
+        layout: HeadLayout,
+    ) -> (F, F) {
+        let targets = whole_numbers(&targets);
+        let (h, weight) = (Numbers::of(&hidden), Numbers::of(&head));
+        let (stats, logs) = vocabulary::stats(&h, head_of(&head, &weight, layout), &targets);
+        (matrix(stats, [targets.len(), N_STATS]), vector(logs))
+    }
+
+    fn token_stats_backward(
+        hidden: F,
+        head: F,
+        targets: IntTensor<Self>,
+        layout: HeadLayout,
+        seen: StatsSeen<Self>,
+        of_head_too: bool,
+    ) -> (F, Option<F>) {
+        let targets = whole_numbers(&targets);
+        let (h, weight) = (Numbers::of(&hidden), Numbers::of(&head));
+        let [stats, logs, grad] = [&seen.stats, &seen.logs, &seen.grad].map(Numbers::of);
+        let seen = vocabulary::Seen { stats: &stats, logs: &logs, grad: &grad };
+        let layout = head_of(&head, &weight, layout);
+        let (of_hidden, of_head) = vocabulary::backward(&h, layout, &targets, seen, of_head_too);
+        (like(&hidden, of_hidden), of_head.map(|it| like(&head, it)))
+    }
+
+    fn adamw(weights: F, grad: F, [first, second]: [F; 2], step: &AdamW) -> (F, [F; 2]) {
+        let [mut weights, mut first, mut second] = [weights, first, second].map(owned);
+        let moments = [first.storage_mut(), second.storage_mut()];
+        optimizer::adamw(weights.storage_mut(), &Numbers::of(&grad), moments, step);
+        (weights, [first, second])
+    }
+
+    fn sum_of_squares(values: F) -> F {
+        vector(vec![optimizer::sum_of_squares(&Numbers::of(&values)) as f32])
+    }
+}
+
+fn head_of<'a>(head: &F, weight: &'a [f32], layout: HeadLayout) -> Head<'a> {
+    let HeadLayout { tied, temperature } = layout;
+    let n_entries = if tied { weight.len() / width(head) } else { width(head) };
+    Head { weight, n_entries, tied, temperature }
+}

@@ -1,0 +1,181 @@
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::{FloatTensor, IntTensor};
+
+use crate::composed;
+use crate::settings::{AdamW, Gelu, HeadLayout, Heads};
+
+/// A backend with the fused operations; see [`ops`](crate::ops) for what each computes.
+///
+/// Bodies given here are composed of ordinary operations. Tensors of hidden states are
+/// `[tokens, width]`.
+pub trait Kernels: Backend {
+    /// Whether tensors are numbers in main memory, so that decoding does better without them.
+    const ON_HOST: bool = false;
+
+    /// [`ops::norm`](crate::ops::norm)
+    fn norm(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        composed::norm::<Self>(input, weight, bias, eps)
+    }
+
+    /// Gradients of input, weight and bias.
+    fn norm_backward(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        with_bias: bool,
+        eps: f32,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, Option<FloatTensor<Self>>) {
+        composed::norm_backward::<Self>(input, weight, with_bias, eps, grad)
+    }
+
+    /// [`ops::rotate`](crate::ops::rotate), or back.
+    fn rotate(
+        heads: FloatTensor<Self>,
+        [cos, sin]: [FloatTensor<Self>; 2],
+        head_dim: usize,
+        back: bool,
+    ) -> FloatTensor<Self> {
+        composed::rotate::<Self>(heads, [cos, sin], head_dim, back)
+    }
+
+    /// [`ops::swiglu`](crate::ops::swiglu)
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::swiglu::<Self>(gate, up)
+    }
+
+    /// Gradients of the gate and of what it lets through.
+    fn swiglu_backward(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        composed::swiglu_backward::<Self>(gate, up, grad)
+    }
+
+    /// [`ops::gelu`](crate::ops::gelu)
+    fn gelu_unit(input: FloatTensor<Self>, kind: Gelu) -> FloatTensor<Self> {
+        composed::gelu::<Self>(input, kind)
+    }
+
+    /// The gradient of the input.
+    fn gelu_unit_backward(
+        input: FloatTensor<Self>,
+        kind: Gelu,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        composed::gelu_backward::<Self>(input, kind, grad)
+    }
+
+    /// [`ops::linear`](crate::ops::linear)
+    fn project(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+    ) -> FloatTensor<Self> {
+        composed::linear::<Self>(input, weight, bias)
+    }
+
+    /// `g Wᵀ`
+    fn project_backward_input(
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        composed::linear_backward_input::<Self>(weight, grad)
+    }
+
+    /// `xᵀ g`
+    fn project_backward_weight(
+        input: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        composed::linear_backward_weight::<Self>(input, grad)
+    }
+
+    /// The sum of rows, `[width]`.
+    fn sum_of_rows(rows: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::sum_of_rows::<Self>(rows)
+    }
+
+    /// [`ops::attention`](crate::ops::attention), and the logarithms of the sums of exponentials of
+    /// the scores, `[tokens, heads]`.
+    fn causal_attention(
+        inputs: [FloatTensor<Self>; 3],
+        heads: &Heads,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        composed::attention::<Self>(inputs, heads)
+    }
+
+    /// Gradients of queries, keys and values.
+    fn causal_attention_backward(
+        inputs: [FloatTensor<Self>; 3],
+        seen: AttentionSeen<Self>,
+        heads: &Heads,
+    ) -> [FloatTensor<Self>; 3] {
+        composed::attention_backward::<Self>(inputs, seen, heads)
+    }
+
+    /// [`ops::token_stats`](crate::ops::token_stats), and the logarithms of the sums of
+    /// exponentials, `[tokens]`.
+    fn token_stats(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        layout: HeadLayout,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        composed::token_stats::<Self>(hidden, head, targets, layout)
+    }
+
+    /// Gradients of the hidden states and, if it is wanted, of the head.
+    fn token_stats_backward(
+        hidden: FloatTensor<Self>,
+        head: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        layout: HeadLayout,
+        seen: StatsSeen<Self>,
+        of_head_too: bool,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
+        composed::token_stats_backward::<Self>(hidden, head, targets, layout, seen, of_head_too)
+    }
+
+    /// [`ops::adamw`](crate::ops::adamw): the weights and their moments after the step.
+    fn adamw(
+        weights: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        moments: [FloatTensor<Self>; 2],
+        step: &AdamW,
+    ) -> (FloatTensor<Self>, [FloatTensor<Self>; 2]) {
+        composed::adamw::<Self>(weights, grad, moments, step)
+    }
+
+    /// `Σ x²`, `[1]`.
+    fn sum_of_squares(values: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::sum_of_squares::<Self>(values)
+    }
+}
+
+/// What attention gave, and the gradient of its output.
+#[derive(Debug)]
+pub struct AttentionSeen<B: Backend> {
+    /// `[tokens, heads · head_dim]`
+    pub output: FloatTensor<B>,
+    /// `[tokens, heads]`
+    pub logs: FloatTensor<B>,
+    /// As the output.
+    pub grad: FloatTensor<B>,
+}
+
+/// What the statistics of tokens were, and their gradient.
+#[derive(Debug)]
+pub struct StatsSeen<B: Backend> {
+    /// `[tokens, 4]`
+    pub stats: FloatTensor<B>,
+    /// `[tokens]`
+    pub logs: FloatTensor<B>,
+    /// As the statistics.
+    pub grad: FloatTensor<B>,
+}
