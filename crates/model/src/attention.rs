@@ -2,6 +2,7 @@
 
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
+use rein_kernels::{Heads, ops};
 
 use crate::ModelError;
 use crate::backend::LmBackend;
@@ -41,11 +42,11 @@ pub struct Attention<B: Backend> {
 /// What a forward pass knows about its tokens, the same for all layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Surroundings<B: Backend> {
-    /// Rotations of queries and of keys.
-    pub(crate) rotary: Option<[RotaryTables<B>; 2]>,
+    pub(crate) rotary: Option<RotaryTables<B>>,
+    /// The heads, and which of these tokens each sees.
+    pub(crate) heads: Heads,
+    /// Where there is a cache: which of its columns each token sees.
     pub(crate) mask: Option<Mask<B>>,
-    pub(crate) n_batch: usize,
-    pub(crate) n_time: usize,
 }
 
 /// What is added to the scores: 0, or [`HIDDEN`] where a token must not look.
@@ -89,20 +90,19 @@ impl<B: LmBackend> Attention<B> {
         around: &Surroundings<B>,
         cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 2> {
-        let [query_rotary, key_rotary] = match &around.rotary {
-            Some([query, key]) => [Some(query), Some(key)],
-            None => [None, None],
-        };
         let [query, key, value] = self.project(input);
-        let query = self.placed(query, self.query_norm.as_ref(), query_rotary);
-        let query = self.heads(query / (self.head_dim as f32).sqrt(), around);
-        let key = self.heads(self.placed(key, self.key_norm.as_ref(), key_rotary), around);
-        let value = self.heads(value, around);
-        let (key, value) = match cache {
-            Some(cache) => cache.extend(key, value),
-            None => (key, value),
+        let query = self.placed(query, self.query_norm.as_ref(), around);
+        let key = self.placed(key, self.key_norm.as_ref(), around);
+        let mixed = match cache {
+            None => ops::attention(query, key, value, &around.heads),
+            Some(cache) => {
+                let query = self.heads(query / (self.head_dim as f32).sqrt(), around);
+                let (key, value) = (self.heads(key, around), self.heads(value, around));
+                let (key, value) = cache.extend(key, value);
+                attend(query, key, value, around)
+            }
         };
-        self.output.forward(attend(query, key, value, around))
+        self.output.forward(mixed)
     }
 
     /// Queries, keys and values.
@@ -130,14 +130,14 @@ impl<B: LmBackend> Attention<B> {
         &self,
         mut heads: Tensor<B, 2>,
         norm: Option<&Norm<B>>,
-        rotary: Option<&RotaryTables<B>>,
+        around: &Surroundings<B>,
     ) -> Tensor<B, 2> {
         let [n_tokens, width] = heads.dims();
         if let Some(norm) = norm {
             let one_a_row = heads.reshape([n_tokens * width / self.head_dim, self.head_dim]);
             heads = norm.forward(one_a_row).reshape([n_tokens, width]);
         }
-        if let Some(rotary) = rotary {
+        if let Some(rotary) = &around.rotary {
             heads = rotary.rotate(heads);
         }
         heads
@@ -147,7 +147,8 @@ impl<B: LmBackend> Attention<B> {
     /// Keys and values stand alone in their groups. A view: nothing is copied.
     fn heads(&self, placed: Tensor<B, 2>, around: &Surroundings<B>) -> Tensor<B, 5> {
         let n_shared = placed.dims()[1] / (self.n_kv_heads * self.head_dim);
-        let shape = [around.n_batch, around.n_time, self.n_kv_heads, n_shared, self.head_dim];
+        let Heads { n_batch, n_time, .. } = around.heads;
+        let shape = [n_batch, n_time, self.n_kv_heads, n_shared, self.head_dim];
         placed.reshape(shape).permute([0, 2, 3, 1, 4])
     }
 }

@@ -1,12 +1,13 @@
 //! The one place that says what the workspace asks of a tensor backend.
 
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::AutodiffBackend;
+use rein_kernels::Kernels;
 
-/// A backend that can run a language model. Every function of the workspace is generic over it, so
-/// that fused kernels can be asked for here and nowhere else.
-pub trait LmBackend: Backend {}
+/// A backend that can run a language model: one with fused kernels, or with what they are composed
+/// of. Every function of the workspace is generic over it.
+pub trait LmBackend: Kernels {}
 
-impl<B: Backend> LmBackend for B {}
+impl<B: Kernels> LmBackend for B {}
 
 /// A backend that can train one: [`LmBackend`] with a tape.
 pub trait LmAutodiffBackend: AutodiffBackend<InnerBackend: LmBackend> + LmBackend {}

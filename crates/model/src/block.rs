@@ -1,5 +1,5 @@
 use burn::prelude::*;
-use burn::tensor::activation::{gelu, silu};
+use rein_kernels::{Gelu, ops};
 
 use crate::ModelError;
 use crate::attention::{Attention, Surroundings};
@@ -149,18 +149,10 @@ impl<B: LmBackend> Mlp<B> {
 
     fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
         let inner = match &self.gate {
-            Some(gate) => silu(gate.forward(input.clone())) * self.up.forward(input),
-            None if self.exact_gelu => gelu(self.up.forward(input)),
-            None => gelu_tanh(self.up.forward(input)),
+            Some(gate) => ops::swiglu(gate.forward(input.clone()), self.up.forward(input)),
+            None if self.exact_gelu => ops::gelu(self.up.forward(input), Gelu::Erf),
+            None => ops::gelu(self.up.forward(input), Gelu::Tanh),
         };
         self.down.forward(inner)
     }
-}
-
-/// `x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))` (Hendrycks and Gimpel, 2016).
-fn gelu_tanh<B: LmBackend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
-    let scale = (2.0 / std::f64::consts::PI).sqrt();
-    let cubed = x.clone() * x.clone() * x.clone();
-    let inner = (x.clone() + cubed * 0.044715) * scale;
-    x * 0.5 * (inner.tanh() + 1.0)
 }

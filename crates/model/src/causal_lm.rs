@@ -1,4 +1,6 @@
 use burn::prelude::*;
+use rein_kernels::ops::{self, TokenStats};
+use rein_kernels::HeadLayout;
 
 use crate::ModelError;
 use crate::backend::LmBackend;
@@ -54,5 +56,24 @@ impl<B: LmBackend> CausalLm<B> {
             Some(head) => head.forward(hidden),
             None => hidden.matmul(self.decoder.embedding.val().transpose()),
         }
+    }
+
+    /// What the model gives to the tokens that come next, its scores divided by the temperature; the
+    /// scores themselves are never held.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[rows, hidden]`
+    /// - `targets`: `[rows]`
+    pub fn token_stats(
+        &self,
+        hidden: Tensor<B, 2>,
+        targets: Tensor<B, 1, Int>,
+        temperature: f32,
+    ) -> TokenStats<B> {
+        let (head, tied) = match &self.head {
+            Some(head) => (head.weight.val(), false),
+            None => (self.decoder.embedding.val(), true),
+        };
+        ops::token_stats(hidden, head, targets, HeadLayout { tied, temperature })
     }
 }

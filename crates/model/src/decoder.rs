@@ -1,5 +1,6 @@
 use burn::module::Param;
 use burn::prelude::*;
+use rein_kernels::Heads;
 
 use crate::ModelError;
 use crate::attention::{HIDDEN, Mask, Surroundings};
@@ -89,19 +90,17 @@ impl<B: LmBackend> Decoder<B> {
         if let Some(table) = &self.positions {
             stream = stream + table.val().select(0, indices(&positions, &device));
         }
+        let ModelConfig { n_heads, n_kv_heads, head_dim, .. } = self.config;
         let rotary = match &self.config.positions {
             Positions::Rotary(rotary) => {
-                let ModelConfig { n_heads, n_kv_heads, head_dim, .. } = self.config;
-                let table =
-                    |heads| RotaryTables::new(rotary, &positions, [heads, head_dim], &device);
-                let query = table(n_heads);
-                let key = if n_kv_heads == n_heads { query.clone() } else { table(n_kv_heads) };
-                Some([query, key])
+                Some(RotaryTables::new(rotary, &positions, head_dim, &device))
             }
             Positions::Learned => None,
         };
-        let mask = mask(begins, n_past, n_time, &device);
-        let around = Surroundings { rotary, mask, n_batch, n_time };
+        let mask = cache.is_some().then(|| mask(begins, n_past, n_time, &device)).flatten();
+        let begins = begins.into();
+        let heads = Heads { n_batch, n_time, n_heads, n_kv_heads, head_dim, begins };
+        let around = Surroundings { rotary, heads, mask };
         for (layer, block) in self.blocks.iter().enumerate() {
             let cache = cache.as_mut().map(|cache| &mut cache.layers[layer]);
             stream = block.forward(stream, &around, cache);

@@ -1,5 +1,6 @@
 use burn::module::Param;
 use burn::prelude::*;
+use rein_kernels::ops;
 
 use crate::ModelError;
 use crate::backend::LmBackend;
@@ -34,13 +35,10 @@ impl<B: LmBackend> Linear<B> {
     /// - `input`: `[rows, in]`
     /// - returns: `[rows, out]`
     pub fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
-        let mut output = input.clone().matmul(self.weight.val());
-        if let Some(bias) = &self.bias {
-            output = output + bias.val().unsqueeze();
-        }
+        let apply = |input| ops::linear(input, self.weight.val(), self.bias.as_ref().map(Param::val));
         match &self.adapter {
-            Some(adapter) => output + adapter.forward(input),
-            None => output,
+            Some(adapter) => apply(input.clone()) + adapter.forward(input),
+            None => apply(input),
         }
     }
 

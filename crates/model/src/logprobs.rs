@@ -2,71 +2,33 @@
 
 use burn::prelude::*;
 use rein_data::encoding::TokenRow;
+use rein_kernels::ops::TokenStats;
 
 use crate::CausalLm;
 use crate::backend::LmBackend;
 use crate::tokens::{LearnedTokens, host, indices};
 
-/// `log softmax(logits)[target]`
-///
-/// # Shapes
-/// - `logits`: `[rows, vocab]`, already divided by the temperature
-/// - `targets`, returns: `[rows]`; in nats
-pub fn token_logprobs<B: LmBackend>(
-    logits: Tensor<B, 2>,
-    targets: Tensor<B, 1, Int>,
-) -> Tensor<B, 1> {
-    let n_rows = logits.dims()[0];
-    let chosen = logits.clone().gather(1, targets.reshape([n_rows, 1]));
-    (chosen - log_sum_exp(logits)).reshape([n_rows])
-}
-
-/// `H = −Σ_v p_v log p_v` with `p = softmax(logits)`, computed as `log Σ exp z − Σ p z`.
-///
-/// # Shapes
-/// - `logits`: `[rows, vocab]`, already divided by the temperature
-/// - returns: `[rows]`; in nats
-pub fn entropy<B: LmBackend>(logits: Tensor<B, 2>) -> Tensor<B, 1> {
-    let n_rows = logits.dims()[0];
-    let shifted = logits.clone() - logits.max_dim(1);
-    let exponentials = shifted.clone().exp();
-    let total = exponentials.clone().sum_dim(1);
-    let mean = (exponentials * shifted).sum_dim(1) / total.clone();
-    (total.log() - mean).reshape([n_rows])
-}
-
 /// Cross entropy with label smoothing (Szegedy et al., 2016):
-/// `(1 − ε) (−log p_target) + ε mean_v(−log p_v)`, one number a row.
-///
-/// # Shapes
-/// - `logits`: `[rows, vocab]`
-/// - `targets`, returns: `[rows]`; in nats
-pub fn cross_entropy<B: LmBackend>(
-    logits: Tensor<B, 2>,
-    targets: Tensor<B, 1, Int>,
-    label_smoothing: f64,
-) -> Tensor<B, 1> {
-    let n_rows = logits.dims()[0];
+/// `(1 − ε) (−log p_target) + ε mean_v(−log p_v)`, in nats, `[tokens]`.
+pub fn cross_entropy<B: LmBackend>(stats: &TokenStats<B>, label_smoothing: f64) -> Tensor<B, 1> {
+    let losses = stats.logprobs.clone().neg();
     if label_smoothing == 0.0 {
-        return token_logprobs(logits, targets).neg();
+        return losses;
     }
-    let uniform = (log_sum_exp(logits.clone()) - logits.clone().mean_dim(1)).reshape([n_rows]);
-    token_logprobs(logits, targets).neg() * (1.0 - label_smoothing) + uniform * label_smoothing
+    losses * (1.0 - label_smoothing) - stats.mean_logprobs.clone() * label_smoothing
 }
 
-/// Scores over the vocabulary where a token is learned, divided by the temperature,
-/// `[tokens, vocab]`.
-pub fn learned_logits<B: LmBackend>(
+/// What a model gives to the learned tokens, its scores divided by the temperature.
+pub fn learned_stats<B: LmBackend>(
     model: &CausalLm<B>,
     learned: &LearnedTokens<B>,
     temperature: f32,
-) -> Tensor<B, 2> {
+) -> TokenStats<B> {
     let [n_rows, n_time] = learned.batch.dims();
     let hidden =
         model.hidden(&learned.batch).reshape([n_rows * n_time, model.config().hidden_size]);
-    let device = learned.batch.ids.device();
-    let logits = model.logits(hidden.select(0, indices(&learned.before, &device)));
-    if temperature == 1.0 { logits } else { logits / temperature }
+    let hidden = hidden.select(0, indices(&learned.before, &learned.batch.ids.device()));
+    model.token_stats(hidden, learned.targets.clone(), temperature)
 }
 
 /// Log-probabilities of the learned tokens of each row, in nats; computed a few rows at a time and
@@ -82,8 +44,7 @@ pub fn row_logprobs<B: LmBackend>(
     micro_batches
         .flat_map(|rows| {
             let learned = LearnedTokens::new(rows, device);
-            let logits = learned_logits(model, &learned, temperature);
-            let flat = host(token_logprobs(logits, learned.targets));
+            let flat = host(learned_stats(model, &learned, temperature).logprobs);
             split(&flat, rows.iter().map(|row| row.n_learned()))
         })
         .collect()
@@ -99,10 +60,4 @@ pub fn split(flat: &[f32], lengths: impl Iterator<Item = usize>) -> Vec<Vec<f32>
             row.to_vec()
         })
         .collect()
-}
-
-/// `log Σ_v exp(logit_v)`, `[rows, 1]`. The largest logit is taken out first, so nothing overflows.
-fn log_sum_exp<B: LmBackend>(logits: Tensor<B, 2>) -> Tensor<B, 2> {
-    let largest = logits.clone().detach().max_dim(1);
-    (logits - largest.clone()).exp().sum_dim(1).log() + largest
 }

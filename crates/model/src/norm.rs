@@ -1,5 +1,6 @@
 use burn::module::Param;
 use burn::prelude::*;
+use rein_kernels::ops;
 
 use crate::ModelError;
 use crate::backend::LmBackend;
@@ -33,20 +34,9 @@ impl<B: LmBackend> Norm<B> {
     /// With a bias: `(x − mean) / √(var + ε) · w + b`; without: `x / √(mean(x²) + ε) · w`.
     ///
     /// # Shapes
-    /// - `input`, returns: `[.., width]`
-    pub fn forward<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
-        let weight = self.weight.val().unsqueeze();
-        match &self.bias {
-            Some(bias) => {
-                let centered = input.clone() - input.mean_dim(D - 1);
-                self.scale(centered) * weight + bias.val().unsqueeze()
-            }
-            None => self.scale(input) * weight,
-        }
-    }
-
-    fn scale<const D: usize>(&self, input: Tensor<B, D>) -> Tensor<B, D> {
-        let mean_square = input.clone().square().mean_dim(D - 1);
-        input / (mean_square + self.eps).sqrt()
+    /// - `input`, returns: `[rows, width]`
+    pub fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
+        let bias = self.bias.as_ref().map(Param::val);
+        ops::norm(input, self.weight.val(), bias, self.eps as f32)
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path as FilePath;
 
 use burn::module::{AutodiffModule, ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
+use rein_kernels::ops;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use crate::ModelError;
 use crate::backend::{LmAutodiffBackend, LmBackend};
 use crate::named::{FlatTensor, Path};
 use crate::schedule::Schedule;
-use crate::tokens::scalar;
+use crate::tokens::host;
 
 /// How a stage's weights are updated.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,7 +87,11 @@ impl OptimizerConfig {
 
 /// Gradients of a module's tensors, by name.
 #[derive(Clone, Debug)]
-pub struct Gradients<B: Backend>(BTreeMap<String, FlatTensor<B>>);
+pub struct Gradients<B: Backend> {
+    tensors: BTreeMap<String, FlatTensor<B>>,
+    /// What they are yet to be multiplied by; an update does it in passing.
+    scale: f64,
+}
 
 impl<B: LmBackend> Gradients<B> {
     /// The gradients of `loss` with respect to all tensors of `module`. The tape is used up.
@@ -98,27 +103,32 @@ impl<B: LmBackend> Gradients<B> {
         let mut taker =
             Taker { taken: &mut taken, path: Path::default(), gradients: BTreeMap::new() };
         module.visit(&mut taker);
-        Self(taker.gradients)
+        Self { tensors: taker.gradients, scale: 1.0 }
     }
 
     /// The sum of two gradients: of the losses' sum.
     #[must_use]
     pub fn plus(mut self, other: Self) -> Self {
-        for (name, FlatTensor(gradient)) in other.0 {
-            let sum = match self.0.remove(&name) {
+        assert!(self.scale == 1.0 && other.scale == 1.0, "what is clipped is complete");
+        for (name, FlatTensor(gradient)) in other.tensors {
+            let sum = match self.tensors.remove(&name) {
                 Some(FlatTensor(own)) => own + gradient,
                 None => gradient,
             };
-            self.0.insert(name, FlatTensor(sum));
+            self.tensors.insert(name, FlatTensor(sum));
         }
         self
     }
 
     /// The Euclidean norm over all tensors.
     pub fn norm(&self) -> f64 {
-        let squares: Vec<Tensor<B, 1>> =
-            self.0.values().map(|FlatTensor(gradient)| gradient.clone().square().sum()).collect();
-        if squares.is_empty() { 0.0 } else { scalar(Tensor::cat(squares, 0).sum()).sqrt() }
+        let square = |FlatTensor(tensor): &FlatTensor<B>| ops::sum_of_squares(tensor.clone());
+        let squares: Vec<Tensor<B, 1>> = self.tensors.values().map(square).collect();
+        if squares.is_empty() {
+            return 0.0;
+        }
+        let squares = host(Tensor::cat(squares, 0));
+        self.scale * squares.into_iter().map(f64::from).sum::<f64>().sqrt()
     }
 
     /// Scales gradients whose norm exceeds `max_norm` down to it (0 means never), as PyTorch's
@@ -127,9 +137,7 @@ impl<B: LmBackend> Gradients<B> {
         let norm = self.norm();
         let factor = max_norm / (norm + 1e-6);
         if max_norm > 0.0 && factor < 1.0 {
-            for FlatTensor(gradient) in self.0.values_mut() {
-                *gradient = gradient.clone() * factor;
-            }
+            self.scale *= factor;
         }
         norm
     }
@@ -190,12 +198,8 @@ impl<B: LmBackend> AdamW<B> {
         learning_rate: f64,
     ) -> M {
         self.n_updates += 1;
-        module.map(&mut Updater {
-            optimizer: self,
-            gradients,
-            learning_rate,
-            path: Path::default(),
-        })
+        let step = self.step(learning_rate, gradients.scale);
+        module.map(&mut Updater { optimizer: self, gradients, step, path: Path::default() })
     }
 
     fn update_tensor(
@@ -203,22 +207,30 @@ impl<B: LmBackend> AdamW<B> {
         name: String,
         value: Tensor<B, 1>,
         gradient: Tensor<B, 1>,
-        lr: f64,
+        step: &rein_kernels::AdamW,
     ) -> Tensor<B, 1> {
-        let OptimizerConfig { betas: [beta1, beta2], epsilon, weight_decay, .. } = self.config;
-        let (first, second) = match self.moments.remove(&name) {
-            Some(Moments { first, second }) => (first * beta1, second * beta2),
-            None => (gradient.zeros_like(), gradient.zeros_like()),
+        let moments = match self.moments.remove(&name) {
+            Some(Moments { first, second }) => [first, second],
+            None => [gradient.zeros_like(), gradient.zeros_like()],
         };
-        let second = second + gradient.clone().square() * (1.0 - beta2);
-        let first = first + gradient * (1.0 - beta1);
-        let correction1 = 1.0 - beta1.powi(self.n_updates as i32);
-        let correction2 = 1.0 - beta2.powi(self.n_updates as i32);
-        let denominator = second.clone().sqrt() / correction2.sqrt() + epsilon;
-        let step = first.clone() / denominator * (lr / correction1);
+        let (value, [first, second]) = ops::adamw(value, gradient, moments, step);
         self.moments.insert(name, Moments { first, second });
-        let decayed = if weight_decay == 0.0 { value } else { value * (1.0 - lr * weight_decay) };
-        decayed - step
+        value
+    }
+
+    /// The numbers of an update; the gradients are yet to be multiplied by `grad_scale`.
+    fn step(&self, learning_rate: f64, grad_scale: f64) -> rein_kernels::AdamW {
+        let OptimizerConfig { betas: [beta1, beta2], epsilon, weight_decay, .. } = self.config;
+        let correction = |beta: f64| 1.0 - beta.powi(self.n_updates as i32);
+        rein_kernels::AdamW {
+            keep: (1.0 - learning_rate * weight_decay) as f32,
+            rate: (learning_rate / correction(beta1)) as f32,
+            beta1: beta1 as f32,
+            beta2: beta2 as f32,
+            root_correction: correction(beta2).sqrt() as f32,
+            epsilon: epsilon as f32,
+            grad_scale: grad_scale as f32,
+        }
     }
 
     /// Writes the moments to a safetensors file.
@@ -281,7 +293,7 @@ impl<B: LmBackend> AdamW<B> {
 struct Updater<'a, B: Backend> {
     optimizer: &'a mut AdamW<B>,
     gradients: Gradients<B>,
-    learning_rate: f64,
+    step: rein_kernels::AdamW,
     path: Path,
 }
 
@@ -296,11 +308,11 @@ impl<AB: LmAutodiffBackend> ModuleMapper<AB> for Updater<'_, AB::InnerBackend> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<AB, D>>) -> Param<Tensor<AB, D>> {
         let name = self.path.name();
-        let Some(FlatTensor(gradient)) = self.gradients.0.remove(&name) else { return param };
+        let Some(FlatTensor(gradient)) = self.gradients.tensors.remove(&name) else { return param };
         let (id, tensor, mapper) = param.consume();
         let shape = tensor.shape();
         let value = tensor.inner().reshape([shape.num_elements()]);
-        let updated = self.optimizer.update_tensor(name, value, gradient, self.learning_rate);
+        let updated = self.optimizer.update_tensor(name, value, gradient, &self.step);
         // A new leaf of the tape, as the old one was.
         let tensor = Tensor::from_inner(updated.reshape(shape)).require_grad();
         Param::from_mapped_value(id, tensor, mapper)

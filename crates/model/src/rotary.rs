@@ -1,22 +1,17 @@
 //! Rotary position embedding (Su et al., 2021).
 
 use burn::prelude::*;
+use rein_kernels::ops;
 
 use crate::backend::LmBackend;
 use crate::config::{Llama3Scaling, Rotary};
-use crate::tokens::indices;
 
 /// Rotates the heads of a batch's tokens.
-///
-/// `rotated = x · cos + (x R) · sin`, where `R` swaps the halves of the rotated dimensions and
-/// negates one, as a small matrix product: slices and concatenations of heads are slow on CPUs.
 #[derive(Clone, Debug)]
 pub(crate) struct RotaryTables<B: Backend> {
-    /// Cosines and sines, `[batch · time, heads · head_dim]` for as many heads as asked for.
-    cos: Tensor<B, 2>,
-    sin: Tensor<B, 2>,
-    /// `[head_dim, head_dim]`
-    swap: Tensor<B, 2>,
+    /// Cosines and sines, `[batch · time, pairs]`.
+    angles: [Tensor<B, 2>; 2],
+    head_dim: usize,
 }
 
 impl<B: LmBackend> RotaryTables<B> {
@@ -24,31 +19,24 @@ impl<B: LmBackend> RotaryTables<B> {
     pub(crate) fn new(
         rotary: &Rotary,
         positions: &[usize],
-        [n_heads, head_dim]: [usize; 2],
+        head_dim: usize,
         device: &B::Device,
     ) -> Self {
         let frequencies = frequencies(rotary);
-        // A row for each position that occurs: few while decoding, all while training.
-        let mut distinct = positions.to_vec();
-        distinct.sort_unstable();
-        distinct.dedup();
-        let row = |position| distinct.binary_search(position).expect("is one of them");
-        let index = indices::<B>(&positions.iter().map(row).collect::<Vec<_>>(), device);
-        let table = |function: fn(f64) -> f64, passed: f32| {
-            let mut cells = Vec::with_capacity(distinct.len() * n_heads * head_dim);
-            for position in &distinct {
-                let angle = |frequency: &f64| function(*position as f64 * frequency) as f32;
-                let half: Vec<f32> = frequencies.iter().map(angle).collect();
-                let mut head = [half.as_slice(), half.as_slice()].concat();
-                head.resize(head_dim, passed);
-                (0..n_heads).for_each(|_| cells.extend_from_slice(&head));
-            }
-            let shape = [distinct.len(), n_heads * head_dim];
-            Tensor::from_data(TensorData::new(cells, shape), device).select(0, index.clone())
+        // A row for each position up to the furthest: sines are slow, and rows share positions.
+        let first = positions.iter().copied().min().unwrap_or(0);
+        let last = positions.iter().copied().max().unwrap_or(0);
+        let table = |function: fn(f64) -> f64| {
+            let row = |position: usize| {
+                frequencies.iter().map(move |it| function(position as f64 * it) as f32)
+            };
+            let known: Vec<f32> = (first..=last).flat_map(row).collect();
+            let n_pairs = frequencies.len();
+            let row = |position: &usize| &known[(position - first) * n_pairs..][..n_pairs];
+            let cells: Vec<f32> = positions.iter().flat_map(row).copied().collect();
+            Tensor::from_data(TensorData::new(cells, [positions.len(), n_pairs]), device)
         };
-        let swap = swap_halves(rotary.dims, head_dim);
-        let swap = Tensor::from_data(TensorData::new(swap, [head_dim, head_dim]), device);
-        Self { cos: table(f64::cos, 1.0), sin: table(f64::sin, 0.0), swap }
+        Self { angles: [table(f64::cos), table(f64::sin)], head_dim }
     }
 
     /// Rotates the pairs `(x_i, x_{i + dims/2})` of each head; what lies beyond `dims` passes.
@@ -56,23 +44,8 @@ impl<B: LmBackend> RotaryTables<B> {
     /// # Shapes
     /// - `heads`, returns: `[batch · time, heads · head_dim]`
     pub(crate) fn rotate(&self, heads: Tensor<B, 2>) -> Tensor<B, 2> {
-        let [n_tokens, width] = heads.dims();
-        let head_dim = self.swap.dims()[0];
-        let one_a_row = heads.clone().reshape([n_tokens * width / head_dim, head_dim]);
-        let swapped = one_a_row.matmul(self.swap.clone()).reshape([n_tokens, width]);
-        heads * self.cos.clone() + swapped * self.sin.clone()
+        ops::rotate(heads, self.angles.clone(), self.head_dim)
     }
-}
-
-/// The matrix that takes `x` to `(−x_{i + dims/2}, x_i)`; dimensions beyond `dims` become 0.
-fn swap_halves(dims: usize, head_dim: usize) -> Vec<f32> {
-    let half = dims / 2;
-    let mut matrix = vec![0.0; head_dim * head_dim];
-    for pair in 0..half {
-        matrix[(pair + half) * head_dim + pair] = -1.0;
-        matrix[pair * head_dim + pair + half] = 1.0;
-    }
-    matrix
 }
 
 /// Angles per position: `θ^(−2i / dims)`, the long wavelengths stretched where Llama 3 says so.

@@ -12,6 +12,7 @@ use rein_data::sequences::{Batching, Sequences};
 use rein_data::stage::{Cadence, Evaluation, Train};
 use rein_data::store::TokenStore;
 use rein_data::tokenizer::Tokenizer;
+use rein_kernels::ops::TokenStats;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{LmAutodiffBackend, LmBackend};
@@ -19,10 +20,10 @@ use crate::checkpoint::{ADAPTER, MODEL, read_state, save_with_tokenizer, write_s
 use crate::guard::{finite, fits};
 use crate::hf::{AdapterConfig, load_causal_lm, save_adapter, save_causal_lm};
 use crate::learner::Learner;
-use crate::logprobs::{cross_entropy, entropy, learned_logits};
+use crate::logprobs::{cross_entropy, learned_stats};
 use crate::lora::{LoraConfig, seed_dropout};
 use crate::optim::OptimizerConfig;
-use crate::tokens::{LearnedTokens, scalar};
+use crate::tokens::{LearnedTokens, host};
 use crate::{CausalLm, ModelError};
 
 /// How a model is fine-tuned.
@@ -186,7 +187,7 @@ impl<B: LmAutodiffBackend> Sft<B> {
         let gradients = self.learner.gradients(micro_batches, |model, (number, sequences)| {
             seed_dropout::<B>(self.config.lora.as_ref(), seed.index(number as u64), &self.device);
             let judged = Judged::new(model, sequences, self.config.label_smoothing, &self.device);
-            totals.add(judged.clone().inner());
+            totals.add(&judged);
             // Divided by the tokens of the whole batch, so that the sum over micro-batches is the
             // mean over the batch, however it is cut.
             judged.losses.sum() / n_learned
@@ -305,7 +306,7 @@ pub fn heldout_loss<B: LmBackend>(
         let part: Vec<TokenRow> =
             (first..last).map(|row| rows.row(row)).collect::<Result<_, _>>()?;
         let part: Vec<Vec<&TokenRow>> = part.iter().map(|row| vec![row]).collect();
-        totals.add(Judged::new(model, &part, 0.0, device));
+        totals.add(&Judged::new(model, &part, 0.0, device));
     }
     let n_learned: usize = (0..rows.len()).map(|row| rows.n_learned(row)).sum();
     Ok(totals.loss / n_learned as f64)
@@ -316,8 +317,7 @@ pub fn heldout_loss<B: LmBackend>(
 struct Judged<B: Backend> {
     /// `[tokens]`
     losses: Tensor<B, 1>,
-    /// `[tokens, vocab]`
-    logits: Tensor<B, 2>,
+    stats: TokenStats<B>,
     /// `[tokens]`
     targets: Tensor<B, 1, Int>,
 }
@@ -330,21 +330,9 @@ impl<B: LmBackend> Judged<B> {
         device: &B::Device,
     ) -> Self {
         let learned = LearnedTokens::packed(sequences, device);
-        let logits = learned_logits(model, &learned, 1.0);
-        let targets = learned.targets;
-        let losses = cross_entropy(logits.clone(), targets.clone(), label_smoothing);
-        Self { losses, logits, targets }
-    }
-}
-
-impl<B: LmAutodiffBackend> Judged<B> {
-    /// Without the tape, for what is only looked at.
-    fn inner(self) -> Judged<B::InnerBackend> {
-        Judged {
-            losses: self.losses.inner(),
-            logits: self.logits.inner(),
-            targets: self.targets.inner(),
-        }
+        let stats = learned_stats(model, &learned, 1.0);
+        let losses = cross_entropy(&stats, label_smoothing);
+        Self { losses, stats, targets: learned.targets }
     }
 }
 
@@ -357,11 +345,13 @@ struct Totals {
 }
 
 impl Totals {
-    fn add<B: LmBackend>(&mut self, judged: Judged<B>) {
-        let Judged { losses, logits, targets } = judged;
-        let guesses = logits.clone().argmax(1).reshape([targets.dims()[0]]);
-        self.loss += scalar(losses.sum());
-        self.n_right += scalar(guesses.equal(targets).float().sum());
-        self.entropy += scalar(entropy(logits).sum());
+    fn add<B: LmBackend>(&mut self, judged: &Judged<B>) {
+        let sum = |tensor: &Tensor<B, 1>| host(tensor.clone()).into_iter().map(f64::from).sum::<f64>();
+        let Judged { losses, stats, targets } = judged;
+        let targets = host(targets.clone().float());
+        let right = host(stats.best.clone()).into_iter().zip(targets).filter(|(a, b)| a == b);
+        self.loss += sum(losses);
+        self.n_right += right.count() as f64;
+        self.entropy += sum(&stats.entropies);
     }
 }

@@ -5,7 +5,7 @@ use rein_data::encoding::TokenRow;
 use rein_model::Learner;
 use rein_model::backend::{LmAutodiffBackend, LmBackend};
 use rein_model::guard::finite;
-use rein_model::logprobs::{entropy, learned_logits, token_logprobs};
+use rein_model::logprobs::learned_stats;
 use rein_model::tokens::{LearnedTokens, host};
 
 use crate::PpoError;
@@ -109,8 +109,8 @@ fn losses<B: LmAutodiffBackend>(
 
     let [old, advantages] =
         [concat(rows, |row| &row.old_logprobs), concat(rows, |row| &row.advantages)];
-    let logits = learned_logits(&actors.policy, &learned, config.temperature);
-    let new = token_logprobs(logits.clone(), learned.targets.clone());
+    let stats = learned_stats(&actors.policy, &learned, config.temperature);
+    let new = stats.logprobs;
     seen.see_policy(&host(new.clone().inner()), &old, &advantages, config.clip_range);
     let policy =
         policy_loss(new, vector(&old, device), vector(&advantages, device), config.clip_range);
@@ -118,8 +118,8 @@ fn losses<B: LmAutodiffBackend>(
 
     // Without a bonus, the entropy is only looked at: no tape.
     let bonus = match config.entropy_coefficient {
-        0.0 => Tensor::from_inner(entropy(logits.inner())),
-        _ => entropy(logits),
+        0.0 => Tensor::from_inner(stats.entropies.inner()),
+        _ => stats.entropies,
     };
     seen.entropy += total(bonus.clone());
 

@@ -18,4 +18,6 @@ use burn_flex::{Flex, FlexDevice};
 type B = Flex;
 type AB = Autodiff<Flex>;
 
-const DEVICE: FlexDevice = FlexDevice;
+type Device = FlexDevice;
+
+const DEVICE: Device = FlexDevice;

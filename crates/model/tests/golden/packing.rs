@@ -11,7 +11,7 @@ use rein_data::seed::Seed;
 use rein_data::stage::Train;
 use rein_data::store::{TokenStore, TokenStoreWriter};
 use rein_model::backend::LmBackend;
-use rein_model::logprobs::{cross_entropy, learned_logits};
+use rein_model::logprobs::{cross_entropy, learned_stats};
 use rein_model::optim::{Gradients, OptimizerConfig};
 use rein_model::sft::{Sft, SftConfig, SftRows};
 use rein_model::tokens::{LearnedTokens, TokenBatch, host};
@@ -22,7 +22,7 @@ use crate::models::{as_expected, by_name, unpadded};
 use crate::{AB, B, DEVICE};
 
 /// The models of all fixtures, each with some rows.
-fn cases<BB: LmBackend<Device = burn_flex::FlexDevice>>() -> Vec<(CausalLm<BB>, Vec<Vec<u32>>)> {
+fn cases<BB: LmBackend<Device = crate::Device>>() -> Vec<(CausalLm<BB>, Vec<Vec<u32>>)> {
     let case = |folder: &Path| {
         let model = as_expected(folder, load_causal_lm::<BB>(folder, &DEVICE))?;
         let (mut rows, _) = unpadded(&by_name(&folder.join("expected.safetensors")), "right");
@@ -97,7 +97,7 @@ fn learned(rows: Vec<Vec<u32>>) -> Vec<TokenRow> {
 
 fn loss(model: &CausalLm<AB>, sequences: &[Vec<&TokenRow>]) -> Tensor<AB, 1> {
     let learned = LearnedTokens::packed(sequences, &DEVICE);
-    cross_entropy(learned_logits(model, &learned, 1.0), learned.targets, 0.1).sum()
+    cross_entropy(&learned_stats(model, &learned, 1.0), 0.1).sum()
 }
 
 #[test]
