@@ -32,6 +32,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// Keeps pages that were freed: a step's tensors are as large as those of the step before.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
     match commands::run(&cli.command) {
