@@ -90,12 +90,15 @@ impl Packed {
             .collect();
         let n_out = widths.iter().sum();
         let n_panels = usize::div_ceil(n_out, WIDTH);
-        let mut columns = vec![Columns::ZERO; n_panels * n_in];
+        let mut columns = unwritten(n_panels * n_in);
         let mut begins = vec![Columns::ZERO; n_panels];
         let panels = columns.par_chunks_exact_mut(n_in).zip(&mut begins).enumerate();
         panels.for_each(|(panel, (columns, begin))| {
             // The sources' columns that lie in this panel.
             let (first, mut source_first) = (panel * WIDTH, 0);
+            if first + WIDTH > n_out {
+                columns.fill(Columns::ZERO);
+            }
             for (source, width) in sources.iter().zip(&widths) {
                 let from = first.max(source_first);
                 let to = (first + WIDTH).min(source_first + width);
@@ -156,6 +159,15 @@ impl Packed {
             (0..n_panels).into_par_iter().with_min_len(share).for_each(one);
         }
     }
+}
+
+/// Columns that mean nothing yet: each of them must be written before any is read.
+#[expect(unsafe_code, clippy::uninit_vec, reason = "filling pages twice takes as long as the work")]
+fn unwritten(len: usize) -> Vec<Columns> {
+    let mut buffer = Vec::with_capacity(len);
+    // SAFETY: the capacity is there, and every bit pattern is a number.
+    unsafe { buffer.set_len(len) };
+    buffer
 }
 
 impl Source<'_> {
