@@ -1,148 +1,143 @@
 //! Attention of one token to those before it, read where they are cached.
 //!
-//! Keys are stored so that 16 tokens are scored side by side, `[kv_heads, blocks, head_dim, 16]`;
-//! values as they are mixed, `[kv_heads, capacity, head_dim]`.
+//! A cache is a list of blocks of 16 tokens, so that it is read from front to back: keys so that the
+//! tokens of a block are scored side by side, `[blocks, kv_heads, head_dim, 16]`, values as they are
+//! mixed, `[blocks, kv_heads, 16, head_dim]`.
 
 use multiversion::multiversion;
 
 use super::math::{exp, max, sum};
 
-/// Tokens of a block of keys.
+/// Tokens of a block.
 pub const BLOCK: usize = 16;
 
-/// The shape of one layer's cache of one row.
+/// The heads of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CacheShape {
+pub struct CacheHeads {
     /// Heads of keys and values.
     pub n_kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// Tokens that there is room for, a multiple of [`BLOCK`].
-    pub capacity: usize,
 }
 
-impl CacheShape {
-    /// Numbers of the keys, and of the values.
-    pub fn len(self) -> usize {
-        self.n_kv_heads * self.head_dim * self.capacity
+impl CacheHeads {
+    /// Numbers of the keys, and of the values, of this many tokens.
+    pub fn n_numbers(self, n_tokens: usize) -> usize {
+        n_tokens.div_ceil(BLOCK) * self.block()
     }
 
-    /// Whether it has room for nothing.
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-
-    /// Numbers of a head.
-    fn head(self) -> usize {
-        self.head_dim * self.capacity
+    fn block(self) -> usize {
+        self.n_kv_heads * self.head_dim * BLOCK
     }
 }
 
 /// Puts one token's keys and values, `[kv_heads · head_dim]` each, at its place in the cache.
 ///
 /// # Panics
-/// A place beyond the capacity.
+/// A place beyond the cache's end.
 pub fn append(
-    shape: CacheShape,
+    heads: CacheHeads,
     place: usize,
     (keys, values): (&mut [f32], &mut [f32]),
     (key, value): (&[f32], &[f32]),
 ) {
-    let CacheShape { head_dim, capacity, .. } = shape;
-    assert!(place < capacity, "the cache has room for {capacity} tokens");
-    let heads = keys.chunks_exact_mut(shape.head()).zip(values.chunks_exact_mut(shape.head()));
+    let CacheHeads { head_dim, .. } = heads;
+    let at = place / BLOCK * heads.block()..(place / BLOCK + 1) * heads.block();
+    let column = place % BLOCK;
     let new = key.chunks_exact(head_dim).zip(value.chunks_exact(head_dim));
-    for ((keys, values), (key, value)) in heads.zip(new) {
-        let block = &mut keys[place / BLOCK * BLOCK * head_dim..][..BLOCK * head_dim];
-        for (column, key) in block.chunks_exact_mut(BLOCK).zip(key) {
-            column[place % BLOCK] = *key;
+    let keys = keys[at.clone()].chunks_exact_mut(head_dim * BLOCK);
+    let values = values[at].chunks_exact_mut(head_dim * BLOCK);
+    for ((keys, values), (key, value)) in keys.zip(values).zip(new) {
+        for (columns, key) in keys.chunks_exact_mut(BLOCK).zip(key) {
+            columns[column] = *key;
         }
-        values[place * head_dim..][..head_dim].copy_from_slice(value);
-    }
-}
-
-/// Copies the first `n_tokens` of one cache to another.
-///
-/// # Panics
-/// More tokens than one of them has room for.
-pub fn copy_prefix(
-    n_tokens: usize,
-    (from, keys, values): (CacheShape, &[f32], &[f32]),
-    (to, to_keys, to_values): (CacheShape, &mut [f32], &mut [f32]),
-) {
-    let n_keys = n_tokens.next_multiple_of(BLOCK) * from.head_dim;
-    let n_values = n_tokens * from.head_dim;
-    for head in 0..from.n_kv_heads {
-        let (at, to_at) = (head * from.head(), head * to.head());
-        to_keys[to_at..][..n_keys].copy_from_slice(&keys[at..][..n_keys]);
-        to_values[to_at..][..n_values].copy_from_slice(&values[at..][..n_values]);
+        values[column * head_dim..][..head_dim].copy_from_slice(value);
     }
 }
 
 /// `softmax(q kᵀ / √head_dim) v` of one token's heads, `[heads · head_dim]`, over the first `n_keys`
-/// tokens of a cache. `weights` is room for numbers in between.
+/// tokens of a cache. `room` is for numbers in between.
 ///
 /// # Panics
-/// More keys than there is room for.
+/// More keys than the cache holds.
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma"))]
 pub fn attend(
-    shape: CacheShape,
+    heads: CacheHeads,
     n_keys: usize,
     (keys, values): (&[f32], &[f32]),
     query: &[f32],
-    weights: &mut Vec<f32>,
+    room: &mut Vec<f32>,
     output: &mut [f32],
 ) {
-    let CacheShape { n_kv_heads, head_dim, .. } = shape;
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    let n_padded = n_keys.next_multiple_of(BLOCK);
-    weights.resize(n_padded, 0.0);
+    let CacheHeads { n_kv_heads, head_dim } = heads;
+    let n_blocks = n_keys.div_ceil(BLOCK);
     let n_shared = query.len() / (n_kv_heads * head_dim);
-    let heads = query.chunks_exact(head_dim).zip(output.chunks_exact_mut(head_dim));
-    for (head, (query, output)) in heads.enumerate() {
-        let at = head / n_shared * shape.head();
-        score(query, &keys[at..][..n_padded * head_dim], weights);
-        let weights = &mut weights[..n_keys];
-        let largest = max(weights);
-        for weight in weights.iter_mut() {
-            *weight = exp((*weight - largest) * scale);
+    let (n_padded, n_used) = (n_blocks * BLOCK, n_blocks * heads.block());
+    let n_room = query.len() / head_dim * n_padded;
+    room.resize(n_room.max(room.len()), 0.0);
+    let weights = &mut room[..n_room];
+    for (place, keys) in keys[..n_used].chunks_exact(head_dim * BLOCK).enumerate() {
+        let (block, group) = (place / n_kv_heads, place % n_kv_heads);
+        for head in group * n_shared..(group + 1) * n_shared {
+            let weights = &mut weights[head * n_padded + block * BLOCK..];
+            let scores = weights.first_chunk_mut().expect("a block of weights");
+            *scores = score(&query[head * head_dim..][..head_dim], keys);
         }
-        let share = 1.0 / sum(weights, |weight| weight);
-        mix(weights, &values[at..][..n_keys * head_dim], output);
-        for y in output.iter_mut() {
-            *y *= share;
+    }
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    for weights in weights.chunks_exact_mut(n_padded) {
+        softmax(&mut weights[..n_keys], scale);
+    }
+    output.fill(0.0);
+    for (place, values) in values[..n_used].chunks_exact(head_dim * BLOCK).enumerate() {
+        let (block, group) = (place / n_kv_heads, place % n_kv_heads);
+        let n_tokens = BLOCK.min(n_keys - block * BLOCK);
+        for head in group * n_shared..(group + 1) * n_shared {
+            let weights = &weights[head * n_padded + block * BLOCK..][..n_tokens];
+            mix(weights, values, &mut output[head * head_dim..][..head_dim]);
         }
     }
 }
 
-/// `q · k` for the keys of whole blocks.
+/// `q · k` for the keys of a block.
 #[inline(always)]
-fn score(query: &[f32], keys: &[f32], scores: &mut [f32]) {
-    let blocks = keys.chunks_exact(BLOCK * query.len());
-    for (block, scores) in blocks.zip(scores.as_chunks_mut::<BLOCK>().0) {
-        let mut even = [0.0; BLOCK];
-        let mut odd = [0.0; BLOCK];
-        let (columns, _) = block.as_chunks::<BLOCK>();
-        let (pairs, last) = query.as_chunks::<2>();
-        let (column_pairs, last_column) = columns.as_chunks::<2>();
-        for ([x, y], [first, second]) in pairs.iter().zip(column_pairs) {
-            for lane in 0..BLOCK {
-                even[lane] += x * first[lane];
-                odd[lane] += y * second[lane];
-            }
-        }
-        for (x, column) in last.iter().zip(last_column) {
-            for lane in 0..BLOCK {
-                even[lane] += x * column[lane];
-            }
-        }
+fn score(query: &[f32], keys: &[f32]) -> [f32; BLOCK] {
+    let mut even = [0.0; BLOCK];
+    let mut odd = [0.0; BLOCK];
+    let (columns, _) = keys.as_chunks::<BLOCK>();
+    let (pairs, last) = query.as_chunks::<2>();
+    let (column_pairs, last_column) = columns.as_chunks::<2>();
+    for ([x, y], [first, second]) in pairs.iter().zip(column_pairs) {
         for lane in 0..BLOCK {
-            scores[lane] = even[lane] + odd[lane];
+            even[lane] += x * first[lane];
+            odd[lane] += y * second[lane];
         }
+    }
+    for (x, column) in last.iter().zip(last_column) {
+        for lane in 0..BLOCK {
+            even[lane] += x * column[lane];
+        }
+    }
+    for lane in 0..BLOCK {
+        even[lane] += odd[lane];
+    }
+    even
+}
+
+/// `softmax(scale · x)`, in place.
+#[inline(always)]
+fn softmax(scores: &mut [f32], scale: f32) {
+    let largest = max(scores);
+    for score in scores.iter_mut() {
+        *score = exp((*score - largest) * scale);
+    }
+    let share = 1.0 / sum(scores, |weight| weight);
+    for weight in scores.iter_mut() {
+        *weight *= share;
     }
 }
 
-/// `Σ wᵢ vᵢ`, as wide as the output.
+/// `y += Σ wᵢ vᵢ`, with the tokens of a block.
 #[inline(always)]
 fn mix(weights: &[f32], values: &[f32], output: &mut [f32]) {
     let stride = output.len();
@@ -167,14 +162,15 @@ fn mix_columns<const W: usize>(
     stride: usize,
     output: &mut [f32],
 ) -> usize {
-    let mut sums = [0.0; W];
+    let output: &mut [f32; W] = output.first_chunk_mut().expect("the output is as wide");
+    let mut sums = *output;
     for (weight, value) in weights.iter().zip(values.chunks(stride)) {
         let value: &[f32; W] = value.first_chunk().expect("values are as wide as the output");
         for (sum, value) in sums.iter_mut().zip(value) {
             *sum += weight * value;
         }
     }
-    output[..W].copy_from_slice(&sums);
+    *output = sums;
     W
 }
 
@@ -189,18 +185,19 @@ mod tests {
     #[test]
     fn grouped_heads_are_mixed_by_the_softmax_of_their_scores() {
         for (head_dim, n_keys) in [(8, 1), (8, 33), (20, 16), (64, 5), (100, 18), (5, 40)] {
-            let shape = CacheShape { n_kv_heads: 2, head_dim, capacity: 48 };
+            let heads = CacheHeads { n_kv_heads: 2, head_dim };
             let width = 2 * head_dim;
-            let [mut keys, mut values] = [vec![0.0; shape.len()], vec![0.0; shape.len()]];
+            let [mut keys, mut values] =
+                [vec![0.0; heads.n_numbers(48)], vec![0.0; heads.n_numbers(48)]];
             let all: Vec<f32> = (0..2 * width * n_keys).map(number).collect();
             let tokens: Vec<(&[f32], &[f32])> =
                 all.chunks_exact(2 * width).map(|token| token.split_at(width)).collect();
             for (place, token) in tokens.iter().enumerate() {
-                append(shape, place, (&mut keys, &mut values), *token);
+                append(heads, place, (&mut keys, &mut values), *token);
             }
             let query: Vec<f32> = (0..2 * width).map(|i| number(i + 7)).collect();
             let mut output = vec![0.0; 2 * width];
-            attend(shape, n_keys, (&keys, &values), &query, &mut Vec::new(), &mut output);
+            attend(heads, n_keys, (&keys, &values), &query, &mut Vec::new(), &mut output);
             for head in 0..4 {
                 let at = head / 2 * head_dim..(head / 2 + 1) * head_dim;
                 let query = &query[head * head_dim..][..head_dim];
@@ -220,20 +217,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_copied_prefix_is_attended_to_in_the_same_way() {
-        let shape = CacheShape { n_kv_heads: 1, head_dim: 4, capacity: 32 };
-        let wide = CacheShape { capacity: 64, ..shape };
-        let [keys, values]: [Vec<f32>; 2] =
-            [3, 5].map(|salt| (0..shape.len()).map(|i| number(i + salt)).collect());
-        let [mut to_keys, mut to_values] = [vec![0.0; wide.len()], vec![0.0; wide.len()]];
-        copy_prefix(19, (shape, &keys, &values), (wide, &mut to_keys, &mut to_values));
-        let query = [0.5, -0.25, 1.0, 2.0];
-        let [mut one, mut other] = [[0.0; 4]; 2];
-        attend(shape, 19, (&keys, &values), &query, &mut Vec::new(), &mut one);
-        attend(wide, 19, (&to_keys, &to_values), &query, &mut Vec::new(), &mut other);
-        assert_eq!(one, other);
     }
 }

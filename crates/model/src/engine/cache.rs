@@ -1,29 +1,28 @@
-use rein_kernels::cpu::decode::{self, BLOCK, CacheShape};
-
-use super::weights::HeadShape;
+use rein_kernels::cpu::decode::{self, CacheHeads};
 
 /// Keys and values of one row, all layers.
 #[derive(Debug)]
 pub(super) struct RowCache {
     /// The tokens whose keys and values are there.
     pub(super) tokens: Vec<u32>,
-    shape: CacheShape,
+    heads: CacheHeads,
+    /// Numbers of a layer's keys, and of its values.
+    n_numbers: usize,
     /// Keys, then values, of each layer.
     data: Vec<f32>,
 }
 
 impl RowCache {
     /// An empty cache with room for this many tokens.
-    pub(super) fn new(n_layers: usize, heads: HeadShape, n_tokens: usize) -> Self {
-        let HeadShape { n_kv_heads, head_dim, .. } = heads;
-        let shape = CacheShape { n_kv_heads, head_dim, capacity: n_tokens.next_multiple_of(BLOCK) };
+    pub(super) fn new(n_layers: usize, heads: CacheHeads, n_tokens: usize) -> Self {
+        let n_numbers = heads.n_numbers(n_tokens);
         // Pages that are never written cost nothing.
-        Self { tokens: Vec::new(), shape, data: vec![0.0; n_layers * 2 * shape.len()] }
+        Self { tokens: Vec::new(), heads, n_numbers, data: vec![0.0; n_layers * 2 * n_numbers] }
     }
 
-    /// Tokens that there is room for.
-    pub(super) fn capacity(&self) -> usize {
-        self.shape.capacity
+    /// Whether there is room for this many tokens.
+    pub(super) fn has_room(&self, n_tokens: usize) -> bool {
+        self.heads.n_numbers(n_tokens) <= self.n_numbers
     }
 
     /// How many tokens at the beginning of `row` are there.
@@ -35,23 +34,20 @@ impl RowCache {
     pub(super) fn copy_prefix(&mut self, other: &Self, n_tokens: usize) {
         self.tokens.clear();
         self.tokens.extend(&other.tokens[..n_tokens]);
-        if n_tokens == 0 {
-            return;
-        }
-        let layers = self.data.chunks_exact_mut(2 * self.shape.len());
-        for (to, from) in layers.zip(other.data.chunks_exact(2 * other.shape.len())) {
-            let (to_keys, to_values) = to.split_at_mut(self.shape.len());
-            let (keys, values) = from.split_at(other.shape.len());
-            let to = (self.shape, to_keys, to_values);
-            decode::copy_prefix(n_tokens, (other.shape, keys, values), to);
+        let n_copied = self.heads.n_numbers(n_tokens);
+        if n_copied > 0 {
+            let parts = self.data.chunks_exact_mut(self.n_numbers);
+            for (to, from) in parts.zip(other.data.chunks_exact(other.n_numbers)) {
+                to[..n_copied].copy_from_slice(&from[..n_copied]);
+            }
         }
     }
 
     /// Puts a token's keys and values of one layer at its place.
     pub(super) fn append(&mut self, layer: usize, place: usize, key: &[f32], value: &[f32]) {
-        let n = self.shape.len();
-        let (keys, values) = self.data[layer * 2 * n..][..2 * n].split_at_mut(n);
-        decode::append(self.shape, place, (keys, values), (key, value));
+        let n = self.n_numbers;
+        let cache = self.data[layer * 2 * n..][..2 * n].split_at_mut(n);
+        decode::append(self.heads, place, cache, (key, value));
     }
 
     /// What the heads of a token see of the first `n_keys` tokens.
@@ -63,9 +59,9 @@ impl RowCache {
         room: &mut Vec<f32>,
         output: &mut [f32],
     ) {
-        let n = self.shape.len();
+        let n = self.n_numbers;
         let cache = self.data[layer * 2 * n..][..2 * n].split_at(n);
-        decode::attend(self.shape, n_keys, cache, query, room, output);
+        decode::attend(self.heads, n_keys, cache, query, room, output);
     }
 }
 

@@ -8,8 +8,8 @@ use rein_kernels::cpu::rotary::{Angles, rotate_rows};
 
 use super::cache::RowCache;
 use super::grid::Grid;
-use super::weights::{Engine, HeadShape, HostNorm, Layer};
-use crate::config::MlpKind;
+use super::weights::{Engine, HostNorm, Layer};
+use crate::config::{MlpKind, ModelConfig};
 
 /// Tokens that pass the layers side by side at most: a multiple of a tile's rows, and few enough that
 /// their numbers stay in a core's cache.
@@ -159,7 +159,7 @@ impl Engine {
         work: &mut [Work<'_>],
         scratch: &mut Scratch,
     ) {
-        let HeadShape { n_heads, n_kv_heads, head_dim } = self.heads();
+        let ModelConfig { n_heads, n_kv_heads, head_dim, .. } = self.config;
         let (n_query, n_key) = (n_heads * head_dim, n_kv_heads * head_dim);
         let Scratch { qkv, cos, sin, room, .. } = scratch;
         for (row, token) in tokens.iter().enumerate() {
@@ -194,7 +194,7 @@ impl Engine {
         scratch: &mut Scratch,
         threads: Threads,
     ) {
-        let HeadShape { n_heads, head_dim, .. } = self.heads();
+        let ModelConfig { n_heads, head_dim, .. } = self.config;
         let width = n_heads * head_dim;
         let Scratch { qkv, mixed, room, .. } = scratch;
         let one = |row: usize, output: &mut [f32], room: &mut Vec<f32>| {

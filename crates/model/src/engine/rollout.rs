@@ -66,7 +66,7 @@ impl<'a> Rollout<'a> {
     ) -> Self {
         let n_slots = sampling.batch_rows.min(prompts.len());
         let new = || {
-            let cache = RowCache::new(engine.config.n_layers, engine.heads(), 0);
+            let cache = RowCache::new(engine.config.n_layers, engine.cache_heads(), 0);
             Slot { row: None, attempt: 0, waits: false, cache }
         };
         let slots = std::iter::repeat_with(new).take(n_slots).collect();
@@ -145,8 +145,8 @@ impl<'a> Rollout<'a> {
     /// Gives a slot the first tokens of another one's cache, and room for `n_tokens`.
     fn share(&mut self, place: usize, source: usize, n_known: usize, n_tokens: usize) {
         let Self { engine, slots, .. } = self;
-        let new = || RowCache::new(engine.config.n_layers, engine.heads(), n_tokens);
-        let is_large = slots[place].cache.capacity() >= n_tokens;
+        let new = || RowCache::new(engine.config.n_layers, engine.cache_heads(), n_tokens);
+        let is_large = slots[place].cache.has_room(n_tokens);
         if source == place && !is_large {
             let mut cache = new();
             cache.copy_prefix(&slots[place].cache, n_known);

@@ -1,3 +1,4 @@
+use rein_kernels::cpu::decode::CacheHeads;
 use rein_kernels::cpu::norm::{self, Affine};
 use rein_kernels::cpu::packed::{Packed, Source};
 
@@ -43,14 +44,6 @@ pub(super) struct Layer {
     pub(super) down: Packed,
 }
 
-/// Heads of a model.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct HeadShape {
-    pub(super) n_heads: usize,
-    pub(super) n_kv_heads: usize,
-    pub(super) head_dim: usize,
-}
-
 impl Engine {
     /// A copy of the weights, with adapters merged into it.
     pub(crate) fn new<B: LmBackend>(model: &CausalLm<B>) -> Self {
@@ -83,9 +76,9 @@ impl Engine {
         }
     }
 
-    pub(super) fn heads(&self) -> HeadShape {
-        let ModelConfig { n_heads, n_kv_heads, head_dim, .. } = self.config;
-        HeadShape { n_heads, n_kv_heads, head_dim }
+    pub(super) fn cache_heads(&self) -> CacheHeads {
+        let ModelConfig { n_kv_heads, head_dim, .. } = self.config;
+        CacheHeads { n_kv_heads, head_dim }
     }
 }
 
