@@ -1,4 +1,4 @@
-//! Token by token: the loop that all generation goes through.
+//! Token by token, on tensors: where a GPU computes, and for a row that goes on from its cache.
 
 use std::collections::HashMap;
 
@@ -85,13 +85,8 @@ pub(crate) fn complete<B: LmBackend>(
         let cache = decode(model, begin, &mut going, sampling, monitor);
         let mut refused = Vec::new();
         for (place, row) in open.into_iter().zip(going) {
-            let number = row.number;
-            let mut generated = row.generated(attempt);
-            let fine = generated.finish != Finish::Guard
-                && hold_all(&generated.tokens, &sampling.required)
-                && monitor.accept(number, &generated);
-            if !fine {
-                generated.finish = Finish::Guard;
+            let (generated, is_fine) = row.judged(attempt, sampling, monitor);
+            if !is_fine {
                 refused.push(place);
             }
             done[place] = Some(generated);
@@ -106,7 +101,8 @@ pub(crate) fn complete<B: LmBackend>(
 }
 
 /// A row in the making.
-struct Row {
+#[derive(Debug)]
+pub(crate) struct Row {
     number: usize,
     rng: ChaCha8Rng,
     /// The prompt and what was generated.
@@ -117,7 +113,7 @@ struct Row {
 }
 
 impl Row {
-    fn new(
+    pub(crate) fn new(
         (number, prompt, seed): (usize, &[u32], Seed),
         attempt: usize,
         monitor: &mut dyn Monitor,
@@ -128,25 +124,63 @@ impl Row {
         Self { number, rng: seed.rng(), tokens, n_prompt, logprobs: Vec::new(), finish: None }
     }
 
-    fn extend(&mut self, logits: &[f32], sampling: &Sampling, monitor: &mut dyn Monitor) {
-        if self.finish.is_some() {
-            return;
+    /// Its prompt's place among the prompts.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// The prompt and what was generated.
+    pub(crate) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Whether nothing comes after what it has.
+    pub(crate) fn has_ended(&self, sampling: &Sampling) -> bool {
+        self.finish.is_some() || self.logprobs.len() >= sampling.max_new_tokens
+    }
+
+    /// Draws its next token, if any can be chosen.
+    pub(crate) fn draw(&mut self, logits: &[f32], sampling: &Sampling) {
+        match sampling.draw(logits, &self.tokens, self.logprobs.len(), &mut self.rng) {
+            Some(drawn) => {
+                self.tokens.push(drawn.token);
+                self.logprobs.push(drawn.logprob);
+            }
+            None => self.finish = Some(Finish::Guard),
         }
-        let Some(drawn) = sampling.draw(logits, &self.tokens, self.logprobs.len(), &mut self.rng)
-        else {
-            self.finish = Some(Finish::Guard);
-            return;
-        };
-        self.tokens.push(drawn.token);
-        self.logprobs.push(drawn.logprob);
-        let is_stopped = monitor.token(self.number, drawn.token).is_break();
-        if is_stopped || sampling.ends.contains(&drawn.token) {
-            self.finish = Some(Finish::Stop);
+    }
+
+    /// Tells of the token that was drawn, if there was one, and ends the row where it is to end.
+    pub(crate) fn follow(&mut self, sampling: &Sampling, monitor: &mut dyn Monitor) {
+        let Some(token) = self.tokens[self.n_prompt..].last() else { return };
+        if self.finish.is_none() {
+            let is_stopped = monitor.token(self.number, *token).is_break();
+            if is_stopped || sampling.ends.contains(token) {
+                self.finish = Some(Finish::Stop);
+            }
         }
     }
 
     fn newest(&self) -> [u32; 1] {
         [*self.tokens.last().expect("a row has a prompt")]
+    }
+
+    /// What it has become, and whether that may stand.
+    pub(crate) fn judged(
+        self,
+        attempt: usize,
+        sampling: &Sampling,
+        monitor: &mut dyn Monitor,
+    ) -> (Generated, bool) {
+        let number = self.number;
+        let mut generated = self.generated(attempt);
+        let is_fine = generated.finish != Finish::Guard
+            && hold_all(&generated.tokens, &sampling.required)
+            && monitor.accept(number, &generated);
+        if !is_fine {
+            generated.finish = Finish::Guard;
+        }
+        (generated, is_fine)
     }
 
     fn generated(mut self, n_attempts: usize) -> Generated {
@@ -170,7 +204,11 @@ fn decode<B: LmBackend>(
     for n_new in 1..=sampling.max_new_tokens {
         let logits = host(model.logits(last));
         for (row, logits) in live.iter().zip(logits.chunks_exact(model.config().vocab_size)) {
-            rows[*row].extend(logits, sampling, monitor);
+            let row = &mut rows[*row];
+            if row.finish.is_none() {
+                row.draw(logits, sampling);
+                row.follow(sampling, monitor);
+            }
         }
         let n_going = live.iter().filter(|row| rows[**row].finish.is_none()).count();
         if n_going == 0 || n_new == sampling.max_new_tokens {

@@ -4,6 +4,7 @@ use rein_data::seed::Seed;
 
 use crate::backend::LmBackend;
 use crate::decoding::{Prefilled, complete};
+use crate::engine::{Engine, Rollout};
 use crate::guard::rows_fit;
 use crate::monitor::Monitor;
 use crate::sampling::Sampling;
@@ -71,6 +72,8 @@ pub struct Batches<'a, B: LmBackend> {
     seed: Seed,
     device: &'a B::Device,
     n_done: usize,
+    /// What decodes on CPUs; made when the first batch is asked for.
+    rollout: Option<Rollout<'a>>,
 }
 
 impl<'a, B: LmBackend> Batches<'a, B> {
@@ -85,15 +88,20 @@ impl<'a, B: LmBackend> Batches<'a, B> {
         sampling.check()?;
         sampling.fits(model.config())?;
         rows_fit(model.config(), prompts, sampling.max_new_tokens)?;
-        Ok(Self { model, prompts, sampling, seed, device, n_done: 0 })
+        Ok(Self { model, prompts, sampling, seed, device, n_done: 0, rollout: None })
     }
 
-    /// The completions of the next batch of prompts, if any are left. `monitor` follows them.
+    /// The completions of the next batch of prompts, if any are left. `monitor` follows them, and on
+    /// CPUs also those of later prompts, which begin where others have ended.
     pub fn next(&mut self, monitor: &mut dyn Monitor) -> Option<Vec<Generated>> {
+        let Self { model, prompts, sampling, seed, device, .. } = *self;
+        if B::ON_HOST {
+            let new = || Rollout::new(Engine::new(model), prompts, sampling, seed);
+            return self.rollout.get_or_insert_with(new).next(monitor);
+        }
         let first = self.n_done;
-        let prompts = self.prompts[first..].chunks(self.sampling.batch_rows).next()?;
+        let prompts = prompts[first..].chunks(sampling.batch_rows).next()?;
         self.n_done += prompts.len();
-        let Self { model, sampling, seed, device, .. } = *self;
         let start = Prefilled::new(model, prompts, device);
         let seeds = (first..).map(|row| (row, seed.index(row as u64)));
         let rows = prompts.iter().zip(seeds).map(|(prompt, (row, seed))| (row, &prompt[..], seed));

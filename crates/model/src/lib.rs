@@ -31,6 +31,8 @@ mod block;
 mod causal_lm;
 mod decoder;
 mod decoding;
+mod drawing;
+mod engine;
 mod error;
 mod generate;
 mod hf;

@@ -49,7 +49,7 @@ impl<B: LmBackend> RotaryTables<B> {
 }
 
 /// Angles per position: `θ^(−2i / dims)`, the long wavelengths stretched where Llama 3 says so.
-fn frequencies(rotary: &Rotary) -> Vec<f64> {
+pub(crate) fn frequencies(rotary: &Rotary) -> Vec<f64> {
     // transformers computes these in f32; so do we, to agree in the last bit at long range.
     let frequency = |pair: usize| {
         let exponent = (2 * pair) as f32 / rotary.dims as f32;

@@ -3,11 +3,11 @@
 //! The order is that of transformers: repetition penalty, then (unless the best token is taken)
 //! temperature, top-k, top-p, min-p. Each works on what the one before left.
 
-use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::ModelError;
 use crate::config::ModelConfig;
+use crate::drawing::{Weights, best, draw_any, draw_one, filter, without};
 use crate::sequences::completing;
 
 /// How completions are sampled.
@@ -226,117 +226,13 @@ impl Sampling {
             Choice::Random(filters) => filters.temperature,
         };
         let weights = Weights::new(logits, temperature);
-        weights.logprob(logits[token as usize], logits.iter().map(|it| weights.of(*it)).sum())
+        weights.logprob(logits[token as usize], weights.total(logits))
     }
-}
-
-/// `exp((logit − largest) / temperature)`: probabilities but for a factor, without overflow.
-#[derive(Clone, Copy)]
-struct Weights {
-    largest: f32,
-    temperature: f32,
-}
-
-impl Weights {
-    fn new(logits: &[f32], temperature: f32) -> Self {
-        Self { largest: logits.iter().copied().fold(f32::NEG_INFINITY, f32::max), temperature }
-    }
-
-    fn of(self, logit: f32) -> f64 {
-        f64::from((logit - self.largest) / self.temperature).exp()
-    }
-
-    fn logprob(self, logit: f32, total: f64) -> f32 {
-        (f64::from((logit - self.largest) / self.temperature) - total.ln()) as f32
-    }
-}
-
-/// Logits under which none of `excluded` is chosen.
-fn without(logits: &[f32], excluded: &[u32]) -> Vec<f32> {
-    let mut logits = logits.to_vec();
-    for token in excluded {
-        if let Some(logit) = logits.get_mut(*token as usize) {
-            *logit = f32::NEG_INFINITY;
-        }
-    }
-    logits
-}
-
-/// The first of the most probable tokens, if any is possible.
-fn best(logits: &[f32]) -> Option<u32> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let place = logits.iter().position(|logit| *logit == largest && largest > f32::NEG_INFINITY);
-    place.map(|token| token as u32)
-}
-
-/// Draws from `softmax(logits / temperature)` by inverting its distribution function.
-fn draw_any(logits: &[f32], temperature: f32, rng: &mut ChaCha8Rng) -> Option<Drawn> {
-    let weights = Weights::new(logits, temperature);
-    if weights.largest == f32::NEG_INFINITY {
-        return None;
-    }
-    let total: f64 = logits.iter().map(|logit| weights.of(*logit)).sum();
-    let mut left = rng.random::<f64>() * total;
-    let drawn = logits.iter().position(|logit| {
-        left -= weights.of(*logit);
-        left < 0.0
-    });
-    // Rounding can leave a crumb after the last token.
-    let token = drawn.unwrap_or(logits.len() - 1);
-    Some(Drawn { token: token as u32, logprob: weights.logprob(logits[token], total) })
-}
-
-fn draw_one(candidates: &[Candidate], rng: &mut ChaCha8Rng) -> Option<u32> {
-    let mut left = rng.random::<f64>();
-    let drawn = candidates.iter().find(|candidate| {
-        left -= candidate.probability;
-        left < 0.0
-    });
-    drawn.or(candidates.last()).map(|candidate| candidate.token)
-}
-
-fn filter(logits: &[f32], filters: &Filters) -> Vec<Candidate> {
-    let weights = Weights::new(logits, filters.temperature);
-    let floor = filters.top_k.map_or(f32::NEG_INFINITY, |k| largest_but(k, logits));
-    let mut kept: Vec<Candidate> = (0..)
-        .zip(logits)
-        // What something before has excluded stays excluded.
-        .filter(|(_, logit)| **logit >= floor && **logit > f32::NEG_INFINITY)
-        .map(|(token, logit)| Candidate { token, probability: weights.of(*logit) })
-        .collect();
-    if filters.top_p < 1.0 {
-        keep_most_probable(&mut kept, filters.top_p);
-    }
-    let most = kept.iter().map(|it| it.probability).fold(0.0, f64::max);
-    kept.retain(|it| it.probability >= f64::from(filters.min_p) * most);
-    let total: f64 = kept.iter().map(|it| it.probability).sum();
-    kept.iter_mut().for_each(|it| it.probability /= total);
-    kept
-}
-
-/// The `k`-th largest logit.
-fn largest_but(k: usize, logits: &[f32]) -> f32 {
-    let mut sorted = logits.to_vec();
-    let place = k.min(sorted.len()) - 1;
-    *sorted.select_nth_unstable_by(place, |a, b| b.total_cmp(a)).1
-}
-
-/// Keeps the fewest tokens that reach this share of the probability, one at least.
-fn keep_most_probable(kept: &mut Vec<Candidate>, share: f32) {
-    let total: f64 = kept.iter().map(|it| it.probability).sum();
-    kept.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    let mut before = 0.0;
-    let reached = kept.iter().position(|it| {
-        let reached = before >= f64::from(share) * total;
-        before += it.probability;
-        reached
-    });
-    kept.truncate(reached.unwrap_or(kept.len()).max(1));
-    kept.sort_by_key(|it| it.token);
 }
 
 #[cfg(test)]
 mod tests {
+    use rand::RngExt;
     use rein_data::seed::Seed;
 
     use super::*;
@@ -371,5 +267,36 @@ mod tests {
         assert_eq!(drawn.token, 1);
         // 2 − ln(1 + 2 e² + e⁻¹)
         assert!((drawn.logprob - -0.781_672).abs() < 1e-5, "{}", drawn.logprob);
+    }
+
+    /// Blocks of a large vocabulary are passed by their sums, and only the best tokens are sorted.
+    #[test]
+    fn large_vocabularies_are_drawn_from_as_small_ones() {
+        let logits: Vec<f32> = (0..1000).map(|i| ((i * 37) % 101) as f32 * 0.06).collect();
+        let total: f64 = logits.iter().map(|it| f64::from(*it).exp()).sum();
+        let all = Sampling::at_temperature(1.0);
+        let mut drawn = Seed::new(1).rng();
+        let mut same = Seed::new(1).rng();
+        for _ in 0..500 {
+            let token = all.draw(&logits, &[], 0, &mut drawn).expect("some are possible").token;
+            let below =
+                |n: usize| logits[..n].iter().map(|it| f64::from(*it).exp()).sum::<f64>() / total;
+            let (at, share) = (token as usize, same.random::<f64>());
+            assert!(below(at) - 1e-6 <= share && share <= below(at + 1) + 1e-6);
+        }
+        for top_p in [0.01, 0.3, 0.9] {
+            let filters = Filters { top_p, ..Filters::none(1.0) };
+            let kept = Sampling::new(Choice::Random(filters)).candidates(&logits, &[]);
+            let mut sorted: Vec<usize> = (0..logits.len()).collect();
+            sorted.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+            let mut want = sorted[..kept.len()].to_vec();
+            want.sort_unstable();
+            assert!(kept.iter().map(|it| it.token as usize).eq(want));
+            let share = |n: usize| {
+                sorted[..n].iter().map(|it| f64::from(logits[*it]).exp()).sum::<f64>() / total
+            };
+            assert!(share(kept.len()) >= f64::from(top_p) - 1e-6);
+            assert!(share(kept.len() - 1) < f64::from(top_p) + 1e-6);
+        }
     }
 }

@@ -84,6 +84,48 @@ fn a_row_is_the_same_in_any_batch() {
     }
 }
 
+/// Rows end at different times, so that later prompts take their places; prompts share beginnings. None
+/// of it, nor the number of threads, changes a bit.
+#[test]
+fn a_row_is_the_same_to_the_last_bit() {
+    let config = ModelConfig::llama(LlamaShape {
+        vocab_size: 300,
+        hidden_size: 96,
+        mlp_size: 250,
+        n_layers: 3,
+        n_heads: 6,
+        n_kv_heads: 3,
+        max_positions: 256,
+        tied_head: true,
+    });
+    let config = ModelConfig { init_std: 0.2, ..config.expect("a valid shape") };
+    let beginning: Vec<u32> = (0..40).map(|it| it * 7 % 300).collect();
+    let prompt = |row: u32| match row % 4 {
+        0 => beginning.clone(),
+        1 => beginning.iter().copied().chain(row..row + 9).collect(),
+        2 => (0..1 + row * 5).map(|column| (row * 11 + column * 5) % 300).collect(),
+        _ => vec![row % 3, 5],
+    };
+    let prompts: Vec<Vec<u32>> = (0..27).map(prompt).collect();
+    let sampling = Sampling { max_new_tokens: 24, ends: (0..15).collect(), ..random() };
+    let sample = |n_threads, batch_rows| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build();
+        pool.expect("starts").install(|| {
+            let mut weights = RandomWeights::new(&config, Seed::new(5));
+            let model: CausalLm<Flex> =
+                CausalLm::new(&config, &mut weights, &DEVICE).expect("random weights fit");
+            let sampling = Sampling { batch_rows, ..sampling.clone() };
+            generate(&model, &prompts, &sampling, Seed::new(1), &DEVICE).expect("generates")
+        })
+    };
+    let alone = sample(1, 1);
+    let lengths: Vec<usize> = alone.iter().map(|row| row.tokens.len()).collect();
+    assert!(lengths.iter().any(|n| *n < 8) && lengths.iter().any(|n| *n > 16), "{lengths:?}");
+    for (n_threads, batch_rows) in [(1, 27), (2, 27), (3, 8), (5, 4), (4, 1)] {
+        assert!(sample(n_threads, batch_rows) == alone, "{n_threads} threads, {batch_rows} rows");
+    }
+}
+
 #[test]
 fn samples_of_one_prompt_differ_and_are_those_of_the_model() {
     let prompts = vec![vec![3, 1, 4, 1, 5]; 6];

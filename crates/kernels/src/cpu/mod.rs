@@ -6,10 +6,14 @@
 
 pub mod activation;
 pub mod attention;
+pub mod decode;
+pub mod draw;
 pub mod math;
 pub mod matmul;
 pub mod norm;
 pub mod optimizer;
+pub mod packed;
 pub mod pieces;
 pub mod rotary;
+mod tile;
 pub mod vocabulary;

@@ -23,7 +23,7 @@ use crate::golden::{
     assert_close, assert_close_masked, assert_near, assert_same_weights, json, number, numbers,
     own_root, root, tensors,
 };
-use crate::models::{Tensors, by_name, pad, unpadded};
+use crate::models::{Tensors, by_name, check_draws, pad, unpadded};
 use crate::training::label_rows;
 use crate::{AB, B, DEVICE};
 
@@ -76,6 +76,7 @@ fn adapters_compute_what_peft_computes() {
         let base: CausalLm<B> = load_causal_lm(&base, &DEVICE).expect("loads");
         let model = base.clone().with_saved_lora(&folder, &DEVICE).expect("fits");
         check_logits(&name, &logits(&model, &rows), &tensors, "logits");
+        check_draws(&model, &rows);
         let merged = model.clone().merged();
         assert!(!merged.decoder.has_lora());
         check_logits(&format!("{name} merged"), &logits(&merged, &rows), &tensors, "logits");

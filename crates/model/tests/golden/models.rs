@@ -47,6 +47,23 @@ fn check_model(model: &CausalLm<B>, folder: &Path, expected: &Value) {
     }
     check_generation(model, &expected["generation"]);
     check_completions(model, &expected["completion"]);
+    check_draws(model, &token_rows(&expected["generation"]["prompts"]));
+}
+
+/// What decoding told of its draws is what a pass over the whole rows computes.
+pub(crate) fn check_draws(model: &CausalLm<B>, prompts: &[Vec<u32>]) {
+    let sampling = Sampling { max_new_tokens: 10, batch_rows: 3, ..Sampling::at_temperature(1.2) };
+    let drawn = generate(model, prompts, &sampling, Seed::new(3), &DEVICE).expect("generates");
+    let rows: Vec<TokenRow> = prompts
+        .iter()
+        .zip(&drawn)
+        .map(|(prompt, drawn)| TokenRow::completion(prompt.clone(), &drawn.tokens))
+        .collect();
+    let want = row_logprobs(model, &rows.iter().collect::<Vec<_>>(), 1.2, 8, &DEVICE);
+    for (row, (drawn, want)) in drawn.iter().zip(want).enumerate() {
+        let want: Vec<f64> = want.into_iter().map(f64::from).collect();
+        assert_close(&format!("draws of row {row}"), &drawn.logprobs, &want, 1e-4);
+    }
 }
 
 pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
