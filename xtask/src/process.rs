@@ -38,6 +38,18 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs a command and returns what it prints; what it says besides is shown if it fails.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let line = line(command);
+    eprintln!("$ {line}");
+    let output = command.output().with_context(|| line.clone())?;
+    if !output.status.success() {
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        bail!("`{line}` failed: {}", output.status);
+    }
+    String::from_utf8(output.stdout).context(line)
+}
+
 /// Whether `cargo NAME` exists.
 pub(crate) fn has_cargo_command(name: &str) -> bool {
     cargo().args([name, "--version"]).output().is_ok_and(|output| output.status.success())
