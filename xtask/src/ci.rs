@@ -8,8 +8,8 @@ use crate::test::{self, FEATURES, TestArgs};
 use crate::{backend, tidy};
 
 /// The crates meant to be embedded, each after those it depends on.
-pub(crate) const LIBRARIES: [&str; 5] =
-    ["rein-data", "rein-feedback", "rein-model", "rein-reward", "rein-ppo"];
+pub(crate) const LIBRARIES: [&str; 6] =
+    ["rein-data", "rein-feedback", "rein-kernels", "rein-model", "rein-reward", "rein-ppo"];
 
 #[derive(Debug, Args)]
 pub(crate) struct CiArgs {

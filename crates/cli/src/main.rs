@@ -31,15 +31,19 @@ mod world;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rayon::ThreadPoolBuilder;
 
-/// Keeps pages that were freed: a step's tensors are as large as those of the step before.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+/// Bytes of a thread's stack: as much as a program's first thread has.
+const STACK: usize = 8 << 20;
 
 fn main() -> ExitCode {
+    memory::keep_pages();
     let cli = args::Cli::parse();
-    match commands::run(&cli.command) {
+    // A thread of the pool hands work to the others at once; one from outside would wait for them.
+    // It can't fail: nothing has made a pool before.
+    let _ = ThreadPoolBuilder::new().stack_size(STACK).build_global();
+    rayon::scope(|_| match commands::run(&cli.command) {
         Ok(code) => code,
         Err(error) => commands::report(&error),
-    }
+    })
 }

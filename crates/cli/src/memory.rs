@@ -1,8 +1,23 @@
-//! What the machine has and what this process has taken.
+//! What memory the machine has, what this process has taken, and who keeps it.
 
 use std::fs;
 
+use libmimalloc_sys::{mi_option_set, mi_option_t};
 use sysinfo::System;
+
+/// Keeps pages that were freed: a step's tensors are as large as those of the step before.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Never gives pages back to the system: it would fill them with zeros for the next step, which costs
+/// as much as what is then computed in them.
+#[expect(unsafe_code, reason = "the allocator's options are set through C")]
+pub(crate) fn keep_pages() {
+    /// `mi_option_purge_delay`, which the bindings leave out.
+    const PURGE_DELAY: mi_option_t = 15;
+    // SAFETY: called first thing in `main`, while there is one thread.
+    unsafe { mi_option_set(PURGE_DELAY, -1) };
+}
 
 /// Bytes of main memory that a new program could use; `None` where it can't be known.
 pub(crate) fn available() -> Option<u64> {

@@ -104,35 +104,20 @@ fn norms() {
 #[test]
 fn activations() {
     let shapes = [[300, 70], [300, 70]];
-    equal!(
-        "SwiGLU",
-        &shapes,
-        |it| ops::swiglu(it[0].clone() * 4.0, it[1].clone()),
-        |it| {
-            let gate = it[0].clone() * 4.0;
-            gate.clone() * sigmoid(gate) * it[1].clone()
-        }
-    );
-    equal!(
-        "GELU",
-        &shapes[..1],
-        |it| ops::gelu(it[0].clone() * 4.0, Gelu::Erf),
-        |it| {
-            let x = it[0].clone() * 4.0;
-            x.clone() * ((x / std::f64::consts::SQRT_2).erf() + 1.0) * 0.5
-        }
-    );
-    equal!(
-        "GELU by tanh",
-        &shapes[..1],
-        |it| ops::gelu(it[0].clone() * 4.0, Gelu::Tanh),
-        |it| {
-            let x = it[0].clone() * 4.0;
-            let inner = (x.clone() + x.clone().powi_scalar(3) * 0.044715)
-                * (2.0 / std::f64::consts::PI).sqrt();
-            x * 0.5 * (inner.tanh() + 1.0)
-        }
-    );
+    equal!("SwiGLU", &shapes, |it| ops::swiglu(it[0].clone() * 4.0, it[1].clone()), |it| {
+        let gate = it[0].clone() * 4.0;
+        gate.clone() * sigmoid(gate) * it[1].clone()
+    });
+    equal!("GELU", &shapes[..1], |it| ops::gelu(it[0].clone() * 4.0, Gelu::Erf), |it| {
+        let x = it[0].clone() * 4.0;
+        x.clone() * ((x / std::f64::consts::SQRT_2).erf() + 1.0) * 0.5
+    });
+    equal!("GELU by tanh", &shapes[..1], |it| ops::gelu(it[0].clone() * 4.0, Gelu::Tanh), |it| {
+        let x = it[0].clone() * 4.0;
+        let inner =
+            (x.clone() + x.clone().powi_scalar(3) * 0.044715) * (2.0 / std::f64::consts::PI).sqrt();
+        x * 0.5 * (inner.tanh() + 1.0)
+    });
 }
 
 #[test]
@@ -154,12 +139,9 @@ fn rotations() {
         });
         Tensor::cat(turned.to_vec(), 1)
     }
-    equal!(
-        "rotation",
-        &[[50, 12]],
-        |it| ops::rotate(it[0].clone(), tables(&angles), 6),
-        |it| plain(&it[0], tables(&angles))
-    );
+    equal!("rotation", &[[50, 12]], |it| ops::rotate(it[0].clone(), tables(&angles), 6), |it| {
+        plain(&it[0], tables(&angles))
+    });
 }
 
 #[test]
@@ -217,6 +199,8 @@ fn attentions() {
         (2, 17, 2, 2, 8, packed(2, 17)),
         (1, 300, 2, 1, 4, packed(1, 300)),
         (1, 260, 1, 1, 5, whole(1, 260)),
+        (2, 37, 4, 2, 16, whole(2, 37)),
+        (1, 130, 2, 1, 32, packed(1, 130)),
     ];
     for (n_batch, n_time, n_heads, n_kv_heads, head_dim, begins) in cases {
         let heads = Heads { n_batch, n_time, n_heads, n_kv_heads, head_dim, begins };
@@ -277,7 +261,12 @@ fn statistics_of_tokens() {
                     &shapes,
                     |it| {
                         let targets = Tensor::from_data(&targets[..], &it[0].device());
-                        columns(ops::token_stats(it[0].clone() * 3.0, it[1].clone(), targets, layout))
+                        columns(ops::token_stats(
+                            it[0].clone() * 3.0,
+                            it[1].clone(),
+                            targets,
+                            layout,
+                        ))
                     },
                     |it| {
                         let head = if tied { it[1].clone().transpose() } else { it[1].clone() };

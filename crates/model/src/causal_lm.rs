@@ -1,6 +1,6 @@
 use burn::prelude::*;
-use rein_kernels::ops::{self, TokenStats};
 use rein_kernels::HeadLayout;
+use rein_kernels::ops::{self, TokenStats};
 
 use crate::ModelError;
 use crate::backend::LmBackend;

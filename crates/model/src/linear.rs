@@ -35,7 +35,8 @@ impl<B: LmBackend> Linear<B> {
     /// - `input`: `[rows, in]`
     /// - returns: `[rows, out]`
     pub fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
-        let apply = |input| ops::linear(input, self.weight.val(), self.bias.as_ref().map(Param::val));
+        let apply =
+            |input| ops::linear(input, self.weight.val(), self.bias.as_ref().map(Param::val));
         match &self.adapter {
             Some(adapter) => apply(input.clone()) + adapter.forward(input),
             None => apply(input),

@@ -346,7 +346,8 @@ struct Totals {
 
 impl Totals {
     fn add<B: LmBackend>(&mut self, judged: &Judged<B>) {
-        let sum = |tensor: &Tensor<B, 1>| host(tensor.clone()).into_iter().map(f64::from).sum::<f64>();
+        let sum =
+            |tensor: &Tensor<B, 1>| host(tensor.clone()).into_iter().map(f64::from).sum::<f64>();
         let Judged { losses, stats, targets } = judged;
         let targets = host(targets.clone().float());
         let right = host(stats.best.clone()).into_iter().zip(targets).filter(|(a, b)| a == b);

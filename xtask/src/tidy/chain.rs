@@ -6,20 +6,25 @@ use serde_json::Value;
 use crate::process::cargo;
 
 /// Each crate and the crates of this workspace that it may depend on.
-const MAY_USE: [(&str, &[&str]); 8] = [
+const MAY_USE: [(&str, &[&str]); 9] = [
     ("rein-data", &[]),
     ("rein-feedback", &["rein-data"]),
-    ("rein-model", &["rein-data"]),
-    ("rein-reward", &["rein-data", "rein-model"]),
-    ("rein-ppo", &["rein-data", "rein-model", "rein-reward"]),
-    ("rein", &["rein-data", "rein-feedback", "rein-model", "rein-reward", "rein-ppo"]),
-    ("rein-examples", &["rein-data", "rein-feedback", "rein-model", "rein-reward", "rein-ppo"]),
+    ("rein-kernels", &["rein-data"]),
+    ("rein-model", &["rein-data", "rein-kernels"]),
+    ("rein-reward", &["rein-data", "rein-kernels", "rein-model"]),
+    ("rein-ppo", &["rein-data", "rein-kernels", "rein-model", "rein-reward"]),
+    ("rein", &ALL),
+    ("rein-examples", &ALL),
     ("xtask", &[]),
 ];
+/// What programs may depend on.
+const ALL: [&str; 6] =
+    ["rein-data", "rein-feedback", "rein-kernels", "rein-model", "rein-reward", "rein-ppo"];
 /// These know no tensors.
 const WITHOUT_TENSORS: [&str; 2] = ["rein-data", "rein-feedback"];
-/// Only these may depend on a backend, but for tests: who embeds a library picks one, too.
-const NAME_BACKENDS: [&str; 2] = ["rein", "rein-examples"];
+/// Only these may depend on a backend, but for tests: who embeds a library picks one, too. Kernels
+/// extend backends, each behind a feature.
+const NAME_BACKENDS: [&str; 3] = ["rein", "rein-examples", "rein-kernels"];
 const BACKENDS: [&str; 5] = ["burn-flex", "burn-ndarray", "burn-wgpu", "burn-cuda", "burn-rocm"];
 
 /// Reads the manifests as cargo does.

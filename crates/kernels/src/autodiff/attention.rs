@@ -19,12 +19,7 @@ impl<B: Kernels> Backward<B, 3> for Attention {
     /// Queries, keys and values; output and logarithms; the heads.
     type State = ([FloatTensor<B>; 3], [FloatTensor<B>; 2], Heads);
 
-    fn backward(
-        self,
-        ops: Ops<Self::State, 3>,
-        grads: &mut Gradients,
-        _: &mut Checkpointer,
-    ) {
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (inputs, [output, logs], heads) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         let seen = AttentionSeen { output, logs, grad };
@@ -43,11 +38,7 @@ pub(super) fn attention<B: Kernels, C: CheckpointStrategy>(
     let numbers = inputs.each_ref().map(|it| it.primitive.clone());
     let (output, logs) = B::causal_attention(numbers.clone(), heads);
     let untracked_logs = <Autodiff<B, C> as AutodiffBackend>::from_inner(logs.clone());
-    let output = match Attention
-        .prepare::<C>(inputs.map(|it| it.node))
-        .compute_bound()
-        .stateful()
-    {
+    let output = match Attention.prepare::<C>(inputs.map(|it| it.node)).compute_bound().stateful() {
         OpsKind::Tracked(prep) => {
             prep.finish((numbers, [output.clone(), logs], heads.clone()), output)
         }

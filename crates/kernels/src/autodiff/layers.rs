@@ -20,12 +20,7 @@ type NormState<B> = (FloatTensor<B>, FloatTensor<B>, f32);
 impl<B: Kernels> Backward<B, 2> for Norm {
     type State = NormState<B>;
 
-    fn backward(
-        self,
-        ops: Ops<Self::State, 2>,
-        grads: &mut Gradients,
-        _: &mut Checkpointer,
-    ) {
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (input, weight, eps) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         let (of_input, of_weight, _) = B::norm_backward(input, weight, false, eps, grad);
@@ -41,12 +36,7 @@ struct LayerNorm;
 impl<B: Kernels> Backward<B, 3> for LayerNorm {
     type State = NormState<B>;
 
-    fn backward(
-        self,
-        ops: Ops<Self::State, 3>,
-        grads: &mut Gradients,
-        _: &mut Checkpointer,
-    ) {
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (input, weight, eps) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         let (of_input, of_weight, of_bias) = B::norm_backward(input, weight, true, eps, grad);
@@ -94,12 +84,7 @@ impl<B: Kernels> Backward<B, 1> for Rotate {
     /// The angles, the width of a head, and whether they were turned back.
     type State = ([FloatTensor<B>; 2], usize, bool);
 
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        grads: &mut Gradients,
-        _: &mut Checkpointer,
-    ) {
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (angles, head_dim, back) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         let [heads] = ops.parents.map(|it| it.map(|it| it.id));
@@ -127,12 +112,7 @@ impl<B: Kernels> Backward<B, 2> for Swiglu {
     /// The gate and what it lets through.
     type State = (FloatTensor<B>, FloatTensor<B>);
 
-    fn backward(
-        self,
-        ops: Ops<Self::State, 2>,
-        grads: &mut Gradients,
-        _: &mut Checkpointer,
-    ) {
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (gate, up) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         let (of_gate, of_up) = B::swiglu_backward(gate, up, grad);
@@ -160,12 +140,7 @@ struct GeluUnit;
 impl<B: Kernels> Backward<B, 1> for GeluUnit {
     type State = (FloatTensor<B>, Gelu);
 
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        grads: &mut Gradients,
-        _: &mut Checkpointer,
-    ) {
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (input, kind) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         let [parent] = ops.parents.map(|it| it.map(|it| it.id));

@@ -1,8 +1,8 @@
 use burn::backend::Autodiff;
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::ops::FloatTensor;
 
@@ -46,12 +46,7 @@ struct Linear;
 impl<B: Kernels> Backward<B, 2> for Linear {
     type State = State<B>;
 
-    fn backward(
-        self,
-        ops: Ops<Self::State, 2>,
-        grads: &mut Gradients,
-        _: &mut Checkpointer,
-    ) {
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<B>(&ops.node);
         ops.state.give(grads, ops.parents.map(|it| it.map(|it| it.id)), grad);
     }
@@ -63,12 +58,7 @@ struct LinearWithBias;
 impl<B: Kernels> Backward<B, 3> for LinearWithBias {
     type State = State<B>;
 
-    fn backward(
-        self,
-        ops: Ops<Self::State, 3>,
-        grads: &mut Gradients,
-        _: &mut Checkpointer,
-    ) {
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = grads.consume::<B>(&ops.node);
         let [input, weight, bias] = ops.parents.map(|it| it.map(|it| it.id));
         if bias.is_some() {
@@ -99,10 +89,7 @@ pub(super) fn linear<B: Kernels, C: CheckpointStrategy>(
         Some(bias) => {
             let output = B::project(input.primitive, weight.primitive, Some(bias.primitive));
             let [input, weight] = nodes;
-            match LinearWithBias
-                .prepare::<C>([input, weight, bias.node])
-                .compute_bound()
-                .stateful()
+            match LinearWithBias.prepare::<C>([input, weight, bias.node]).compute_bound().stateful()
             {
                 OpsKind::Tracked(prep) => prep.finish(state, output),
                 OpsKind::UnTracked(prep) => prep.finish(output),

@@ -41,12 +41,7 @@ impl<B: Kernels> Clone for State<B> {
 impl<B: Kernels> Backward<B, 2> for TokenStats {
     type State = State<B>;
 
-    fn backward(
-        self,
-        ops: Ops<Self::State, 2>,
-        grads: &mut Gradients,
-        _: &mut Checkpointer,
-    ) {
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let State { hidden, head, targets, layout, stats, logs } = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         let seen = StatsSeen { stats, logs, grad };

@@ -65,10 +65,8 @@ pub(crate) fn rotate<B: Backend>(
     let heads = heads.reshape([n_tokens, width / head_dim, head_dim]);
     let low = heads.clone().narrow(2, 0, n_pairs);
     let high = heads.clone().narrow(2, n_pairs, n_pairs);
-    let mut parts = vec![
-        low.clone() * cos.clone() - high.clone() * sin.clone(),
-        high * cos + low * sin,
-    ];
+    let mut parts =
+        vec![low.clone() * cos.clone() - high.clone() * sin.clone(), high * cos + low * sin];
     if 2 * n_pairs < head_dim {
         parts.push(heads.narrow(2, 2 * n_pairs, head_dim - 2 * n_pairs));
     }

@@ -6,10 +6,11 @@ use rayon::prelude::*;
 use super::math::{dot, exp, max, sum};
 use super::matmul::{Target, View, product_here};
 use super::pieces::unwritten;
+use super::small_heads;
 use crate::Heads;
 
 /// Queries whose scores exist at a time.
-const BLOCK: usize = 128;
+const BLOCK: usize = 64;
 
 /// `softmax(q kᵀ / √d) v` of each head over the keys that its token sees, and the logarithms of the
 /// sums of exponentials of the scores.
@@ -25,6 +26,9 @@ pub fn forward([query, key, value]: [&[f32]; 3], heads: &Heads) -> (Vec<f32>, Ve
     let rows = rows.zip(logs.par_chunks_mut(n_time * heads.n_heads)).enumerate();
     rows.for_each(|(row, (output, logs))| {
         let row = Row::new([query, key, value], heads, row);
+        if small_heads::serves(heads.head_dim) {
+            return row.forward_small(output, logs);
+        }
         let mut scores = unwritten(BLOCK.min(n_time) * n_time);
         for head in 0..heads.n_heads {
             for block in row.blocks() {
@@ -64,13 +68,19 @@ pub fn backward(inputs: [&[f32]; 3], seen: Seen<'_>, heads: &Heads) -> [Vec<f32>
     rows.for_each(|(number, ((of_query, of_key), of_value))| {
         let row = Row::new(inputs, heads, number);
         let seen = seen.row(number, heads);
+        if small_heads::serves(heads.head_dim) {
+            return row.backward_small(seen, [of_query, of_key, of_value]);
+        }
         let n_scores = BLOCK.min(n_time) * n_time;
         let mut scratch = [unwritten(n_scores), unwritten(n_scores)];
         for head in 0..heads.n_heads {
             for block in row.blocks() {
-                row.backward_block((head, &block), seen, &mut scratch, [
-                    of_query, of_key, of_value,
-                ]);
+                row.backward_block(
+                    (head, &block),
+                    seen,
+                    &mut scratch,
+                    [of_query, of_key, of_value],
+                );
             }
         }
     });
@@ -120,6 +130,40 @@ impl<'a> Row<'a> {
         };
         let begins = &heads.begins[row * heads.n_time..][..heads.n_time];
         Self { heads, query: of_row(query), key: of_row(key), value: of_row(value), begins }
+    }
+
+    fn small(&self, head: usize) -> small_heads::Head<'a> {
+        let Heads { head_dim, .. } = *self.heads;
+        small_heads::Head {
+            query: self.query,
+            key: self.key,
+            value: self.value,
+            begins: self.begins,
+            widths: [self.heads.query_width(), self.heads.key_width()],
+            offsets: [head * head_dim, self.heads.key_head(head) * head_dim],
+            head_dim,
+            scale: self.heads.scale(),
+        }
+    }
+
+    fn forward_small(&self, output: &mut [f32], logs: &mut [f32]) {
+        let n_heads = self.heads.n_heads;
+        let mut of_head = unwritten(self.heads.n_time);
+        for head in 0..n_heads {
+            small_heads::forward(self.small(head), output, &mut of_head);
+            let logs = logs[head..].iter_mut().step_by(n_heads);
+            logs.zip(&of_head).for_each(|(to, log)| *to = *log);
+        }
+    }
+
+    fn backward_small(&self, seen: Seen<'_>, [of_query, of_key, of_value]: [&mut [f32]; 3]) {
+        let Seen { output, logs, grad } = seen;
+        let n_heads = self.heads.n_heads;
+        for head in 0..n_heads {
+            let logs: Vec<f32> = logs[head..].iter().step_by(n_heads).copied().collect();
+            let seen = small_heads::Seen { output, grad, logs: &logs };
+            small_heads::backward(self.small(head), seen, [of_query, of_key, of_value]);
+        }
     }
 
     fn blocks(&self) -> impl Iterator<Item = Block> + use<'_> {

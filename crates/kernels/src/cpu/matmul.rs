@@ -104,7 +104,10 @@ fn call(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>, threads: Paral
     let ([m, k], [k_too, n]) = (a.shape, b.shape);
     assert_eq!(k, k_too, "shapes don't fit together");
     assert!(n <= target.stride, "rows overlap");
-    assert!(needed([m, n], target.stride) <= target.data.len(), "the product ends beyond its slice");
+    assert!(
+        needed([m, n], target.stride) <= target.data.len(),
+        "the product ends beyond its slice"
+    );
     let ([a_down, a_right], [b_down, b_right]) = (a.strides, b.strides);
     // SAFETY: views hold all that their shapes and strides reach, and so does the target.
     unsafe {

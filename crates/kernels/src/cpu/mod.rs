@@ -17,3 +17,5 @@ pub mod pieces;
 pub mod rotary;
 mod tile;
 pub mod vocabulary;
+
+mod small_heads;

@@ -24,12 +24,7 @@ pub fn adamw(weights: &mut [f32], grad: &[f32], [first, second]: [&mut [f32]; 2]
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma"))]
-fn adamw_piece(
-    weights: &mut [f32],
-    grad: &[f32],
-    [first, second]: [&mut [f32]; 2],
-    step: &AdamW,
-) {
+fn adamw_piece(weights: &mut [f32], grad: &[f32], [first, second]: [&mut [f32]; 2], step: &AdamW) {
     let AdamW { keep, rate, beta1, beta2, root_correction, epsilon, grad_scale } = *step;
     let cells = weights.iter_mut().zip(grad).zip(first.iter_mut().zip(second.iter_mut()));
     for ((weight, g), (m, v)) in cells {

@@ -109,12 +109,7 @@ impl Running {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma"))]
-fn see(
-    running: &mut [Running],
-    scores: &[f32],
-    (first, count): (usize, usize),
-    targets: &[usize],
-) {
+fn see(running: &mut [Running], scores: &[f32], (first, count): (usize, usize), targets: &[usize]) {
     for ((it, scores), target) in running.iter_mut().zip(scores.chunks_exact(count)).zip(targets) {
         let largest = max(scores);
         if largest > it.largest {
@@ -219,7 +214,8 @@ fn slopes_of_scores(
     seen: Seen<'_>,
 ) {
     let rows = scores.chunks_exact_mut(count).zip(targets);
-    let known = seen.stats.chunks_exact(N_STATS).zip(seen.logs).zip(seen.grad.chunks_exact(N_STATS));
+    let known =
+        seen.stats.chunks_exact(N_STATS).zip(seen.logs).zip(seen.grad.chunks_exact(N_STATS));
     for ((scores, target), ((stats, log), grad)) in rows.zip(known) {
         let [of_target, of_entropy, of_mean] = [grad[0], grad[1], grad[2]];
         let (entropy, even) = (stats[1], of_mean / n_entries as f32);

@@ -26,13 +26,7 @@ impl Kernels for Flex {
         like(&input, norm::forward(&x, affine))
     }
 
-    fn norm_backward(
-        input: F,
-        weight: F,
-        with_bias: bool,
-        eps: f32,
-        grad: F,
-    ) -> (F, F, Option<F>) {
+    fn norm_backward(input: F, weight: F, with_bias: bool, eps: f32, grad: F) -> (F, F, Option<F>) {
         let (x, weight, grad) = (Numbers::of(&input), Numbers::of(&weight), Numbers::of(&grad));
         // Only its presence counts.
         let bias = with_bias.then_some(&*weight);
@@ -117,7 +111,11 @@ impl Kernels for Flex {
         (like(&inputs[0], output), matrix(logs, [heads.begins.len(), heads.n_heads]))
     }
 
-    fn causal_attention_backward(inputs: [F; 3], seen: AttentionSeen<Self>, heads: &Heads) -> [F; 3] {
+    fn causal_attention_backward(
+        inputs: [F; 3],
+        seen: AttentionSeen<Self>,
+        heads: &Heads,
+    ) -> [F; 3] {
         let [query, key, value] = inputs.each_ref().map(Numbers::of);
         let [output, logs, grad] = [&seen.output, &seen.logs, &seen.grad].map(Numbers::of);
         let seen = attention::Seen { output: &output, logs: &logs, grad: &grad };
@@ -126,12 +124,7 @@ impl Kernels for Flex {
         [like(query, of_query), like(key, of_key), like(value, of_value)]
     }
 
-    fn token_stats(
-        hidden: F,
-        head: F,
-        targets: IntTensor<Self>,
-        layout: HeadLayout,
-    ) -> (F, F) {
+    fn token_stats(hidden: F, head: F, targets: IntTensor<Self>, layout: HeadLayout) -> (F, F) {
         let targets = whole_numbers(&targets);
         let (h, weight) = (Numbers::of(&hidden), Numbers::of(&head));
         let (stats, logs) = vocabulary::stats(&h, head_of(&head, &weight, layout), &targets);

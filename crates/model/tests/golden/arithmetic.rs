@@ -22,7 +22,11 @@ fn ids(values: Vec<f64>) -> Tensor<B, 1, Int> {
 }
 
 /// Statistics of given logits: those of hidden states under a head that changes nothing.
-fn stats_of<K: Kernels>(logits: Tensor<K, 2>, targets: Tensor<K, 1, Int>, temperature: f32) -> TokenStats<K> {
+fn stats_of<K: Kernels>(
+    logits: Tensor<K, 2>,
+    targets: Tensor<K, 1, Int>,
+    temperature: f32,
+) -> TokenStats<K> {
     let head = Tensor::eye(logits.dims()[1], &logits.device());
     token_stats(logits, head, targets, HeadLayout { tied: false, temperature })
 }
@@ -53,7 +57,8 @@ fn cross_entropy_on_completion_tokens() {
         let logits = all.clone().select(0, Tensor::from_data(before.as_slice(), &DEVICE));
         let targets = Tensor::from_data(targets.as_slice(), &DEVICE);
         let smoothing = number(&case["label_smoothing"]);
-        let loss = cross_entropy(&stats_of(logits, targets, 1.0), smoothing).sum() / cells.len() as f64;
+        let loss =
+            cross_entropy(&stats_of(logits, targets, 1.0), smoothing).sum() / cells.len() as f64;
         assert_near(&file, f64::from(host(loss.clone())[0]), &case["loss_token_mean"], 1e-5);
         let gradient = all.grad(&loss.backward()).expect("a leaf has a gradient");
         assert_close(&file, &host(gradient), &numbers(&case["grad_logits"]), 1e-4);
