@@ -27,7 +27,7 @@ pub(crate) fn norm_backward<B: Backend>(
     eps: f32,
     grad: FloatTensor<B>,
 ) -> (FloatTensor<B>, FloatTensor<B>, Option<FloatTensor<B>>) {
-    let (normal, scale) = normalized(tensor::<B, 2>(input), with_bias, eps);
+    let (normal, root) = normalized(tensor::<B, 2>(input), with_bias, eps);
     let grad = tensor::<B, 2>(grad);
     let of_weight = primitive((grad.clone() * normal.clone()).sum_dim(0).squeeze_dim::<1>(0));
     let of_bias = with_bias.then(|| primitive(grad.clone().sum_dim(0).squeeze_dim::<1>(0)));
@@ -37,18 +37,18 @@ pub(crate) fn norm_backward<B: Backend>(
     if with_bias {
         of_input = of_input - grad.mean_dim(1);
     }
-    (primitive(of_input * scale), of_weight, of_bias)
+    (primitive(of_input / root), of_weight, of_bias)
 }
 
-/// `x̂`, and what the input was multiplied by.
+/// `x̂`, and what the input was divided by. Some backends' reciprocals are good for 12 bits only.
 fn normalized<B: Backend>(
     input: Tensor<B, 2>,
     centered: bool,
     eps: f32,
 ) -> (Tensor<B, 2>, Tensor<B, 2>) {
     let input = if centered { input.clone() - input.mean_dim(1) } else { input };
-    let scale = (input.clone().square().mean_dim(1) + eps).sqrt().recip();
-    (input * scale.clone(), scale)
+    let root = (input.clone().square().mean_dim(1) + eps).sqrt();
+    (input / root.clone(), root)
 }
 
 pub(crate) fn rotate<B: Backend>(

@@ -88,13 +88,13 @@ pub fn backward(inputs: [&[f32]; 3], seen: Seen<'_>, heads: &Heads) -> [Vec<f32>
 }
 
 impl<'a> Seen<'a> {
-    fn row(self, row: usize, heads: &Heads) -> Seen<'a> {
+    fn row(self, row: usize, heads: &Heads) -> Self {
         let of_row = |it: &'a [f32]| {
             let count = it.len() / heads.n_batch;
             &it[row * count..][..count]
         };
         let Self { output, logs, grad } = self;
-        Seen { output: of_row(output), logs: of_row(logs), grad: of_row(grad) }
+        Self { output: of_row(output), logs: of_row(logs), grad: of_row(grad) }
     }
 }
 
