@@ -77,10 +77,14 @@ fn forward_of<const D: usize>(head: Head<'_>, output: &mut [f32], logs: &mut [f3
             let row = &mut scores[(token - first) * keys.stride..][..keys.stride];
             let seen = head.begins[token].min(token + 1)..token + 1;
             let largest = max(&row[seen.clone()]);
-            row[seen.clone()].iter_mut().for_each(|score| *score = exp(*score - largest));
+            for score in &mut row[seen.clone()] {
+                *score = exp(*score - largest);
+            }
             let total = sum(&row[seen.clone()], |it| it);
             let share = if seen.is_empty() { 0.0 } else { 1.0 / total };
-            row[seen.clone()].iter_mut().for_each(|weight| *weight *= share);
+            for weight in &mut row[seen.clone()] {
+                *weight *= share;
+            }
             row[..seen.start].fill(0.0);
             row[seen.end..n_keys].fill(0.0);
             logs[token] = if seen.is_empty() { 0.0 } else { largest + total.ln() };
@@ -137,17 +141,21 @@ fn backward_of<const D: usize>(
         slopes[(n_keys - first) * stride..].fill(0.0);
         let mixed = mix(&slopes, stride, &key_rows[..n_keys]);
         for (token, mixed) in (first..n_keys).zip(mixed) {
-            let target = &mut of_query[token * width + offset..][..D];
-            target.iter_mut().zip(mixed).for_each(|(to, it)| *to = it * head.scale);
+            for (to, it) in of_query[token * width + offset..][..D].iter_mut().zip(mixed) {
+                *to = it * head.scale;
+            }
         }
         spread(&slopes, stride, &queries, &mut key_grads[..n_keys]);
         spread(&weights, stride, &grads, &mut value_grads[..n_keys]);
     }
     for token in 0..n_time {
         let at = token * kv_width + kv_offset;
-        let (keys, values) = (&mut of_key[at..at + D], &mut of_value[at..at + D]);
-        keys.iter_mut().zip(&key_grads[token]).for_each(|(to, it)| *to += it);
-        values.iter_mut().zip(&value_grads[token]).for_each(|(to, it)| *to += it);
+        for (to, it) in of_key[at..at + D].iter_mut().zip(&key_grads[token]) {
+            *to += it;
+        }
+        for (to, it) in of_value[at..at + D].iter_mut().zip(&value_grads[token]) {
+            *to += it;
+        }
     }
 }
 
@@ -160,13 +168,15 @@ impl Head<'_> {
         first: usize,
         scale: f32,
     ) -> [[f32; D]; QUERIES] {
-        std::array::from_fn(|number| {
-            let token = first + number;
-            std::array::from_fn(|i| {
-                let at = token * self.widths[0] + self.offsets[0] + i;
-                if token < self.begins.len() { tensor[at] * scale } else { 0.0 }
-            })
-        })
+        let mut heads = [[0.0; D]; QUERIES];
+        let tokens = first..self.begins.len().min(first + QUERIES);
+        for (head, token) in heads.iter_mut().zip(tokens) {
+            let numbers = &tensor[token * self.widths[0] + self.offsets[0]..][..D];
+            for (to, number) in head.iter_mut().zip(numbers) {
+                *to = number * scale;
+            }
+        }
+        heads
     }
 }
 
@@ -193,44 +203,66 @@ impl<const D: usize> Across<D> {
     #[inline(always)]
     fn products(&self, heads: &[[f32; D]; QUERIES], n_keys: usize, products: &mut [f32]) {
         let stride = self.stride;
-        for first in (0..n_keys).step_by(LANES) {
-            let mut tile = [[0.0; LANES]; QUERIES];
-            for (i, row) in self.cells.chunks_exact(stride).enumerate() {
-                let row: &[f32; LANES] = row[first..first + LANES].try_into().expect("whole lanes");
-                for (tile, head) in tile.iter_mut().zip(heads) {
-                    for (cell, number) in tile.iter_mut().zip(row) {
-                        *cell += head[i] * number;
-                    }
+        let [head0, head1, head2, head3] = heads;
+        let mut first = 0;
+        while first < n_keys {
+            // Four arrays, so that each is a register.
+            let [mut tile0, mut tile1, mut tile2, mut tile3] = [[0.0; LANES]; QUERIES];
+            for i in 0..D {
+                let row = lanes(&self.cells, i * stride + first);
+                for lane in 0..LANES {
+                    tile0[lane] += head0[i] * row[lane];
+                    tile1[lane] += head1[i] * row[lane];
+                    tile2[lane] += head2[i] * row[lane];
+                    tile3[lane] += head3[i] * row[lane];
                 }
             }
-            for (number, tile) in tile.iter().enumerate() {
-                products[number * stride + first..][..LANES].copy_from_slice(tile);
-            }
+            products[first..first + LANES].copy_from_slice(&tile0);
+            products[stride + first..stride + first + LANES].copy_from_slice(&tile1);
+            products[2 * stride + first..2 * stride + first + LANES].copy_from_slice(&tile2);
+            products[3 * stride + first..3 * stride + first + LANES].copy_from_slice(&tile3);
+            first += LANES;
         }
     }
+}
+
+#[inline(always)]
+fn lanes(cells: &[f32], first: usize) -> &[f32; LANES] {
+    cells[first..].first_chunk().expect("rows are whole lanes long")
 }
 
 /// The head of each token.
 #[inline(always)]
 fn gathered<const D: usize>(tensor: &[f32], width: usize, offset: usize) -> Vec<[f32; D]> {
-    let rows = tensor.chunks_exact(width);
-    rows.map(|row| std::array::from_fn(|i| row[offset + i])).collect()
+    let mut heads = vec![[0.0; D]; tensor.len() / width];
+    for (head, row) in heads.iter_mut().zip(tensor.chunks_exact(width)) {
+        head.copy_from_slice(&row[offset..offset + D]);
+    }
+    heads
+}
+
+/// The first numbers of four rows.
+#[inline(always)]
+fn four(cells: &[f32], stride: usize, count: usize) -> [&[f32]; QUERIES] {
+    let row = |number: usize| &cells[number * stride..][..count];
+    [row(0), row(1), row(2), row(3)]
 }
 
 /// Sums of heads, weighted by four rows of numbers.
 #[inline(always)]
 fn mix<const D: usize>(weights: &[f32], stride: usize, heads: &[[f32; D]]) -> [[f32; D]; QUERIES] {
-    let rows: [&[f32]; QUERIES] =
-        std::array::from_fn(|number| &weights[number * stride..][..heads.len()]);
-    let mut sums = [[0.0; D]; QUERIES];
+    let [row0, row1, row2, row3] = four(weights, stride, heads.len());
+    let [mut sum0, mut sum1, mut sum2, mut sum3] = [[0.0; D]; QUERIES];
     for (token, head) in heads.iter().enumerate() {
-        for (sums, row) in sums.iter_mut().zip(rows) {
-            for (sum, number) in sums.iter_mut().zip(head) {
-                *sum += row[token] * number;
-            }
+        let (a, b, c, d) = (row0[token], row1[token], row2[token], row3[token]);
+        for i in 0..D {
+            sum0[i] += a * head[i];
+            sum1[i] += b * head[i];
+            sum2[i] += c * head[i];
+            sum3[i] += d * head[i];
         }
     }
-    sums
+    [sum0, sum1, sum2, sum3]
 }
 
 /// Adds to each token's head the four heads, weighted by the token's numbers.
@@ -241,13 +273,12 @@ fn spread<const D: usize>(
     heads: &[[f32; D]; QUERIES],
     targets: &mut [[f32; D]],
 ) {
-    let rows: [&[f32]; QUERIES] =
-        std::array::from_fn(|number| &weights[number * stride..][..targets.len()]);
+    let [row0, row1, row2, row3] = four(weights, stride, targets.len());
+    let [head0, head1, head2, head3] = heads;
     for (token, target) in targets.iter_mut().enumerate() {
-        for (row, head) in rows.iter().zip(heads) {
-            for (cell, number) in target.iter_mut().zip(head) {
-                *cell += row[token] * number;
-            }
+        let (a, b, c, d) = (row0[token], row1[token], row2[token], row3[token]);
+        for i in 0..D {
+            target[i] += a * head0[i] + b * head1[i] + c * head2[i] + d * head3[i];
         }
     }
 }
