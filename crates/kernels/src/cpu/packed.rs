@@ -1,7 +1,7 @@
 //! Products of a few rows with weights that were put in order once.
 //!
 //! While tokens are generated, the same weights meet few rows again and again. They are stored in
-//! panels of [`WIDTH`] output columns, one input after the other, so that a product reads them from
+//! panels of 32 output columns, one input after the other, so that a product reads them from
 //! front to back. Each number of a product is summed in the order of the inputs, whatever rows stand
 //! beside it: a row's product has the same bits in any batch and on any number of threads.
 
