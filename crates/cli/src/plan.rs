@@ -314,11 +314,13 @@ impl<'a> Sizes<'a> {
 }
 
 /// Bytes of what a forward pass keeps for its backward pass: some numbers of the residual stream's
-/// width and of the feed-forward layer's for each token and block, attention weights, and logits.
+/// width and of the feed-forward layer's for each token and block. Attention weights and logits exist
+/// for one layer at a time, and whole only on backends without kernels of their own.
 fn activations(model: &ModelConfig, n_rows: usize, n_time: usize, has_logits: bool) -> u64 {
-    let per_block = 14 * model.hidden_size + 5 * model.mlp_size + 3 * model.n_heads * n_time;
+    let per_block = 14 * model.hidden_size + 5 * model.mlp_size;
     let logits = if has_logits { 3 * model.vocab_size } else { 0 };
-    let per_token = model.n_layers * per_block + logits;
+    let passing = logits.max(3 * model.n_heads * n_time);
+    let per_token = model.n_layers * per_block + passing;
     (n_rows * n_time * per_token) as u64 * FLOAT
 }
 
