@@ -20,11 +20,11 @@ use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::sft::{Sft, SftConfig, SftRows};
 use rein_model::tokens::host;
 use rein_model::weights::RandomWeights;
-use rein_model::{CausalLm, Learner, Sampling, ScalarModel, generate};
-use rein_ppo::ActorCritic;
+use rein_model::{CausalLm, Sampling, ScalarModel, generate};
 use rein_ppo::config::PpoConfig;
 use rein_ppo::rollout::{Judges, collect};
 use rein_ppo::update::{prepare, update_minibatch};
+use rein_ppo::{ActorCritic, Learners};
 use rein_reward::{LearnedReward, Normalization};
 use serde::Serialize;
 
@@ -230,7 +230,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
             ..PpoConfig::default()
         };
         let actors = ActorCritic { policy: self.causal_lm(1)?, value: self.scalar_model(2)? };
-        let mut learner = Learner::new(actors, config.optimizer);
+        let mut learners = Learners::new(actors, config.optimizer);
         let reference = self.causal_lm(3)?.valid();
         let reward = LearnedReward::new(
             self.scalar_model(4)?.valid(),
@@ -239,7 +239,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
             &self.device,
         );
         let seconds =
-            time(iterations, || self.ppo_iteration(&mut learner, &reference, &reward, &config))?;
+            time(iterations, || self.ppo_iteration(&mut learners, &reference, &reward, &config))?;
         let n_tokens = n_prompts * (n_prompt + n_new);
         // Sampling, four judges, and forward and backward of two networks in each epoch.
         let n_passes = 1.0 + 4.0 + 2.0 * 3.0 * config.epochs as f64;
@@ -248,12 +248,12 @@ impl<B: LmAutodiffBackend> Networks<B> {
 
     fn ppo_iteration(
         &self,
-        learner: &mut Learner<B, ActorCritic<B>>,
+        learners: &mut Learners<B>,
         reference: &CausalLm<B::InnerBackend>,
         reward: &LearnedReward<B::InnerBackend>,
         config: &PpoConfig,
     ) -> Result<()> {
-        let actors = learner.module().valid();
+        let actors = learners.valid();
         let prompts = self.prompts();
         let generated =
             generate(&actors.policy, &prompts, &self.sampling(), Seed::new(5), &self.device)?;
@@ -274,7 +274,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
         let (_, experience) = prepare(&rows, config, 0.05);
         let batch: Vec<_> = experience.iter().collect();
         for _ in 0..config.epochs {
-            update_minibatch(learner, &batch, config, 1e-6, 0, &self.device)?;
+            update_minibatch(learners, &batch, config, 1e-6, 0, &self.device)?;
         }
         Ok(())
     }

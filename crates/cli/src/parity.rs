@@ -16,12 +16,11 @@ use rein_model::backend::LmAutodiffBackend;
 use rein_model::sft::Sft;
 use rein_model::weights::RandomWeights;
 use rein_model::{
-    CausalLm, Learner, ScalarModel, load_causal_lm, load_scalar_model, save_causal_lm,
-    save_scalar_model,
+    CausalLm, ScalarModel, load_causal_lm, load_scalar_model, save_causal_lm, save_scalar_model,
 };
-use rein_ppo::ActorCritic;
 use rein_ppo::rollout::{Judges, Row, collect, sample};
 use rein_ppo::update::{prepare, update_minibatch};
+use rein_ppo::{ActorCritic, Learners};
 use rein_reward::LearnedReward;
 use rein_reward::encoding::{Judgements, encode_preferences};
 use rein_reward::train::RewardTraining;
@@ -204,11 +203,11 @@ impl<B: LmAutodiffBackend> Comparison<B> {
             policy: load_causal_lm::<B>(&self.path(POLICY), &self.device)?,
             value: load_scalar_model::<B>(&self.path(REWARD), &self.device)?,
         };
-        let mut learner = Learner::new(actors, config.optimizer);
+        let mut learners = Learners::new(actors, config.optimizer);
         for step in 0..self.parity.steps {
             let rate = config.optimizer.rate(step, self.parity.steps);
             let (_, seen) =
-                update_minibatch(&mut learner, &minibatch, config, rate, step, &self.device)?;
+                update_minibatch(&mut learners, &minibatch, config, rate, step, &self.device)?;
             losses.policy.push(seen.policy_loss / seen.n_tokens);
             losses.value.push(seen.value_loss / seen.n_values);
         }

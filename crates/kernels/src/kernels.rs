@@ -12,6 +12,20 @@ pub trait Kernels: Backend {
     /// Whether tensors are numbers in main memory, so that decoding does better without them.
     const ON_HOST: bool = false;
 
+    /// [`ops::embed`](crate::ops::embed)
+    fn embed(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
+        Self::float_select(table, 0, ids)
+    }
+
+    /// Adds each of `rows` to the row of `table` with its id, in place if nobody else holds the table.
+    fn add_rows(
+        table: FloatTensor<Self>,
+        ids: IntTensor<Self>,
+        rows: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Self::float_select_add(table, 0, ids, rows)
+    }
+
     /// [`ops::norm`](crate::ops::norm)
     fn norm(
         input: FloatTensor<Self>,
@@ -150,6 +164,11 @@ pub trait Kernels: Backend {
         step: &AdamW,
     ) -> (FloatTensor<Self>, [FloatTensor<Self>; 2]) {
         composed::adamw::<Self>(weights, grad, moments, step)
+    }
+
+    /// The sum of two tensors, in place of the first if nobody else holds it.
+    fn plus(sum: FloatTensor<Self>, other: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_add(sum, other)
     }
 
     /// `Σ x²`, `[1]`.

@@ -25,8 +25,10 @@ mod autodiff;
 mod backends;
 #[cfg(feature = "flex")]
 mod flex;
+mod gather;
 mod kernels;
 mod settings;
 
+pub use gather::{Gathers, GradientSum, gathered};
 pub use kernels::Kernels;
 pub use settings::{AdamW, Gelu, HeadLayout, Heads};

@@ -6,6 +6,16 @@ use crate::composed::{primitive, tensor};
 use crate::kernels::Kernels;
 use crate::settings::{AdamW, Gelu, HeadLayout, Heads};
 
+/// The rows of a table with these ids.
+///
+/// # Shapes
+/// - `table`: `[entries, width]`
+/// - `ids`: `[tokens]`
+/// - returns: `[tokens, width]`
+pub fn embed<B: Kernels>(table: Tensor<B, 2>, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
+    tensor(B::embed(primitive(table), ids.into_primitive()))
+}
+
 /// Without a bias `x / √(mean(x²) + ε) · w` (Zhang and Sennrich, 2019), with one
 /// `(x − mean) / √(var + ε) · w + b` (Ba et al., 2016), of each row.
 ///

@@ -9,7 +9,7 @@ use burn::tensor::activation::{log_softmax, sigmoid, softmax};
 use burn::tensor::backend::AutodiffBackend;
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
-use rein_kernels::{Gelu, HeadLayout, Heads, Kernels, ops};
+use rein_kernels::{Gathers, Gelu, GradientSum, HeadLayout, Heads, Kernels, gathered, ops};
 
 type Fused = Autodiff<Flex>;
 type Composed = Autodiff<NdArray>;
@@ -277,4 +277,45 @@ fn statistics_of_tokens() {
             }
         }
     }
+}
+
+#[test]
+fn embeddings() {
+    // Ids that come twice, and a table that is read as a head, too.
+    let ids = [3, 0, 3, 7, 1];
+    let read = |ids: &[i32]| ids.to_vec();
+    equal!(
+        "embedding",
+        &[[8, 20]],
+        |it| {
+            let ids = Tensor::from_data(read(&ids).as_slice(), &it[0].device());
+            let rows = ops::embed(it[0].clone(), ids);
+            ops::linear(rows, it[0].clone().transpose(), None)
+        },
+        |it| {
+            let ids = Tensor::from_data(read(&ids).as_slice(), &it[0].device());
+            it[0].clone().select(0, ids).matmul(it[0].clone().transpose())
+        }
+    );
+}
+
+#[test]
+fn gathered_gradients_are_the_sum_over_tapes() {
+    fn check<B: Gathers>(device: &B::Device) {
+        let leaf = Tensor::<B, 2>::from_data(TensorData::new(numbers(12, 1), [3, 4]), device);
+        let leaf = leaf.require_grad();
+        let sum = GradientSum::default();
+        for part in 1..=3 {
+            let weight = gathered(leaf.clone(), &sum);
+            let loss = (weight.clone() * weight).sum() * part;
+            let grads = loss.backward();
+            assert!(leaf.grad(&grads).is_none(), "the gradient went further");
+        }
+        let want = numbers(12, 1).into_iter().map(|it| 2.0 * 6.0 * it).collect();
+        let got = sum.take().expect("something flowed back").into_data();
+        close("sum", &[got.convert::<f32>().to_vec().expect("f32")], &[want]);
+        assert!(sum.take().is_none(), "a sum is taken once");
+    }
+    check::<Fused>(&Default::default());
+    check::<Composed>(&Default::default());
 }

@@ -1,6 +1,6 @@
 use burn::module::Param;
 use burn::prelude::*;
-use rein_kernels::Heads;
+use rein_kernels::{Heads, ops};
 
 use crate::ModelError;
 use crate::attention::{HIDDEN, Mask, Surroundings};
@@ -86,9 +86,9 @@ impl<B: LmBackend> Decoder<B> {
         let [n_batch, n_time] = ids.dims();
         let device = ids.device();
         let positions = positions(begins, n_past, n_time);
-        let mut stream = self.embedding.val().select(0, ids.reshape([n_batch * n_time]));
+        let mut stream = ops::embed(self.embedding.val(), ids.reshape([n_batch * n_time]));
         if let Some(table) = &self.positions {
-            stream = stream + table.val().select(0, indices(&positions, &device));
+            stream = stream + ops::embed(table.val(), indices(&positions, &device));
         }
         let ModelConfig { n_heads, n_kv_heads, head_dim, .. } = self.config;
         let rotary = match &self.config.positions {

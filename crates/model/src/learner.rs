@@ -7,7 +7,6 @@ use burn::prelude::*;
 
 use crate::ModelError;
 use crate::backend::LmAutodiffBackend;
-use crate::checkpoint::OPTIMIZER;
 use crate::guard::finite;
 use crate::optim::{AdamW, Gradients, OptimizerConfig};
 
@@ -35,11 +34,9 @@ impl<B: LmAutodiffBackend, M: AutodiffModule<B>> Learner<B, M> {
     pub fn gradients<T>(
         &self,
         micro_batches: impl IntoIterator<Item = T>,
-        mut loss: impl FnMut(&M, T) -> Tensor<B, 1>,
+        loss: impl FnMut(&M, T) -> Tensor<B, 1>,
     ) -> Gradients<B::InnerBackend> {
-        let module = self.module();
-        let gradients = micro_batches.into_iter().map(|it| Gradients::of(loss(module, it), module));
-        gradients.reduce(Gradients::plus).expect("a batch has rows")
+        Gradients::of(self.module(), micro_batches, loss)
     }
 
     /// Clips the gradient and updates the module; returns the gradient's norm before clipping.
@@ -59,19 +56,22 @@ impl<B: LmAutodiffBackend, M: AutodiffModule<B>> Learner<B, M> {
         Ok(norm)
     }
 
-    /// Writes the optimiser's state into a checkpoint's folder; modules are saved by their stage.
-    pub fn save_optimizer(&self, folder: &Path) -> Result<(), ModelError> {
-        self.optimizer.save(&folder.join(OPTIMIZER))
+    /// Writes the optimiser's state to a file; modules are saved by their stage.
+    pub fn save_optimizer(&self, path: &Path) -> Result<(), ModelError> {
+        self.optimizer.save(path)
     }
 
-    /// Becomes `module` with the optimiser's state from a checkpoint's folder.
+    /// Becomes `module` with the optimiser's state of a file.
+    ///
+    /// # Errors
+    /// A file that isn't the state of an optimiser of this module.
     pub fn restore(
         &mut self,
         module: M,
-        folder: &Path,
+        optimizer: &Path,
         device: &B::Device,
     ) -> Result<(), ModelError> {
-        self.optimizer = AdamW::load(self.config, &folder.join(OPTIMIZER), device)?;
+        self.optimizer = AdamW::load(self.config, &module, optimizer, device)?;
         self.module = Some(module);
         Ok(())
     }

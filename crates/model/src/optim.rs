@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path as FilePath;
 
-use burn::module::{AutodiffModule, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{AutodiffModule, ModuleMapper, Param};
 use burn::prelude::*;
-use rein_kernels::ops;
+use rein_kernels::{GradientSum, gathered, ops};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
 use crate::backend::{LmAutodiffBackend, LmBackend};
-use crate::named::{FlatTensor, Path};
+use crate::named::{FlatTensor, Path, named_tensors};
 use crate::schedule::Schedule;
 use crate::tokens::host;
 
@@ -94,30 +94,22 @@ pub struct Gradients<B: Backend> {
 }
 
 impl<B: LmBackend> Gradients<B> {
-    /// The gradients of `loss` with respect to all tensors of `module`. The tape is used up.
-    pub fn of<AB: LmAutodiffBackend<InnerBackend = B>, M: AutodiffModule<AB>>(
-        loss: Tensor<AB, 1>,
+    /// The gradient of the losses' sum, one loss a part: the tape holds one part at a time, and what
+    /// it gives is added up in place as soon as it is known.
+    pub fn of<AB: LmAutodiffBackend<InnerBackend = B>, M: AutodiffModule<AB>, T>(
         module: &M,
+        parts: impl IntoIterator<Item = T>,
+        mut loss: impl FnMut(&M, T) -> Tensor<AB, 1>,
     ) -> Self {
-        let mut taken = loss.backward();
-        let mut taker =
-            Taker { taken: &mut taken, path: Path::default(), gradients: BTreeMap::new() };
-        module.visit(&mut taker);
-        Self { tensors: taker.gradients, scale: 1.0 }
-    }
-
-    /// The sum of two gradients: of the losses' sum.
-    #[must_use]
-    pub fn plus(mut self, other: Self) -> Self {
-        assert!(self.scale == 1.0 && other.scale == 1.0, "what is clipped is complete");
-        for (name, FlatTensor(gradient)) in other.tensors {
-            let sum = match self.tensors.remove(&name) {
-                Some(FlatTensor(own)) => own + gradient,
-                None => gradient,
-            };
-            self.tensors.insert(name, FlatTensor(sum));
+        let mut sums = BTreeMap::new();
+        for part in parts {
+            // The tape is used up by running it backwards, so each part has a new one.
+            let mut gatherer = Gatherer { path: Path::default(), sums: &mut sums };
+            let module = module.clone().map(&mut gatherer);
+            loss(&module, part).backward();
         }
-        self
+        let known = |(name, sum): (String, GradientSum<B>)| Some((name, FlatTensor(sum.take()?)));
+        Self { tensors: sums.into_iter().filter_map(known).collect(), scale: 1.0 }
     }
 
     /// The Euclidean norm over all tensors.
@@ -143,13 +135,13 @@ impl<B: LmBackend> Gradients<B> {
     }
 }
 
-struct Taker<'a, AB: LmAutodiffBackend> {
-    taken: &'a mut AB::Gradients,
+/// Lets what flows back into a module's tensors be added up by their names.
+struct Gatherer<'a, B: LmBackend> {
     path: Path,
-    gradients: BTreeMap<String, FlatTensor<AB::InnerBackend>>,
+    sums: &'a mut BTreeMap<String, GradientSum<B>>,
 }
 
-impl<AB: LmAutodiffBackend> ModuleVisitor<AB> for Taker<'_, AB> {
+impl<AB: LmAutodiffBackend> ModuleMapper<AB> for Gatherer<'_, AB::InnerBackend> {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.enter(name);
     }
@@ -158,11 +150,13 @@ impl<AB: LmAutodiffBackend> ModuleVisitor<AB> for Taker<'_, AB> {
         self.path.exit();
     }
 
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<AB, D>>) {
-        if let Some(gradient) = param.val().grad_remove(self.taken) {
-            let n_values = gradient.shape().num_elements();
-            self.gradients.insert(self.path.name(), FlatTensor(gradient.reshape([n_values])));
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<AB, D>>) -> Param<Tensor<AB, D>> {
+        if !param.is_require_grad() {
+            return param;
         }
+        let sum = self.sums.entry(self.path.name()).or_default();
+        let (id, tensor, mapper) = param.consume();
+        Param::from_mapped_value(id, gathered(tensor, sum), mapper)
     }
 }
 
@@ -255,9 +249,13 @@ impl<B: LmBackend> AdamW<B> {
         })
     }
 
-    /// Reads what [`save`](Self::save) wrote.
-    pub fn load(
+    /// Reads what [`save`](Self::save) wrote of an optimiser of `module`.
+    ///
+    /// # Errors
+    /// A file that isn't one, or moments that no tensor of the module has.
+    pub fn load<AB: LmAutodiffBackend<InnerBackend = B>, M: AutodiffModule<AB>>(
         config: OptimizerConfig,
+        module: &M,
         path: &FilePath,
         device: &B::Device,
     ) -> Result<Self, ModelError> {
@@ -277,12 +275,18 @@ impl<B: LmBackend> AdamW<B> {
             let n_values = values.len();
             Ok(Tensor::from_data(TensorData::new(values, [n_values]), device))
         };
+        let tensors = named_tensors(module);
         let names = stored.names();
         let names = names.iter().filter_map(|name| name.strip_prefix("first."));
         let moments = names
             .map(|name| {
                 let first = read(&format!("first.{name}"))?;
                 let second = read(&format!("second.{name}"))?;
+                let known = tensors.get(name).map(|FlatTensor(tensor)| tensor.dims());
+                if known != Some(first.dims()) || known != Some(second.dims()) {
+                    let reason = format!("the model has no tensor {name} of this size");
+                    return Err(refuse(reason));
+                }
                 Ok((name.to_owned(), Moments { first, second }))
             })
             .collect::<Result<_, ModelError>>()?;

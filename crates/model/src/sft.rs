@@ -16,7 +16,7 @@ use rein_kernels::ops::TokenStats;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{LmAutodiffBackend, LmBackend};
-use crate::checkpoint::{ADAPTER, MODEL, read_state, save_with_tokenizer, write_state};
+use crate::checkpoint::{ADAPTER, MODEL, OPTIMIZER, read_state, save_with_tokenizer, write_state};
 use crate::guard::{finite, fits};
 use crate::hf::{AdapterConfig, load_causal_lm, save_adapter, save_causal_lm};
 use crate::learner::Learner;
@@ -269,7 +269,7 @@ impl<B: LmAutodiffBackend> Train for Sft<B> {
             let config = AdapterConfig::new(lora, model.config(), false);
             save_adapter(&model, &config, &folder.join(ADAPTER))?;
         }
-        self.learner.save_optimizer(folder)?;
+        self.learner.save_optimizer(&folder.join(OPTIMIZER))?;
         write_state(folder, &State { num_tokens: self.n_tokens })
     }
 
@@ -281,7 +281,7 @@ impl<B: LmAutodiffBackend> Train for Sft<B> {
             }
             None => load_causal_lm(&folder.join(MODEL), &self.device)?,
         };
-        self.learner.restore(model, folder, &self.device)?;
+        self.learner.restore(model, &folder.join(OPTIMIZER), &self.device)?;
         self.n_tokens = read_state::<State>(folder)?.num_tokens;
         Ok(())
     }

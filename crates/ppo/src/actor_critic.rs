@@ -1,10 +1,12 @@
+use burn::module::AutodiffModule;
 use burn::prelude::*;
 use rein_data::seed::Seed;
-use rein_model::backend::LmBackend;
+use rein_model::backend::{LmAutodiffBackend, LmBackend};
 use rein_model::lora::LoraConfig;
-use rein_model::{CausalLm, ModelError, ScalarModel};
+use rein_model::optim::OptimizerConfig;
+use rein_model::{CausalLm, Learner, ModelError, ScalarModel};
 
-/// The two networks that PPO trains, under one optimiser.
+/// The two networks that PPO trains.
 #[derive(Module, Debug)]
 pub struct ActorCritic<B: Backend> {
     /// Acts.
@@ -35,5 +37,27 @@ impl<B: LmBackend> ActorCritic<B> {
     #[must_use]
     pub fn without_lora(self) -> Self {
         Self { policy: self.policy.without_lora(), value: self.value.without_lora() }
+    }
+}
+
+/// The two networks in training, each with an optimiser of its own.
+#[derive(Debug)]
+pub struct Learners<B: LmAutodiffBackend> {
+    /// Acts.
+    pub policy: Learner<B, CausalLm<B>>,
+    /// Says what reward is to be expected.
+    pub value: Learner<B, ScalarModel<B>>,
+}
+
+impl<B: LmAutodiffBackend> Learners<B> {
+    /// Networks with optimisers that have no history.
+    pub fn new(actors: ActorCritic<B>, config: OptimizerConfig) -> Self {
+        let ActorCritic { policy, value } = actors;
+        Self { policy: Learner::new(policy, config), value: Learner::new(value, config) }
+    }
+
+    /// The networks as they are, without a tape.
+    pub fn valid(&self) -> ActorCritic<B::InnerBackend> {
+        ActorCritic { policy: self.policy.module().valid(), value: self.value.module().valid() }
     }
 }

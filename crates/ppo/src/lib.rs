@@ -25,5 +25,5 @@ pub mod update;
 mod actor_critic;
 mod error;
 
-pub use actor_critic::ActorCritic;
+pub use actor_critic::{ActorCritic, Learners};
 pub use error::PpoError;

@@ -11,30 +11,35 @@ use rein_data::seed::Seed;
 use rein_data::stage::{Evaluation, Train};
 use rein_data::tokenizer::Tokenizer;
 use rein_model::backend::LmAutodiffBackend;
-use rein_model::checkpoint::{ADAPTER, MODEL, read_state, save_with_tokenizer, write_state};
+use rein_model::checkpoint::{
+    ADAPTER, MODEL, OPTIMIZER, read_state, save_with_tokenizer, write_state,
+};
 use rein_model::guard::fits;
 use rein_model::{
-    AdapterConfig, CausalLm, Learner, load_causal_lm, load_scalar_model, save_adapter,
-    save_causal_lm, save_scalar_adapter, save_scalar_model,
+    AdapterConfig, CausalLm, load_causal_lm, load_scalar_model, save_adapter, save_causal_lm,
+    save_scalar_adapter, save_scalar_model,
 };
 use rein_reward::Reward;
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 use crate::PpoError;
-use crate::actor_critic::ActorCritic;
+use crate::actor_critic::{ActorCritic, Learners};
 use crate::advantage::explained_variance;
 use crate::config::PpoConfig;
 use crate::kl::KlController;
 use crate::loss::Diagnostics;
 use crate::rollout::{Judges, Row, collect, sample};
 use crate::shaping::{Shaped, Shaping, shape};
-use crate::update::{Experience, prepare, update_minibatch};
+use crate::update::{Experience, Norms, prepare, update_minibatch};
 
 /// The folder of the value model within a checkpoint.
 pub const VALUE_MODEL: &str = "value_model";
 /// The folder of the value model's adapters within a checkpoint, if it is trained by LoRA.
 pub const VALUE_ADAPTER: &str = "value_adapter";
+
+/// The file of the value model's optimiser within a checkpoint.
+const VALUE_OPTIMIZER: &str = "value_optimizer.safetensors";
 
 /// Before the first update a ratio may be off by rounding, and by no more.
 const RATIO_TOLERANCE: f64 = 1e-2;
@@ -45,7 +50,7 @@ const N_SAMPLES: usize = 3;
 /// A policy optimisation in progress.
 pub struct Ppo<B: LmAutodiffBackend> {
     config: PpoConfig,
-    learner: Learner<B, ActorCritic<B>>,
+    learners: Learners<B>,
     reference: CausalLm<B::InnerBackend>,
     reward: Box<dyn Reward>,
     /// Rewards that evaluations measure and nothing learns from.
@@ -95,7 +100,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             // New adapters change nothing: the policy without them is where it stands now, and its
             // tensors are the policy's own.
             reference: actors.policy.valid().without_lora(),
-            learner: Learner::new(actors, config.optimizer),
+            learners: Learners::new(actors, config.optimizer),
             order: RowOrder::new(prompts.train.len(), seed.child("prompts")),
             kl: KlController::new(config.kl),
             config,
@@ -115,8 +120,8 @@ impl<B: LmAutodiffBackend> Ppo<B> {
     }
 
     /// The networks as they are.
-    pub fn actors(&self) -> &ActorCritic<B> {
-        self.learner.module()
+    pub fn actors(&self) -> ActorCritic<B::InnerBackend> {
+        self.learners.valid()
     }
 
     /// Updates on rows that were collected before; `step` is counted from 0. This is what a step
@@ -127,9 +132,10 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         let rate = self.config.optimizer.rate(step, self.config.steps);
         let mut metrics = self.describe_rollout(rows, &shaped);
         describe_values(rows, &experience, &mut metrics);
-        let (grad_norm, seen) = self.update(step, &experience, rate)?;
+        let (norms, seen) = self.update(step, &experience, rate)?;
         describe_update(&seen, &mut metrics);
-        metrics.push("grad_norm", grad_norm);
+        metrics.push("policy/grad_norm", norms.policy);
+        metrics.push("critic/grad_norm", norms.value);
         metrics.push("lr", rate);
         self.n_episodes += rows.len() as u64;
         metrics.push("episode", self.n_episodes as f64);
@@ -144,7 +150,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         prompts: &[String],
         seed: Seed,
     ) -> Result<(Vec<Completion>, Vec<Row>), PpoError> {
-        let actors = self.actors().valid();
+        let actors = self.actors();
         let PpoConfig { temperature, micro_batch_rows, .. } = self.config;
         let sampling = self.config.sampling(self.tokenizer.special().eos);
         let completions =
@@ -154,37 +160,40 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         Ok((completions, rows))
     }
 
-    /// Epochs over shuffled minibatches. Returns the mean norm of the gradients.
+    /// Epochs over shuffled minibatches. Returns the mean norms of the gradients.
     fn update(
         &mut self,
         step: usize,
         experience: &[Experience],
         rate: f64,
-    ) -> Result<(f64, Diagnostics), PpoError> {
+    ) -> Result<(Norms, Diagnostics), PpoError> {
         let seed = self.seed.child("minibatches").index(step as u64);
         let mut all = Diagnostics::default();
-        let mut norms = Vec::new();
+        let (mut sums, mut n_updates) = (Norms::default(), 0);
         for epoch in 0..self.config.epochs {
             let order = permutation(experience.len(), seed.index(epoch as u64));
             for rows in order.chunks(self.config.minibatch_rows()) {
                 let minibatch: Vec<&Experience> =
                     rows.iter().map(|row| &experience[*row]).collect();
-                let (norm, seen) = update_minibatch(
-                    &mut self.learner,
+                let (norms, seen) = update_minibatch(
+                    &mut self.learners,
                     &minibatch,
                     &self.config,
                     rate,
                     step,
                     &self.device,
                 )?;
-                if norms.is_empty() && seen.ratio_error > RATIO_TOLERANCE {
+                if n_updates == 0 && seen.ratio_error > RATIO_TOLERANCE {
                     return Err(PpoError::RatioNotOne { step: step + 1, error: seen.ratio_error });
                 }
-                norms.push(norm);
+                sums.policy += norms.policy;
+                sums.value += norms.value;
+                n_updates += 1;
                 all.add(&seen);
             }
         }
-        Ok((norms.iter().sum::<f64>() / norms.len() as f64, all))
+        let mean = |sum: f64| sum / f64::from(n_updates);
+        Ok((Norms { policy: mean(sums.policy), value: mean(sums.value) }, all))
     }
 
     fn check_scores(&self, step: usize, rows: &[Row]) -> Result<(), PpoError> {
@@ -315,7 +324,7 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
     }
 
     fn save(&self, folder: &Path) -> Result<(), PpoError> {
-        let ActorCritic { policy, value } = self.actors().valid();
+        let ActorCritic { policy, value } = self.actors();
         let tokenizer = Some(&self.tokenizer);
         save_with_tokenizer(&folder.join(MODEL), tokenizer, |folder| {
             save_causal_lm(&policy, folder)
@@ -330,26 +339,31 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
             let config = about(value.config(), true);
             save_scalar_adapter(&value, &config, &folder.join(VALUE_ADAPTER))?;
         }
-        self.learner.save_optimizer(folder)?;
+        self.learners.policy.save_optimizer(&folder.join(OPTIMIZER))?;
+        self.learners.value.save_optimizer(&folder.join(VALUE_OPTIMIZER))?;
         let state = State { n_episodes: self.n_episodes, kl_coefficient: self.kl.coefficient() };
         Ok(write_state(folder, &state)?)
     }
 
     fn restore(&mut self, folder: &Path) -> Result<(), PpoError> {
         let device = &self.device;
-        let actors = match &self.config.lora {
+        let Learners { policy, value } = &mut self.learners;
+        let (acts, expects) = match &self.config.lora {
             Some(_) => {
-                let ActorCritic { policy, value } = self.actors().clone().without_lora();
-                let policy = policy.with_saved_lora(&folder.join(ADAPTER), device)?;
-                let value = value.with_saved_lora(&folder.join(VALUE_ADAPTER), device)?;
-                ActorCritic { policy, value }
+                let acts = policy.module().clone().without_lora();
+                let expects = value.module().clone().without_lora();
+                (
+                    acts.with_saved_lora(&folder.join(ADAPTER), device)?,
+                    expects.with_saved_lora(&folder.join(VALUE_ADAPTER), device)?,
+                )
             }
-            None => ActorCritic {
-                policy: load_causal_lm(&folder.join(MODEL), device)?,
-                value: load_scalar_model(&folder.join(VALUE_MODEL), device)?,
-            },
+            None => (
+                load_causal_lm(&folder.join(MODEL), device)?,
+                load_scalar_model(&folder.join(VALUE_MODEL), device)?,
+            ),
         };
-        self.learner.restore(actors, folder, &self.device)?;
+        policy.restore(acts, &folder.join(OPTIMIZER), device)?;
+        value.restore(expects, &folder.join(VALUE_OPTIMIZER), device)?;
         let state: State = read_state(folder)?;
         self.n_episodes = state.n_episodes;
         self.kl.restore(state.kl_coefficient);

@@ -2,14 +2,14 @@
 
 use burn::prelude::*;
 use rein_data::encoding::TokenRow;
-use rein_model::Learner;
 use rein_model::backend::{LmAutodiffBackend, LmBackend};
 use rein_model::guard::finite;
 use rein_model::logprobs::learned_stats;
 use rein_model::tokens::{LearnedTokens, host};
+use rein_model::{CausalLm, ScalarModel};
 
 use crate::PpoError;
-use crate::actor_critic::ActorCritic;
+use crate::actor_critic::Learners;
 use crate::advantage::{Advantages, Mean, gae, whiten};
 use crate::config::PpoConfig;
 use crate::loss::{Diagnostics, policy_loss, value_loss};
@@ -70,51 +70,69 @@ pub fn prepare(
     (shaped, experience)
 }
 
-/// One update on a minibatch; `step`, counted from 0, is named in errors. Returns the gradient's
-/// norm and what the minibatch looked like before the update.
+/// One update of each network on a minibatch; `step`, counted from 0, is named in errors. Returns the
+/// gradients' norms and what the minibatch looked like before the update.
 ///
 /// Losses are divided by the tokens of the whole minibatch, so that it can be cut into micro-batches
-/// in any way.
+/// in any way. The networks share nothing, so one is updated after the other: there is one gradient
+/// at a time, clipped by its own norm.
 pub fn update_minibatch<B: LmAutodiffBackend>(
-    learner: &mut Learner<B, ActorCritic<B>>,
+    learners: &mut Learners<B>,
     minibatch: &[&Experience],
     config: &PpoConfig,
     learning_rate: f64,
     step: usize,
     device: &B::Device,
-) -> Result<(f64, Diagnostics), PpoError> {
+) -> Result<(Norms, Diagnostics), PpoError> {
     let n_tokens = minibatch.iter().map(|row| row.old_logprobs.len()).sum::<usize>() as f64;
     let n_values = minibatch.iter().map(|row| row.old_values.len()).sum::<usize>() as f64;
     let mut seen = Diagnostics::default();
-    let micro_batches = minibatch.chunks(config.micro_batch_rows);
-    let gradients = learner.gradients(micro_batches, |actors, rows| {
-        let (policy, value, bonus) = losses(actors, rows, config, &mut seen, device);
-        policy.sum() / n_tokens + value.sum() * (f64::from(config.value_coefficient) / n_values)
-            - bonus.sum() * (f64::from(config.entropy_coefficient) / n_tokens)
+    let micro_batches = || minibatch.chunks(config.micro_batch_rows);
+    let Learners { policy, value } = learners;
+
+    let gradients = policy.gradients(micro_batches(), |policy, rows| {
+        let (losses, bonus) = policy_losses(policy, rows, config, &mut seen, device);
+        losses.sum() / n_tokens - bonus.sum() * (f64::from(config.entropy_coefficient) / n_tokens)
     });
-    finite(step, "the loss", seen.policy_loss + seen.value_loss)?;
-    Ok((learner.update(step, gradients, learning_rate)?, seen))
+    finite(step, "the policy's loss", seen.policy_loss)?;
+    let of_policy = policy.update(step, gradients, learning_rate)?;
+
+    let gradients = value.gradients(micro_batches(), |value, rows| {
+        let losses = value_losses(value, rows, config, &mut seen, device);
+        losses.sum() * (f64::from(config.value_coefficient) / n_values)
+    });
+    finite(step, "the value model's loss", seen.value_loss)?;
+    let of_value = value.update(step, gradients, learning_rate)?;
+    Ok((Norms { policy: of_policy, value: of_value }, seen))
 }
 
-/// Policy losses, value losses and entropies of some rows.
-fn losses<B: LmAutodiffBackend>(
-    actors: &ActorCritic<B>,
+/// Euclidean norms of gradients, before they are clipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Norms {
+    /// Of the policy.
+    pub policy: f64,
+    /// Of the value model.
+    pub value: f64,
+}
+
+/// Losses and entropies of the tokens of some rows.
+fn policy_losses<B: LmAutodiffBackend>(
+    policy: &CausalLm<B>,
     rows: &[&Experience],
     config: &PpoConfig,
     seen: &mut Diagnostics,
     device: &B::Device,
-) -> (Tensor<B, 1>, Tensor<B, 1>, Tensor<B, 1>) {
+) -> (Tensor<B, 1>, Tensor<B, 1>) {
     let token_rows: Vec<&TokenRow> = rows.iter().map(|row| &row.tokens).collect();
     let learned = LearnedTokens::<B>::new(&token_rows, device);
-
     let [old, advantages] =
         [concat(rows, |row| &row.old_logprobs), concat(rows, |row| &row.advantages)];
-    let stats = learned_stats(&actors.policy, &learned, config.temperature);
+    let stats = learned_stats(policy, &learned, config.temperature);
     let new = stats.logprobs;
     seen.see_policy(&host(new.clone().inner()), &old, &advantages, config.clip_range);
-    let policy =
+    let losses =
         policy_loss(new, vector(&old, device), vector(&advantages, device), config.clip_range);
-    seen.policy_loss += total(policy.clone());
+    seen.policy_loss += total(losses.clone());
 
     // Without a bonus, the entropy is only looked at: no tape.
     let bonus = match config.entropy_coefficient {
@@ -122,16 +140,28 @@ fn losses<B: LmAutodiffBackend>(
         _ => stats.entropies,
     };
     seen.entropy += total(bonus.clone());
+    (losses, bonus)
+}
 
+/// Losses of the slots of some rows.
+fn value_losses<B: LmAutodiffBackend>(
+    value: &ScalarModel<B>,
+    rows: &[&Experience],
+    config: &PpoConfig,
+    seen: &mut Diagnostics,
+    device: &B::Device,
+) -> Tensor<B, 1> {
+    let token_rows: Vec<&TokenRow> = rows.iter().map(|row| &row.tokens).collect();
+    let learned = LearnedTokens::<B>::new(&token_rows, device);
     let [old, returns] = [concat(rows, |row| &row.old_values), concat(rows, |row| &row.returns)];
     let slots: Vec<usize> = rows.iter().map(|row| row.old_values.len()).collect();
     let cells = value_cells(&learned, &token_rows, &slots);
-    let new = values_at(&actors.value, &learned.batch, &cells);
+    let new = values_at(value, &learned.batch, &cells);
     seen.see_values(&host(new.clone().inner()), &old, &returns, config.clip_range_value);
-    let value =
+    let losses =
         value_loss(new, vector(&old, device), vector(&returns, device), config.clip_range_value);
-    seen.value_loss += total(value.clone());
-    (policy, value, bonus)
+    seen.value_loss += total(losses.clone());
+    losses
 }
 
 fn concat(rows: &[&Experience], part: fn(&Experience) -> &Vec<f32>) -> Vec<f32> {

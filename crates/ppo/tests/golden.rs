@@ -14,14 +14,14 @@ use rein_data::encoding::TokenRow;
 use rein_model::optim::OptimizerConfig;
 use rein_model::schedule::Schedule;
 use rein_model::tokens::host;
-use rein_model::{Learner, load_causal_lm, load_scalar_model, save_causal_lm, save_scalar_model};
-use rein_ppo::ActorCritic;
+use rein_model::{load_causal_lm, load_scalar_model, save_causal_lm, save_scalar_model};
 use rein_ppo::advantage::{Mean, whiten};
 use rein_ppo::config::{PpoConfig, ScorePlacement};
 use rein_ppo::kl::{KlConfig, KlController, KlEstimator};
 use rein_ppo::loss::{Diagnostics, policy_loss, value_loss};
 use rein_ppo::rollout::{Judges, Row, collect};
 use rein_ppo::update::{prepare, update_minibatch};
+use rein_ppo::{ActorCritic, Learners};
 use rein_reward::{Reward, RewardError};
 use serde_json::{Map, Value};
 
@@ -302,12 +302,12 @@ fn check_update(folder: &Path, trajectory: &Value, micro_batch_rows: usize) {
     let want = ragged(&expected["advantages"], &expected["token_mask"]).concat();
     assert_close("advantages", &advantages, &want, 1e-4);
 
-    let mut learner = Learner::new(actors, config.optimizer);
+    let mut learners = Learners::new(actors, config.optimizer);
     for (step, want) in trajectory["steps"].as_array().expect("a list").iter().enumerate() {
         let indices = numbers(&want["indices"]);
         let minibatch: Vec<_> = indices.iter().map(|row| &experience[*row as usize]).collect();
         let rate = config.optimizer.learning_rate;
-        let (_, seen) = update_minibatch(&mut learner, &minibatch, &config, rate, step, &DEVICE)
+        let (_, seen) = update_minibatch(&mut learners, &minibatch, &config, rate, step, &DEVICE)
             .expect("updates");
         let policy = seen.policy_loss / seen.n_tokens;
         let value = seen.value_loss / seen.n_values;
@@ -321,7 +321,7 @@ fn check_update(folder: &Path, trajectory: &Value, micro_batch_rows: usize) {
         assert_near(&what, seen.ratio / seen.n_tokens, &want["ratio_mean_masked"], 1e-4);
         assert_near(&what, seen.n_clipped / seen.n_tokens, &want["policy_clipfrac"], 1e-6);
     }
-    check_final_weights(learner.module(), &folder.join("final.safetensors"));
+    check_final_weights(&learners.valid(), &folder.join("final.safetensors"));
 }
 
 /// The rollout with its stored sampling-time numbers, after a check that the models give the same.
@@ -350,8 +350,7 @@ fn collected(
     rows
 }
 
-fn check_final_weights(actors: &ActorCritic<AB>, want: &Path) {
-    let actors = actors.valid();
+fn check_final_weights(actors: &ActorCritic<B>, want: &Path) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let saved = folder.path().join("model.safetensors");
     save_causal_lm(&actors.policy, folder.path()).expect("saves");

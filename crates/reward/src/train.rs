@@ -10,7 +10,9 @@ use rein_data::seed::Seed;
 use rein_data::stage::{Cadence, Evaluation, Train};
 use rein_data::tokenizer::Tokenizer;
 use rein_model::backend::LmAutodiffBackend;
-use rein_model::checkpoint::{ADAPTER, MODEL, read_state, save_with_tokenizer, write_state};
+use rein_model::checkpoint::{
+    ADAPTER, MODEL, OPTIMIZER, read_state, save_with_tokenizer, write_state,
+};
 use rein_model::guard::{finite, fits};
 use rein_model::lora::{LoraConfig, seed_dropout};
 use rein_model::optim::OptimizerConfig;
@@ -260,7 +262,7 @@ impl<B: LmAutodiffBackend> Train for RewardTraining<B> {
             let config = AdapterConfig::new(lora, model.config(), true);
             save_scalar_adapter(&model, &config, &folder.join(ADAPTER))?;
         }
-        self.learner.save_optimizer(folder)?;
+        self.learner.save_optimizer(&folder.join(OPTIMIZER))?;
         Ok(write_state(folder, &State { num_tokens: self.n_tokens })?)
     }
 
@@ -272,7 +274,7 @@ impl<B: LmAutodiffBackend> Train for RewardTraining<B> {
             }
             None => load_scalar_model(&folder.join(MODEL), &self.device)?,
         };
-        self.learner.restore(model, folder, &self.device)?;
+        self.learner.restore(model, &folder.join(OPTIMIZER), &self.device)?;
         self.n_tokens = read_state::<State>(folder)?.num_tokens;
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! One step of the tape for each operation.
 
 mod attention;
+mod embed;
+mod gather;
 mod layers;
 mod linear;
 mod vocabulary;
@@ -9,14 +11,18 @@ use burn::backend::Autodiff;
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 
+use crate::gather::GradientSum;
 use crate::kernels::Kernels;
 use crate::settings::{Gelu, HeadLayout, Heads};
 
 impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     const ON_HOST: bool = B::ON_HOST;
+
+    fn embed(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
+        embed::embed::<B, C>(table, ids)
+    }
 
     fn norm(
         input: FloatTensor<Self>,
@@ -70,8 +76,10 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
 }
 
 /// Adds a gradient to that of a parent which wants one.
-fn give<B: Backend>(grads: &mut Gradients, parent: Option<NodeId>, grad: FloatTensor<B>) {
-    if let Some(parent) = parent {
-        grads.register::<B>(parent, grad);
+fn give<B: Kernels>(grads: &mut Gradients, parent: Option<NodeId>, grad: FloatTensor<B>) {
+    let Some(parent) = parent else { return };
+    match GradientSum::<B>::at(parent) {
+        Some(sum) => sum.add(grad),
+        None => grads.register::<B>(parent, grad),
     }
 }

@@ -35,6 +35,16 @@ fn adamw_piece(weights: &mut [f32], grad: &[f32], [first, second]: [&mut [f32]; 
     }
 }
 
+/// Adds `other` to `sum`.
+///
+/// # Panics
+/// Lengths that differ.
+pub fn plus(sum: &mut [f32], other: &[f32]) {
+    assert_eq!(sum.len(), other.len(), "lengths differ");
+    let pieces = sum.par_chunks_mut(PIECE).zip(other.par_chunks(PIECE));
+    pieces.for_each(|(sum, other)| sum.iter_mut().zip(other).for_each(|(sum, it)| *sum += it));
+}
+
 /// `Σ x²`; the pieces are added up in `f64`.
 pub fn sum_of_squares(values: &[f32]) -> f64 {
     let parts: Vec<f64> = values.par_chunks(PIECE).map(|part| f64::from(square(part))).collect();

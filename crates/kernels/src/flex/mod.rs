@@ -20,6 +20,16 @@ type F = FloatTensor<Flex>;
 impl Kernels for Flex {
     const ON_HOST: bool = true;
 
+    fn add_rows(table: F, ids: IntTensor<Self>, rows: F) -> F {
+        let (mut table, width) = (owned(table), width(&rows));
+        let numbers: &mut [f32] = table.storage_mut();
+        for (id, row) in whole_numbers(&ids).into_iter().zip(Numbers::of(&rows).chunks(width)) {
+            let sums = &mut numbers[id * width..][..width];
+            sums.iter_mut().zip(row).for_each(|(sum, it)| *sum += it);
+        }
+        table
+    }
+
     fn norm(input: F, weight: F, bias: Option<F>, eps: f32) -> F {
         let (x, weight, bias) = (Numbers::of(&input), Numbers::of(&weight), Numbers::any(&bias));
         let affine = Affine { weight: &weight, bias: bias.as_deref(), eps };
@@ -153,6 +163,12 @@ impl Kernels for Flex {
         let moments = [first.storage_mut(), second.storage_mut()];
         optimizer::adamw(weights.storage_mut(), &Numbers::of(&grad), moments, step);
         (weights, [first, second])
+    }
+
+    fn plus(sum: F, other: F) -> F {
+        let mut sum = owned(sum);
+        optimizer::plus(sum.storage_mut(), &Numbers::of(&other));
+        sum
     }
 
     fn sum_of_squares(values: F) -> F {

@@ -103,7 +103,9 @@ fn weights(values: &[f64]) -> Weights<AB> {
 fn gradients(module: &Weights<AB>, coefficients: &[f64]) -> Gradients<B> {
     let values: Vec<f32> = coefficients.iter().map(|value| *value as f32).collect();
     let coefficients: Tensor<AB, 1> = Tensor::from_data(values.as_slice(), &DEVICE);
-    Gradients::of((module.values.val() * coefficients).sum(), module)
+    Gradients::of(module, [coefficients], |module, coefficients| {
+        (module.values.val() * coefficients).sum()
+    })
 }
 
 #[test]
