@@ -28,5 +28,5 @@ mod flex;
 mod kernels;
 mod settings;
 
-pub use kernels::Kernels;
+pub use kernels::{AttentionSeen, Kernels, StatsSeen};
 pub use settings::{AdamW, Gelu, HeadLayout, Heads};
