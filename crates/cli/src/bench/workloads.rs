@@ -94,7 +94,11 @@ impl<B: LmAutodiffBackend> Networks<B> {
         Ok((seconds, n_prompts * n_new, self.forward_flops(n_prompts * (n_prompt + n_new))))
     }
 
-    pub(super) fn ppo(&self, iterations: usize) -> Result<(Vec<f64>, usize, f64)> {
+    /// `repeat` says how often there is an iteration, and gives the sorted times.
+    pub(super) fn ppo(
+        &self,
+        repeat: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<Vec<f64>>,
+    ) -> Result<(Vec<f64>, usize, f64)> {
         let [n_prompts, n_prompt, n_new] = self.sizes.rollout;
         let config = PpoConfig {
             prompts_per_step: n_prompts,
@@ -112,7 +116,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
             &self.device,
         );
         let seconds =
-            time(iterations, || self.ppo_iteration(&mut learner, &reference, &reward, &config))?;
+            repeat(&mut || self.ppo_iteration(&mut learner, &reference, &reward, &config))?;
         let n_tokens = n_prompts * (n_prompt + n_new);
         // Sampling, four judges, and forward and backward of two networks in each epoch.
         let n_passes = 1.0 + 4.0 + 2.0 * 3.0 * config.epochs as f64;
