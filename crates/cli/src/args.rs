@@ -233,11 +233,11 @@ pub(crate) struct BenchArgs {
     /// Timed runs
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) iters: usize,
-    #[command(flatten)]
-    pub(crate) sizes: SizeArgs,
     /// Where to compute
     #[arg(long, value_enum)]
     pub(crate) backend: Option<BackendName>,
+    #[command(flatten)]
+    pub(crate) sizes: SizeArgs,
 }
 
 impl Command {

@@ -74,11 +74,11 @@ pub(crate) struct SlopesArgs {
     /// Timed runs of a point
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) iters: usize,
-    #[command(flatten)]
-    pub(crate) sizes: SizeArgs,
     /// Where to compute
     #[arg(long, value_enum)]
     pub(crate) backend: Option<BackendName>,
+    #[command(flatten)]
+    pub(crate) sizes: SizeArgs,
 }
 
 #[derive(Debug, Args)]
@@ -89,11 +89,11 @@ pub(crate) struct SoakArgs {
     /// Iterations of PPO
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = value_parser!(u32).range(60..))]
     pub(crate) iterations: u32,
-    #[command(flatten)]
-    pub(crate) sizes: SizeArgs,
     /// Where to compute
     #[arg(long, value_enum)]
     pub(crate) backend: Option<BackendName>,
+    #[command(flatten)]
+    pub(crate) sizes: SizeArgs,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
