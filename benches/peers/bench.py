@@ -24,7 +24,7 @@ def main():
 def arguments():
     parser = argparse.ArgumentParser(description="Times one workload of transformers or TRL.")
     parser.add_argument("workload", choices=("sft", "rollout", "ppo"))
-    parser.add_argument("--shape", choices=("S", "M", "L"), default="S")
+    parser.add_argument("--shape", choices=("S", "M", "L", "XL"), default="S")
     parser.add_argument("--threads", type=positive, default=os.cpu_count())
     parser.add_argument("--iters", type=positive, default=5, help="timed runs")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")

@@ -37,6 +37,17 @@ impl Backend {
             Self::Rocm => "rocm,autotune",
         }
     }
+
+    /// What the program calls it: `--backend`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Flex => "flex",
+            Self::Ndarray => "ndarray",
+            Self::Wgpu | Self::Vulkan | Self::Metal => "wgpu",
+            Self::Cuda => "cuda",
+            Self::Rocm => "rocm",
+        }
+    }
 }
 
 /// Compiles the program for one backend of each kind.

@@ -6,6 +6,7 @@ mod backend;
 mod bench;
 mod ci;
 mod golden;
+mod gpu_check;
 mod process;
 mod rein;
 mod test;
@@ -37,8 +38,15 @@ enum Task {
     Tidy,
     /// Make golden numbers with PyTorch and transformers, and test against them
     Golden(golden::GoldenArgs),
-    /// Measure time and memory of the standard workloads
+    /// Measure time and memory of the standard workloads, and of what they are made of
     Bench(bench::BenchArgs),
+    /// Check a GPU backend on this machine, and measure it: parity with the CPU, then the benchmark
+    ///
+    /// All stages take some steps on both backends, whose losses must agree; then the standard workloads
+    /// are timed, and those of transformers and TRL on the same card where a Python has them. Prints JSON
+    /// objects, one a line. Exit code 2 says that the machine lacks the driver or a library, or that a
+    /// program can't be run; 1 that a check failed.
+    GpuCheck(gpu_check::GpuCheckArgs),
     /// Compile the program for backends that this machine may be unable to run
     CheckBackends,
 }
@@ -52,13 +60,14 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Golden(args) => golden::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::GpuCheck(args) => gpu_check::run(&args),
         Task::CheckBackends => backend::check(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(if error.is::<gpu_check::Unusable>() { 2 } else { 1 })
         }
     }
 }

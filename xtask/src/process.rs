@@ -8,9 +8,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-/// The workspace's root.
+/// The workspace's root, where this was built; the current folder, if it was carried to another machine.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+    let built = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = built.parent().expect("xtask lies in the workspace");
+    if root.exists() { root } else { Path::new(".") }
 }
 
 /// Where builds go.

@@ -30,7 +30,12 @@ pub(crate) fn run(args: &TrainArgs, first: &[&str]) -> Result<()> {
 
 /// Builds the program for one backend and returns its path.
 pub(crate) fn build(backend: Backend) -> Result<PathBuf> {
-    let features = ["--no-default-features", "--features", backend.features()];
+    build_with(backend.features())
+}
+
+/// Builds the program with these features and returns its path.
+pub(crate) fn build_with(features: &str) -> Result<PathBuf> {
+    let features = ["--no-default-features", "--features", features];
     run_command(cargo().args(["build", "--release", "-p", "rein"]).args(features))?;
     let program = target_dir().join("release").join("rein");
     Ok(program.with_extension(EXE_EXTENSION))

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::bench::{Shape, Workload};
+use crate::bench::{BenchCommand, Shape, SizeArgs};
 use crate::config::Stage;
 use crate::device::BackendName;
 use crate::export::parse_size;
@@ -56,9 +56,9 @@ pub(crate) enum Command {
     /// Write the first losses of each stage, to compare backends
     #[command(hide = true)]
     Parity(ParityArgs),
-    /// Time a standard workload
-    #[command(hide = true)]
-    Bench(BenchArgs),
+    /// Measure time and memory of standard workloads and of operations
+    #[command(hide = true, subcommand)]
+    Bench(BenchCommand),
 }
 
 #[derive(Debug, Args)]
@@ -227,9 +227,6 @@ pub(crate) struct ParityArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// What is timed
-    #[arg(value_enum)]
-    pub(crate) what: Workload,
     /// How large
     #[arg(long, value_enum, default_value = "S")]
     pub(crate) shape: Shape,
@@ -239,6 +236,8 @@ pub(crate) struct BenchArgs {
     /// Where to compute
     #[arg(long, value_enum)]
     pub(crate) backend: Option<BackendName>,
+    #[command(flatten)]
+    pub(crate) sizes: SizeArgs,
 }
 
 impl Command {

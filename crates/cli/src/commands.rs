@@ -15,7 +15,6 @@ use rein_model::backend::LmAutodiffBackend;
 use rein_ppo::PpoError;
 
 use crate::args::{Algorithm, Command, JudgeArgs, RunArgs, TrainArgs};
-use crate::bench::Bench;
 use crate::config::{self, Config, Stage};
 use crate::device::{BackendName, Work, run_on};
 use crate::hub::HubError;
@@ -27,7 +26,7 @@ use crate::pipeline::{Ended, Evaluation, Session};
 use crate::plan::Plan;
 use crate::setup::Setup;
 use crate::watch::watcher;
-use crate::{export, memory, report, table};
+use crate::{bench, export, memory, report, table};
 
 /// The input can't be used: a config, a file, a model.
 const BAD_INPUT: u8 = 2;
@@ -74,13 +73,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
             run_on(backend, Parity::new(&args.folder, &args.out, args.steps)?)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Bench(args) => {
-            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
-            let (what, shape, iterations) = (args.what, args.shape, args.iters);
-            let line = run_on(backend, Bench { what, shape, iterations, backend: backend.name() })?;
-            print(&format!("{line}\n"));
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Bench(command) => bench::run(command),
     }
 }
 
@@ -278,6 +271,6 @@ fn is_failure(error: &anyhow::Error) -> bool {
 }
 
 #[expect(clippy::print_stdout, reason = "this is where the program talks")]
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     print!("{text}");
 }

@@ -113,7 +113,12 @@ fn finish<W: Work, B: LmAutodiffBackend>(work: W, device: B::Device) -> Result<W
 /// GPU runtimes panic in a thread of their own where there is no GPU; these look first.
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod preflight {
+    #[cfg(feature = "cuda")]
+    use std::path::Path;
+
     use anyhow::{Result, bail};
+    #[cfg(feature = "cuda")]
+    use libloading::Library;
 
     #[cfg(feature = "wgpu")]
     pub(super) fn wgpu(device: &burn_wgpu::WgpuDevice) -> Result<()> {
@@ -153,7 +158,7 @@ mod preflight {
             ),
         ];
         for (what, names) in wanted {
-            if !names.iter().any(|name| can_load(name)) {
+            if !names.iter().any(|name| load(name).is_some()) {
                 bail!(
                     "{what} was not found (looked for {}); install it, or build for the CPU: \
                      `--backend flex`",
@@ -161,13 +166,49 @@ mod preflight {
                 );
             }
         }
+        let drivers = wanted[0].1;
+        if drivers.iter().find_map(|name| load(name)).and_then(|it| n_devices(&it)) == Some(0) {
+            bail!("the NVIDIA driver finds no GPU; build for the CPU: `--backend flex`");
+        }
+        // Kernels are compiled against the toolkit's headers when they are first needed.
+        if cfg!(target_os = "linux")
+            && std::env::var_os("CUDA_PATH").is_none()
+            && !TOOLKITS.iter().any(|path| Path::new(path).exists())
+        {
+            bail!(
+                "the CUDA toolkit was not found (looked for {}); install it, or let `CUDA_PATH` \
+                 name the folder that holds its `include`",
+                TOOLKITS.join(", ")
+            );
+        }
         Ok(())
     }
 
+    /// Where the backend looks for the toolkit if `CUDA_PATH` doesn't say.
+    #[cfg(feature = "cuda")]
+    const TOOLKITS: [&str; 3] = ["/usr/local/cuda", "/opt/cuda", "/usr/bin/nvcc"];
+
     #[cfg(feature = "cuda")]
     #[expect(unsafe_code, reason = "opening a shared library runs its initialisers")]
-    fn can_load(name: &str) -> bool {
+    fn load(name: &str) -> Option<Library> {
         // SAFETY: these are the system's own driver libraries, which the backend opens next anyway.
-        unsafe { libloading::Library::new(name) }.is_ok()
+        unsafe { Library::new(name) }.ok()
+    }
+
+    /// How many GPUs the driver finds; 0 where it can't begin, `None` where it isn't one.
+    #[cfg(feature = "cuda")]
+    #[expect(unsafe_code, reason = "the driver is asked through C")]
+    fn n_devices(driver: &Library) -> Option<usize> {
+        type Init = unsafe extern "C" fn(u32) -> i32;
+        type GetCount = unsafe extern "C" fn(*mut i32) -> i32;
+        let mut count = 0;
+        // SAFETY: these are the signatures of the driver's interface, which has kept them since CUDA 2,
+        // and the count lives until the call is over.
+        let failed = unsafe {
+            let init = driver.get::<Init>(b"cuInit\0").ok()?;
+            let get_count = driver.get::<GetCount>(b"cuDeviceGetCount\0").ok()?;
+            init(0) != 0 || get_count(&raw mut count) != 0
+        };
+        Some(if failed { 0 } else { usize::try_from(count).unwrap_or(0) })
     }
 }

@@ -32,8 +32,18 @@ pub(crate) fn available() -> Option<u64> {
 
 /// The most bytes that this process ever had in memory; `None` where it can't be known.
 pub(crate) fn peak_resident() -> Option<u64> {
+    status("VmHWM:")
+}
+
+/// The bytes that this process has in memory now; `None` where it can't be known.
+pub(crate) fn resident() -> Option<u64> {
+    status("VmRSS:")
+}
+
+/// Bytes, as the system tells of this process.
+fn status(key: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024)
 }

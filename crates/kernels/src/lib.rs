@@ -30,5 +30,5 @@ mod kernels;
 mod settings;
 
 pub use gather::{Gathers, GradientSum, gathered};
-pub use kernels::Kernels;
+pub use kernels::{AttentionSeen, Kernels, StatsSeen};
 pub use settings::{AdamW, Gelu, HeadLayout, Heads};

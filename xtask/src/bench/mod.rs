@@ -1,10 +1,11 @@
-//! Time and memory of the standard workloads.
+//! Time and memory of the standard workloads, and of what they are made of: docs/benchmarks.md.
 
-mod peers;
-mod python;
+mod further;
+pub(crate) mod peers;
+pub(crate) mod python;
 mod targets;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -14,27 +15,25 @@ use crate::backend::Backend;
 use crate::process::run as run_command;
 use crate::rein::build;
 
-const WORKLOADS: [&str; 3] = ["sft", "rollout", "ppo"];
+pub(crate) const WORKLOADS: [&str; 3] = ["sft", "rollout", "ppo"];
 const SHAPES: [&str; 3] = ["S", "M", "L"];
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_value_name = "FURTHER")]
+#[command(subcommand_help_heading = "Further measurements")]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    further: Option<further::Further>,
     /// All of them if left out
     #[arg(value_name = "WORKLOAD", value_parser = WORKLOADS)]
     workloads: Vec<String>,
-    /// S (0.26 million parameters), M (5.8 million), L (110 million) or all; may be repeated
+    /// S (0.26 million parameters), M (5.8 million), L (110 million), all of these, or XL (0.5 billion); may
+    /// be repeated
     #[arg(long = "shape", value_name = "SHAPE", default_value = "S")]
-    #[arg(value_parser = ["S", "M", "L", "all"])]
+    #[arg(value_parser = ["S", "M", "L", "XL", "all"])]
     shapes: Vec<String>,
-    /// What to build for
-    #[arg(long, value_enum, default_value = "flex")]
-    backend: Backend,
-    /// A program that was built before; it is built if left out
-    #[arg(long, value_name = "PATH")]
-    program: Option<PathBuf>,
-    /// Threads of a CPU backend; all cores if left out
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
-    threads: Option<u32>,
+    #[command(flatten)]
+    rein: ProgramArgs,
     /// Timed runs of a process
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
     iters: u32,
@@ -51,19 +50,36 @@ pub(crate) struct BenchArgs {
     python: Option<PathBuf>,
 }
 
+/// The program that is measured.
+#[derive(Debug, Args)]
+struct ProgramArgs {
+    /// What to build for
+    #[arg(long, value_enum, default_value = "flex")]
+    backend: Backend,
+    /// A program that was built before; it is built if left out
+    #[arg(long, value_name = "PATH")]
+    program: Option<PathBuf>,
+    /// Threads of a CPU backend; all cores if left out
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    threads: Option<u32>,
+}
+
 /// A workload at one size.
 #[derive(Clone, Copy, Debug)]
-struct Cell<'a> {
-    workload: &'a str,
-    shape: &'a str,
+pub(crate) struct Cell<'a> {
+    pub(crate) workload: &'a str,
+    pub(crate) shape: &'a str,
 }
 
 /// Prints one line of JSON for each workload, or how it compares with its peer's.
 pub(crate) fn run(args: &BenchArgs) -> Result<()> {
+    if let Some(further) = &args.further {
+        return further.run();
+    }
     if args.against_peers {
         return peers::run(args);
     }
-    let program = args.program()?;
+    let program = args.rein.find()?;
     for cell in args.cells() {
         run_command(&mut args.rein(&program, cell))?;
     }
@@ -71,10 +87,6 @@ pub(crate) fn run(args: &BenchArgs) -> Result<()> {
 }
 
 impl BenchArgs {
-    fn program(&self) -> Result<PathBuf> {
-        self.program.clone().map_or_else(|| build(self.backend), Ok)
-    }
-
     fn cells(&self) -> Vec<Cell<'_>> {
         let all_shapes = self.shapes.iter().any(|shape| shape == "all");
         let shapes = chosen(if all_shapes { &[] } else { &self.shapes }, &SHAPES);
@@ -84,10 +96,23 @@ impl BenchArgs {
     }
 
     /// Each cell runs in a process of its own, so that its memory is its own.
-    fn rein(&self, program: &PathBuf, cell: Cell<'_>) -> Command {
-        let mut bench = Command::new(program);
-        bench.args(["bench", cell.workload, "--shape", cell.shape]);
+    fn rein(&self, program: &Path, cell: Cell<'_>) -> Command {
+        let mut bench = self.rein.command(program);
+        bench.args([cell.workload, "--shape", cell.shape]);
         bench.args(["--iters", &self.iters.to_string()]);
+        bench
+    }
+}
+
+impl ProgramArgs {
+    fn find(&self) -> Result<PathBuf> {
+        self.program.clone().map_or_else(|| build(self.backend), Ok)
+    }
+
+    /// `rein bench`
+    fn command(&self, program: &Path) -> Command {
+        let mut bench = Command::new(program);
+        bench.arg("bench");
         if let Some(threads) = self.threads {
             bench.env("RAYON_NUM_THREADS", threads.to_string());
         }
@@ -96,6 +121,6 @@ impl BenchArgs {
 }
 
 /// What was named, or all if nothing was.
-fn chosen<'a>(named: &'a [String], all: &[&'static str]) -> Vec<&'a str> {
+pub(crate) fn chosen<'a>(named: &'a [String], all: &[&'static str]) -> Vec<&'a str> {
     if named.is_empty() { all.to_vec() } else { named.iter().map(String::as_str).collect() }
 }

@@ -30,6 +30,25 @@ pub(super) fn run(args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
+/// What PyTorch calls a backend's device, if it has it.
+pub(crate) fn device(backend: Backend) -> Option<&'static str> {
+    match backend {
+        Backend::Flex | Backend::Ndarray => Some("cpu"),
+        // What PyTorch calls either.
+        Backend::Cuda | Backend::Rocm => Some("cuda"),
+        Backend::Wgpu | Backend::Vulkan | Backend::Metal => None,
+    }
+}
+
+/// The peer of a workload.
+pub(crate) fn command(python: &Path, cell: Cell<'_>, device: &str, iters: u32) -> Command {
+    let mut peer = Command::new(python);
+    peer.arg(root().join("benches/peers/bench.py"));
+    peer.args([cell.workload, "--shape", cell.shape, "--device", device]);
+    peer.args(["--iters", &iters.to_string()]);
+    peer
+}
+
 /// The two sides and what both are told.
 struct MatchUp<'a> {
     args: &'a BenchArgs,
@@ -41,20 +60,15 @@ struct MatchUp<'a> {
 
 impl<'a> MatchUp<'a> {
     fn new(args: &'a BenchArgs) -> Result<Self> {
-        let device = match args.backend {
-            Backend::Flex | Backend::Ndarray => "cpu",
-            // What PyTorch calls either.
-            Backend::Cuda | Backend::Rocm => "cuda",
-            Backend::Wgpu | Backend::Vulkan | Backend::Metal => {
-                bail!("the peers run on the devices of flex, ndarray, cuda and rocm only")
-            }
+        let Some(device) = device(args.rein.backend) else {
+            bail!("the peers run on the devices of flex, ndarray, cuda and rocm only")
         };
-        let threads = match args.threads {
+        let threads = match args.rein.threads {
             Some(threads) => threads as usize,
             None => available_parallelism().context("threads of this machine")?.get(),
         };
         let python = python::find(args.python.as_deref())?;
-        Ok(Self { args, program: args.program()?, python, device, threads })
+        Ok(Self { args, program: args.rein.find()?, python, device, threads })
     }
 
     fn row(&self, cell: Cell<'_>) -> Result<String> {
@@ -76,10 +90,7 @@ impl<'a> MatchUp<'a> {
     }
 
     fn peer(&self, cell: Cell<'_>) -> Command {
-        let mut peer = Command::new(&self.python);
-        peer.arg(root().join("benches/peers/bench.py"));
-        peer.args([cell.workload, "--shape", cell.shape, "--device", self.device]);
-        peer.args(["--iters", &self.args.iters.to_string()]);
+        let mut peer = command(&self.python, cell, self.device, self.args.iters);
         peer.args(["--threads", &self.threads.to_string()]);
         peer
     }

@@ -11,12 +11,21 @@ use crate::process::{output, root, run as run_command, target_dir};
 /// The interpreter that was named if it has what it needs, or one of our own.
 pub(super) fn find(named: Option<&Path>) -> Result<PathBuf> {
     let Some(python) = named else { return own() };
-    let mut imports = Command::new(python);
-    imports.args(["-c", "import torch, transformers, trl"]);
-    output(&mut imports).context(
+    output(&mut imports(python)).context(
         "the named Python can't run the peers; benches/peers/requirements.txt says what they need",
     )?;
     Ok(python.to_owned())
+}
+
+/// Whether this Python is there and has what the peers need.
+pub(crate) fn has_peers(python: &Path) -> bool {
+    imports(python).output().is_ok_and(|output| output.status.success())
+}
+
+fn imports(python: &Path) -> Command {
+    let mut imports = Command::new(python);
+    imports.args(["-c", "import torch, transformers, trl"]);
+    imports
 }
 
 /// A virtual environment below the target folder, made anew whenever what it should hold changes.

@@ -9,7 +9,8 @@ use crate::settings::Heads;
 /// useless number instead of a NaN.
 const HIDDEN: f32 = -1e9;
 
-pub(crate) fn attention<B: Backend>(
+/// [`Kernels::causal_attention`](crate::Kernels::causal_attention)
+pub fn attention<B: Backend>(
     [query, key, value]: [FloatTensor<B>; 3],
     heads: &Heads,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
@@ -22,9 +23,11 @@ pub(crate) fn attention<B: Backend>(
     (primitive(together(output, heads)), primitive(together(total.log() + largest, heads)))
 }
 
+/// [`Kernels::causal_attention_backward`](crate::Kernels::causal_attention_backward)
+///
 /// The weights are computed again from the logarithms: with `p` the weights and `g` the gradient,
 /// `dv = pᵀ g` and `ds = p (g vᵀ − Σ g o)`.
-pub(crate) fn attention_backward<B: Backend>(
+pub fn attention_backward<B: Backend>(
     [query, key, value]: [FloatTensor<B>; 3],
     seen: AttentionSeen<B>,
     heads: &Heads,

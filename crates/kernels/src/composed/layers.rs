@@ -5,7 +5,8 @@ use burn::tensor::ops::FloatTensor;
 use super::{primitive, tensor};
 use crate::settings::Gelu;
 
-pub(crate) fn norm<B: Backend>(
+/// [`Kernels::norm`](crate::Kernels::norm)
+pub fn norm<B: Backend>(
     input: FloatTensor<B>,
     weight: FloatTensor<B>,
     bias: Option<FloatTensor<B>>,
@@ -19,8 +20,10 @@ pub(crate) fn norm<B: Backend>(
     })
 }
 
+/// [`Kernels::norm_backward`](crate::Kernels::norm_backward)
+///
 /// With `x̂ = (x − mean) · scale`: `dx = scale · (g w − mean(g w) − x̂ · mean(g w x̂))`.
-pub(crate) fn norm_backward<B: Backend>(
+pub fn norm_backward<B: Backend>(
     input: FloatTensor<B>,
     weight: FloatTensor<B>,
     with_bias: bool,
@@ -51,7 +54,8 @@ fn normalized<B: Backend>(
     (input / root.clone(), root)
 }
 
-pub(crate) fn rotate<B: Backend>(
+/// [`Kernels::rotate`](crate::Kernels::rotate)
+pub fn rotate<B: Backend>(
     heads: FloatTensor<B>,
     [cos, sin]: [FloatTensor<B>; 2],
     head_dim: usize,
@@ -73,12 +77,14 @@ pub(crate) fn rotate<B: Backend>(
     primitive(Tensor::cat(parts, 2).reshape([n_tokens, width]))
 }
 
-pub(crate) fn swiglu<B: Backend>(gate: FloatTensor<B>, up: FloatTensor<B>) -> FloatTensor<B> {
+/// [`Kernels::swiglu`](crate::Kernels::swiglu)
+pub fn swiglu<B: Backend>(gate: FloatTensor<B>, up: FloatTensor<B>) -> FloatTensor<B> {
     let gate = tensor::<B, 2>(gate);
     primitive(gate.clone() * sigmoid(gate) * tensor::<B, 2>(up))
 }
 
-pub(crate) fn swiglu_backward<B: Backend>(
+/// [`Kernels::swiglu_backward`](crate::Kernels::swiglu_backward)
+pub fn swiglu_backward<B: Backend>(
     gate: FloatTensor<B>,
     up: FloatTensor<B>,
     grad: FloatTensor<B>,
@@ -90,7 +96,8 @@ pub(crate) fn swiglu_backward<B: Backend>(
     (primitive(grad * tensor::<B, 2>(up) * slope), primitive(of_up))
 }
 
-pub(crate) fn gelu<B: Backend>(input: FloatTensor<B>, kind: Gelu) -> FloatTensor<B> {
+/// [`Kernels::gelu_unit`](crate::Kernels::gelu_unit)
+pub fn gelu<B: Backend>(input: FloatTensor<B>, kind: Gelu) -> FloatTensor<B> {
     let x = tensor::<B, 2>(input);
     primitive(x.clone() * share(x, kind))
 }
@@ -114,7 +121,8 @@ fn root_2_over_pi() -> f64 {
     (2.0 / std::f64::consts::PI).sqrt()
 }
 
-pub(crate) fn gelu_backward<B: Backend>(
+/// [`Kernels::gelu_unit_backward`](crate::Kernels::gelu_unit_backward)
+pub fn gelu_backward<B: Backend>(
     input: FloatTensor<B>,
     kind: Gelu,
     grad: FloatTensor<B>,
@@ -134,7 +142,8 @@ pub(crate) fn gelu_backward<B: Backend>(
     primitive(tensor::<B, 2>(grad) * slope)
 }
 
-pub(crate) fn linear<B: Backend>(
+/// [`Kernels::project`](crate::Kernels::project)
+pub fn linear<B: Backend>(
     input: FloatTensor<B>,
     weight: FloatTensor<B>,
     bias: Option<FloatTensor<B>>,
@@ -146,20 +155,23 @@ pub(crate) fn linear<B: Backend>(
     })
 }
 
-pub(crate) fn linear_backward_input<B: Backend>(
+/// [`Kernels::project_backward_input`](crate::Kernels::project_backward_input)
+pub fn linear_backward_input<B: Backend>(
     weight: FloatTensor<B>,
     grad: FloatTensor<B>,
 ) -> FloatTensor<B> {
     primitive(tensor::<B, 2>(grad).matmul(tensor::<B, 2>(weight).transpose()))
 }
 
-pub(crate) fn linear_backward_weight<B: Backend>(
+/// [`Kernels::project_backward_weight`](crate::Kernels::project_backward_weight)
+pub fn linear_backward_weight<B: Backend>(
     input: FloatTensor<B>,
     grad: FloatTensor<B>,
 ) -> FloatTensor<B> {
     primitive(tensor::<B, 2>(input).transpose().matmul(tensor(grad)))
 }
 
-pub(crate) fn sum_of_rows<B: Backend>(rows: FloatTensor<B>) -> FloatTensor<B> {
+/// [`Kernels::sum_of_rows`](crate::Kernels::sum_of_rows)
+pub fn sum_of_rows<B: Backend>(rows: FloatTensor<B>) -> FloatTensor<B> {
     primitive(tensor::<B, 2>(rows).sum_dim(0).squeeze_dim::<1>(0))
 }

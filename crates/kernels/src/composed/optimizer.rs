@@ -4,7 +4,8 @@ use burn::tensor::ops::FloatTensor;
 use super::{primitive, tensor};
 use crate::settings::AdamW;
 
-pub(crate) fn adamw<B: Backend>(
+/// [`Kernels::adamw`](crate::Kernels::adamw)
+pub fn adamw<B: Backend>(
     weights: FloatTensor<B>,
     grad: FloatTensor<B>,
     [first, second]: [FloatTensor<B>; 2],
@@ -19,6 +20,7 @@ pub(crate) fn adamw<B: Backend>(
     (primitive(weights), [primitive(first), primitive(second)])
 }
 
-pub(crate) fn sum_of_squares<B: Backend>(values: FloatTensor<B>) -> FloatTensor<B> {
+/// [`Kernels::sum_of_squares`](crate::Kernels::sum_of_squares)
+pub fn sum_of_squares<B: Backend>(values: FloatTensor<B>) -> FloatTensor<B> {
     primitive(tensor::<B, 1>(values).square().sum())
 }

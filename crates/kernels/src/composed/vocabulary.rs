@@ -5,7 +5,8 @@ use super::{primitive, tensor};
 use crate::kernels::StatsSeen;
 use crate::settings::HeadLayout;
 
-pub(crate) fn token_stats<B: Backend>(
+/// [`Kernels::token_stats`](crate::Kernels::token_stats)
+pub fn token_stats<B: Backend>(
     hidden: FloatTensor<B>,
     head: FloatTensor<B>,
     targets: IntTensor<B>,
@@ -27,9 +28,11 @@ pub(crate) fn token_stats<B: Backend>(
     (primitive(Tensor::cat(vec![chosen, entropy, mean, best], 1)), primitive(logs))
 }
 
+/// [`Kernels::token_stats_backward`](crate::Kernels::token_stats_backward)
+///
 /// With `p = softmax(z)` and gradients `a` of `log p_t`, `b` of the entropy `H`, `c` of the mean of
 /// `log p`: `dz = a (1_t − p) − b p (log p + H) + c (1/V − p)`.
-pub(crate) fn token_stats_backward<B: Backend>(
+pub fn token_stats_backward<B: Backend>(
     hidden: FloatTensor<B>,
     head: FloatTensor<B>,
     targets: IntTensor<B>,

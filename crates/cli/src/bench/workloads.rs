@@ -1,22 +1,17 @@
-//! Times the standard workloads: a step of fine-tuning, a rollout, an iteration of PPO.
-//!
-//! Shapes and batches are the same whatever the backend, weights and prompts are random, and no
-//! completion ends before its full length, so that figures compare.
+//! The workloads themselves.
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use anyhow::Result;
 use burn::module::AutodiffModule;
 use burn::prelude::*;
-use clap::ValueEnum;
 use rand::RngExt;
 use rein_data::encoding::TokenRow;
 use rein_data::example::Completion;
 use rein_data::seed::Seed;
 use rein_data::store::TokenStore;
 use rein_model::backend::LmAutodiffBackend;
-use rein_model::config::{LlamaShape, ModelConfig};
+use rein_model::config::ModelConfig;
 use rein_model::sft::{Sft, SftConfig, SftRows};
 use rein_model::tokens::host;
 use rein_model::weights::RandomWeights;
@@ -26,137 +21,15 @@ use rein_ppo::rollout::{Judges, collect};
 use rein_ppo::update::{prepare, update_minibatch};
 use rein_ppo::{ActorCritic, Learners};
 use rein_reward::{LearnedReward, Normalization};
-use serde::Serialize;
 
-use crate::device::Work;
-use crate::memory;
+use super::clock::time;
+use super::shape::Sizes;
 
-/// What is timed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Workload {
-    /// Forward, backward, clipping and AdamW on one batch
-    Sft,
-    /// Sampling completions
-    Rollout,
-    /// Sampling, judging and four epochs of updates
-    Ppo,
-}
-
-/// How large.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-pub(crate) enum Shape {
-    /// 0.26 million parameters
-    #[value(name = "S")]
-    S,
-    /// 5.8 million parameters
-    #[value(name = "M")]
-    M,
-    /// 110 million parameters
-    #[value(name = "L")]
-    L,
-}
-
-/// A model's shape and the batches that go with it.
-struct Sizes {
-    model: LlamaShape,
-    /// Rows and tokens of a row in a step of fine-tuning.
-    sft: [usize; 2],
-    /// Prompts, tokens of a prompt and new tokens of a rollout.
-    rollout: [usize; 3],
-    micro_batch_rows: usize,
-}
-
-/// One line of figures.
-#[derive(Debug, Serialize)]
-struct Figures {
-    what: Workload,
-    shape: Shape,
-    params: usize,
-    backend: String,
-    threads: usize,
-    dtype: &'static str,
-    /// Seconds.
-    median: f64,
-    min: f64,
-    max: f64,
-    tokens_per_s: f64,
-    peak_rss_mib: Option<f64>,
-    flops_per_s: f64,
-    /// Of what a large matrix product reaches in the same run.
-    share_of_peak: f64,
-}
-
-/// Times one workload and prints its figures as a line of JSON.
-#[derive(Debug)]
-pub(crate) struct Bench {
-    pub(crate) what: Workload,
-    pub(crate) shape: Shape,
-    pub(crate) iterations: usize,
-    pub(crate) backend: String,
-}
-
-impl Work for Bench {
-    type Output = String;
-
-    fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<String> {
-        let sizes = self.shape.sizes();
-        let config = ModelConfig::llama(sizes.model)?;
-        let bench = Networks::<B> { sizes, config, device };
-        let (seconds, n_tokens, flops) = match self.what {
-            Workload::Sft => bench.sft(self.iterations)?,
-            Workload::Rollout => bench.rollout(self.iterations)?,
-            Workload::Ppo => bench.ppo(self.iterations)?,
-        };
-        let median = seconds[seconds.len() / 2];
-        let figures = Figures {
-            what: self.what,
-            shape: self.shape,
-            params: bench.config.n_params(),
-            backend: self.backend,
-            threads: std::env::var("RAYON_NUM_THREADS")
-                .ok()
-                .and_then(|it| it.parse().ok())
-                .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
-                .unwrap_or(1),
-            dtype: "f32",
-            median,
-            min: seconds[0],
-            max: seconds[seconds.len() - 1],
-            tokens_per_s: n_tokens as f64 / median,
-            peak_rss_mib: memory::peak_resident().map(|bytes| bytes as f64 / 1048576.0),
-            flops_per_s: flops / median,
-            share_of_peak: flops / median / bench.peak(),
-        };
-        Ok(serde_json::to_string(&figures)?)
-    }
-}
-
-impl Shape {
-    fn sizes(self) -> Sizes {
-        let model = |hidden_size, mlp_size, n_layers, n_heads, n_kv_heads, vocab_size| LlamaShape {
-            vocab_size,
-            hidden_size,
-            mlp_size,
-            n_layers,
-            n_heads,
-            n_kv_heads,
-            max_positions: 1024,
-            tied_head: true,
-        };
-        let (model, sft, rollout, micro_batch_rows) = match self {
-            Self::S => (model(64, 172, 5, 8, 4, 512), [32, 128], [64, 16, 64], 16),
-            Self::M => (model(256, 688, 6, 8, 8, 4096), [8, 128], [64, 32, 64], 16),
-            Self::L => (model(768, 2048, 12, 12, 12, 32000), [2, 256], [8, 32, 32], 4),
-        };
-        Sizes { model, sft, rollout, micro_batch_rows }
-    }
-}
-
-struct Networks<B: LmAutodiffBackend> {
-    sizes: Sizes,
-    config: ModelConfig,
-    device: B::Device,
+/// The networks of the workloads, at one size.
+pub(super) struct Networks<B: LmAutodiffBackend> {
+    pub(super) sizes: Sizes,
+    pub(super) config: ModelConfig,
+    pub(super) device: B::Device,
 }
 
 impl<B: LmAutodiffBackend> Networks<B> {
@@ -176,7 +49,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
         2.0 * self.config.n_params() as f64 * n_tokens as f64
     }
 
-    fn sft(&self, iterations: usize) -> Result<(Vec<f64>, usize, f64)> {
+    pub(super) fn sft(&self, iterations: usize) -> Result<(Vec<f64>, usize, f64)> {
         let [n_rows, n_time] = self.sizes.sft;
         let rows: Vec<TokenRow> = random_rows(n_rows, n_time, self.config.vocab_size)
             .into_iter()
@@ -210,7 +83,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
         random_rows(n_prompts, n_tokens, self.config.vocab_size)
     }
 
-    fn rollout(&self, iterations: usize) -> Result<(Vec<f64>, usize, f64)> {
+    pub(super) fn rollout(&self, iterations: usize) -> Result<(Vec<f64>, usize, f64)> {
         let model = self.causal_lm(1)?.valid();
         let prompts = self.prompts();
         let seconds = time(iterations, || {
@@ -221,7 +94,11 @@ impl<B: LmAutodiffBackend> Networks<B> {
         Ok((seconds, n_prompts * n_new, self.forward_flops(n_prompts * (n_prompt + n_new))))
     }
 
-    fn ppo(&self, iterations: usize) -> Result<(Vec<f64>, usize, f64)> {
+    /// `repeat` says how often there is an iteration, and gives the sorted times.
+    pub(super) fn ppo(
+        &self,
+        repeat: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<Vec<f64>>,
+    ) -> Result<(Vec<f64>, usize, f64)> {
         let [n_prompts, n_prompt, n_new] = self.sizes.rollout;
         let config = PpoConfig {
             prompts_per_step: n_prompts,
@@ -239,7 +116,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
             &self.device,
         );
         let seconds =
-            time(iterations, || self.ppo_iteration(&mut learners, &reference, &reward, &config))?;
+            repeat(&mut || self.ppo_iteration(&mut learners, &reference, &reward, &config))?;
         let n_tokens = n_prompts * (n_prompt + n_new);
         // Sampling, four judges, and forward and backward of two networks in each epoch.
         let n_passes = 1.0 + 4.0 + 2.0 * 3.0 * config.epochs as f64;
@@ -280,7 +157,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
     }
 
     /// Multiplications and additions a second of a large matrix product.
-    fn peak(&self) -> f64 {
+    pub(super) fn peak(&self) -> f64 {
         const SIDE: usize = 1024;
         let matrix = Tensor::<B::InnerBackend, 2>::ones([SIDE, SIDE], &self.device);
         let product = || {
@@ -297,17 +174,4 @@ fn random_rows(n_rows: usize, n_tokens: usize, vocab_size: usize) -> Vec<Vec<u32
     let mut rng = Seed::new(0).rng();
     let mut row = || (0..n_tokens).map(|_| rng.random_range(3..vocab_size as u32)).collect();
     (0..n_rows).map(|_| row()).collect()
-}
-
-/// The sorted times of `iterations` runs, after one that doesn't count.
-fn time(iterations: usize, mut run: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
-    run()?;
-    let mut seconds = Vec::new();
-    for _ in 0..iterations.max(1) {
-        let start = Instant::now();
-        run()?;
-        seconds.push(start.elapsed().as_secs_f64());
-    }
-    seconds.sort_by(f64::total_cmp);
-    Ok(seconds)
 }

@@ -1,0 +1,104 @@
+//! What `rein bench` can be asked for.
+
+use clap::{Args, Subcommand, value_parser};
+use serde::Serialize;
+
+use super::shape::Shape;
+use super::{Axis, Workload};
+use crate::args::BenchArgs;
+use crate::device::BackendName;
+
+/// Each command prints JSON objects, one a line.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Time a step of fine-tuning: forward, backward, clipping and AdamW on one batch
+    Sft(BenchArgs),
+    /// Time a rollout: sampling completions of full length
+    Rollout(BenchArgs),
+    /// Time an iteration of PPO: sampling, judging and four epochs of updates
+    Ppo(BenchArgs),
+    /// Time each fused operation beside its composition of ordinary ones
+    ///
+    /// Sizes are those of a step of fine-tuning; backends in main memory show what decoding is made of,
+    /// too. The two ways take turns. A ratio below 1 says that the fused operation is the faster one.
+    Ops(BenchArgs),
+    /// Say how time and memory grow with batch, length, width and vocabulary
+    ///
+    /// Each is doubled a few times while the others stay, every point in a process of its own. A line for
+    /// each point is followed by the slopes: the exponent with which time and peak memory grow, beside the
+    /// one that operations and kept numbers have at the same points.
+    Slopes(SlopesArgs),
+    /// Say whether memory stays as it is while PPO goes on
+    ///
+    /// Resident memory is looked at every 10 iterations and compared with that after 50. Ends with exit
+    /// code 1 if it strays by more than 2 %.
+    Soak(SoakArgs),
+}
+
+/// Sizes other than the shape's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args, Serialize)]
+#[command(next_help_heading = "Sizes other than the shape's")]
+pub(crate) struct SizeArgs {
+    /// Rows of a step, or prompts
+    #[arg(long, value_name = "ROWS", value_parser = at_least_one)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) batch: Option<usize>,
+    /// Tokens of a row: of a completion and its prompt, in the shape's proportion
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) length: Option<usize>,
+    /// Width of the model, with more or fewer heads and a feed-forward layer in proportion
+    #[arg(long, value_name = "NUMBERS", value_parser = at_least_one)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) width: Option<usize>,
+    /// Entries of the vocabulary
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) vocabulary: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SlopesArgs {
+    /// What is timed
+    #[arg(long, value_enum, default_value = "sft")]
+    pub(crate) what: Workload,
+    /// What is doubled; all if left out, may be repeated
+    #[arg(long = "axis", value_name = "AXIS", value_enum)]
+    pub(crate) axes: Vec<Axis>,
+    /// Where the doubling begins
+    #[arg(long, value_enum, default_value = "S")]
+    pub(crate) shape: Shape,
+    /// How often each is doubled
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=8))]
+    pub(crate) doublings: u32,
+    /// Timed runs of a point
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) iters: usize,
+    /// Where to compute
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<BackendName>,
+    #[command(flatten)]
+    pub(crate) sizes: SizeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SoakArgs {
+    /// How large
+    #[arg(long, value_enum, default_value = "S")]
+    pub(crate) shape: Shape,
+    /// Iterations of PPO
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = value_parser!(u32).range(60..))]
+    pub(crate) iterations: u32,
+    /// Where to compute
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<BackendName>,
+    #[command(flatten)]
+    pub(crate) sizes: SizeArgs,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a number, 1 or more".into()),
+        Ok(number) => Ok(number),
+    }
+}

@@ -1,0 +1,169 @@
+//! Times the standard workloads: a step of fine-tuning, a rollout, an iteration of PPO.
+//!
+//! Shapes and batches are the same whatever the backend, weights and prompts are random, and no
+//! completion ends before its full length, so that figures compare. [`ops`] times the operations that a
+//! workload is made of, [`slopes`] says how it grows, and [`soak`] whether it stays as large as it is.
+
+mod args;
+mod clock;
+mod ops;
+mod shape;
+mod slopes;
+mod soak;
+mod workloads;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use rein_model::backend::LmAutodiffBackend;
+use rein_model::config::ModelConfig;
+use serde::Serialize;
+
+use self::clock::time;
+use self::ops::Ops;
+use self::soak::Soak;
+use self::workloads::Networks;
+use crate::args::BenchArgs;
+use crate::commands::print;
+use crate::device::{BackendName, Work, run_on};
+use crate::memory;
+
+pub(crate) use self::args::{BenchCommand, SizeArgs};
+pub(crate) use self::shape::Shape;
+
+/// Measures what was asked for.
+pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
+    match command {
+        BenchCommand::Sft(args) => workload(Workload::Sft, args),
+        BenchCommand::Rollout(args) => workload(Workload::Rollout, args),
+        BenchCommand::Ppo(args) => workload(Workload::Ppo, args),
+        BenchCommand::Ops(args) => {
+            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+            run_on(backend, Ops { args, backend: backend.name() })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        BenchCommand::Slopes(args) => {
+            slopes::run(args)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        BenchCommand::Soak(args) => {
+            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+            let is_steady = run_on(backend, Soak { args })?;
+            Ok(if is_steady { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+fn workload(what: Workload, args: &BenchArgs) -> Result<ExitCode> {
+    let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+    let (shape, sizes, iterations) = (args.shape, args.sizes, args.iters);
+    let bench = Bench { what, shape, sizes, iterations, backend: backend.name() };
+    print(&format!("{}\n", run_on(backend, bench)?));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Workload {
+    /// Forward, backward, clipping and AdamW on one batch
+    Sft,
+    /// Sampling completions
+    Rollout,
+    /// Sampling, judging and four epochs of updates
+    Ppo,
+}
+
+/// What grows in [`slopes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Axis {
+    /// Rows of a step, or prompts
+    Batch,
+    /// Tokens of a row
+    Length,
+    /// Width of the model
+    Width,
+    /// Entries of the vocabulary
+    Vocabulary,
+}
+
+/// One line of figures.
+#[derive(Debug, Serialize)]
+struct Figures {
+    what: Workload,
+    shape: Shape,
+    /// Where they aren't the shape's.
+    #[serde(flatten)]
+    sizes: SizeArgs,
+    params: usize,
+    backend: String,
+    threads: usize,
+    dtype: &'static str,
+    /// Seconds.
+    median: f64,
+    min: f64,
+    max: f64,
+    tokens_per_s: f64,
+    peak_rss_mib: Option<f64>,
+    flops_per_s: f64,
+    /// Of what a large matrix product reaches in the same run.
+    share_of_peak: f64,
+}
+
+/// Times one workload and prints its figures as a line of JSON.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) what: Workload,
+    pub(crate) shape: Shape,
+    pub(crate) sizes: SizeArgs,
+    pub(crate) iterations: usize,
+    pub(crate) backend: String,
+}
+
+impl Work for Bench {
+    type Output = String;
+
+    fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<String> {
+        let sizes = self.shape.sizes().with(&self.sizes)?;
+        let config = ModelConfig::llama(sizes.model)?;
+        let bench = Networks::<B> { sizes, config, device };
+        let (seconds, n_tokens, flops) = match self.what {
+            Workload::Sft => bench.sft(self.iterations)?,
+            Workload::Rollout => bench.rollout(self.iterations)?,
+            Workload::Ppo => bench.ppo(|iteration| time(self.iterations, iteration))?,
+        };
+        let median = seconds[seconds.len() / 2];
+        let figures = Figures {
+            what: self.what,
+            shape: self.shape,
+            sizes: self.sizes,
+            params: bench.config.n_params(),
+            backend: self.backend,
+            threads: n_threads(),
+            dtype: "f32",
+            median,
+            min: seconds[0],
+            max: seconds[seconds.len() - 1],
+            tokens_per_s: n_tokens as f64 / median,
+            peak_rss_mib: memory::peak_resident().map(mib),
+            flops_per_s: flops / median,
+            share_of_peak: flops / median / bench.peak(),
+        };
+        Ok(serde_json::to_string(&figures)?)
+    }
+}
+
+/// Threads of a CPU backend.
+fn n_threads() -> usize {
+    std::env::var("RAYON_NUM_THREADS")
+        .ok()
+        .and_then(|it| it.parse().ok())
+        .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
+        .unwrap_or(1)
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1048576.0
+}
