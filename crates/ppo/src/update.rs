@@ -74,7 +74,7 @@ pub fn prepare(
 /// norm and what the minibatch looked like before the update.
 ///
 /// Losses are divided by the tokens of the whole minibatch, so that it can be cut into micro-batches
-/// in any way.
+/// in any way, and shared by the learner's workers, each of which must have a row of it.
 pub fn update_minibatch<B: LmAutodiffBackend>(
     learner: &mut Learner<B, ActorCritic<B>>,
     minibatch: &[&Experience],
@@ -86,12 +86,15 @@ pub fn update_minibatch<B: LmAutodiffBackend>(
     let n_tokens = minibatch.iter().map(|row| row.old_logprobs.len()).sum::<usize>() as f64;
     let n_values = minibatch.iter().map(|row| row.old_values.len()).sum::<usize>() as f64;
     let mut seen = Diagnostics::default();
-    let micro_batches = minibatch.chunks(config.micro_batch_rows);
+    let workers = learner.workers().clone();
+    let mine: Vec<&Experience> = workers.share(minibatch).into_iter().copied().collect();
+    let micro_batches = mine.chunks(config.micro_batch_rows);
     let gradients = learner.gradients(micro_batches, |actors, rows| {
         let (policy, value, bonus) = losses(actors, rows, config, &mut seen, device);
         policy.sum() / n_tokens + value.sum() * (f64::from(config.value_coefficient) / n_values)
             - bonus.sum() * (f64::from(config.entropy_coefficient) / n_tokens)
     });
+    seen.sum_over(&workers);
     finite(step, "the loss", seen.policy_loss + seen.value_loss)?;
     Ok((learner.update(step, gradients, learning_rate)?, seen))
 }
