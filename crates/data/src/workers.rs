@@ -209,7 +209,8 @@ mod tests {
 
     /// What each of `count` workers makes.
     fn together<T: Send>(count: usize, make: impl Fn(Workers) -> T + Sync) -> Vec<T> {
-        let table = Table { seats: Mutex::new(vec![Vec::new(); count]), barrier: Barrier::new(count) };
+        let table =
+            Table { seats: Mutex::new(vec![Vec::new(); count]), barrier: Barrier::new(count) };
         let table = Arc::new(table);
         thread::scope(|scope| {
             let begin = |rank| {

@@ -171,11 +171,7 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
         let micro_batches = micro_batches(&mine, self.config.micro_batch_rows).into_iter();
         let gradients =
             self.learner.gradients(micro_batches.enumerate(), |model, (number, rows)| {
-                seed_dropout::<B>(
-                    self.config.lora.as_ref(),
-                    seeds.of(number),
-                    &self.device,
-                );
+                seed_dropout::<B>(self.config.lora.as_ref(), seeds.of(number), &self.device);
                 let losses = self.losses(model, rows, &mut scores).sum();
                 loss += f64::from(host(losses.clone().inner())[0]) / n_rows;
                 losses / n_rows

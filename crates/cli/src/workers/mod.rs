@@ -36,7 +36,9 @@ impl Team {
             return Ok(Self::alone());
         }
         if !command.can_share() {
-            bail!("{count} processes were started for a command that works alone; leave out mpirun");
+            bail!(
+                "{count} processes were started for a command that works alone; leave out mpirun"
+            );
         }
         Self::of_several(count)
     }

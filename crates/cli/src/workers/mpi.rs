@@ -68,7 +68,8 @@ impl Session {
         let mine = cores(allowed);
         let mut all = [0_u8; CORE_BYTES];
         self.here.all_reduce_into(&mine[..], &mut all[..], SystemOperation::bitwise_or());
-        let count = |cores: &[u8]| cores.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
+        let count =
+            |cores: &[u8]| cores.iter().map(|byte| byte.count_ones() as usize).sum::<usize>();
         // Fewer threads than cores: a quota, which is one for all.
         let shared = if allowed < count(&mine) { allowed } else { count(&all) };
         (shared / self.n_here()).clamp(1, allowed)
@@ -87,7 +88,8 @@ impl Session {
                 if world.rank() > 0 {
                     thread::sleep(PATIENCE);
                 }
-                let error = error.context(format!("worker {} of {}", world.rank() + 1, world.size()));
+                let error =
+                    error.context(format!("worker {} of {}", world.rank() + 1, world.size()));
                 world.abort(i32::from(report(&error)))
             }
         }
@@ -147,7 +149,8 @@ impl Link for World {
         let mut all = vec![0_u8; in_32_bits(counts.iter().map(|it| *it as usize).sum()) as usize];
         let mut parts = PartitionMut::new(&mut all[..], &counts[..], &begins[..]);
         world.all_gather_varcount_into(bytes, &mut parts);
-        let part = |(begin, count): (&i32, &i32)| all[*begin as usize..][..*count as usize].to_vec();
+        let part =
+            |(begin, count): (&i32, &i32)| all[*begin as usize..][..*count as usize].to_vec();
         begins.iter().zip(&counts).map(part).collect()
     }
 
