@@ -166,7 +166,8 @@ impl Work for Stages<'_> {
 
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<ExitCode> {
         let Stages { args, prepared, stage, workers } = self;
-        let interrupt = catch_interrupts()?;
+        let root = prepared.as_ref().filter(|_| workers.count() > 1).map(|(root, _)| root);
+        let interrupt = catch_interrupts(root.map(|root| advice(root)))?;
         let (setup, run, mut log) = match prepared {
             Some((root, setup)) => {
                 let run = open_run(&root, &setup)?;
@@ -279,7 +280,8 @@ pub(crate) fn launcher() -> String {
 }
 
 /// The first Ctrl-C asks to stop after the current step, the second one stops at once.
-fn catch_interrupts() -> Result<Interrupt> {
+/// A launcher asks, too, when it has lost a worker, and waits for a moment only: `advice` is given at once.
+fn catch_interrupts(advice: Option<String>) -> Result<Interrupt> {
     let interrupt = Interrupt::default();
     let asked = interrupt.clone();
     ctrlc::set_handler(move || {
@@ -287,14 +289,25 @@ fn catch_interrupts() -> Result<Interrupt> {
             std::process::exit(i32::from(INTERRUPTED));
         }
         asked.set();
+        if let Some(advice) = &advice {
+            complain(advice);
+        }
     })?;
     Ok(interrupt)
 }
 
+/// How to go on after several workers had to stop.
+fn advice(root: &Path) -> String {
+    let root = root.display();
+    format!(
+        "stopping after this step; if that fails, or a worker was lost, go on with: {} train --resume {root}",
+        launcher()
+    )
+}
+
 /// Tells of a failure in one line and gives the program's exit code.
-#[expect(clippy::print_stderr, reason = "this is where the program talks")]
 pub(crate) fn report(error: &anyhow::Error) -> u8 {
-    eprintln!("error: {}", one_line(error));
+    complain(&format!("error: {}", one_line(error)));
     if is_failure(error) { FAILED } else { BAD_INPUT }
 }
 
@@ -322,6 +335,11 @@ fn is_failure(error: &anyhow::Error) -> bool {
                 Some(PpoError::BadScore { .. } | PpoError::RatioNotOne { .. })
             )
     })
+}
+
+#[expect(clippy::print_stderr, reason = "this is where the program talks")]
+fn complain(text: &str) {
+    eprintln!("{text}");
 }
 
 #[expect(clippy::print_stdout, reason = "this is where the program talks")]
