@@ -9,6 +9,7 @@ use rein_data::DataError;
 use rein_data::log::{Metrics, Record, RunLog, Watcher};
 use rein_data::run_dir::RunDir;
 use rein_data::stage::{Cadence, Context, Evaluation, Interrupt, Train, drive};
+use rein_data::workers::Workers;
 
 /// Something that learns: here, it adds up its steps.
 #[derive(Default)]
@@ -62,7 +63,9 @@ fn main() -> Result<(), DataError> {
     let interrupt = Interrupt::default();
     let cadence = Cadence { evaluate_every: 0, save_every: 2, ..Cadence::default() };
     let mut log = RunLog::open(&run, Box::new(Printer))?;
-    let mut context = Context { run: &run, log: &mut log, interrupt: &interrupt };
+    let workers = Workers::default();
+    let mut context =
+        Context { run: &run, log: &mut log, interrupt: &interrupt, workers: &workers };
     // Run this twice on one folder, or kill it in between: it goes on where it was.
     drive(&mut context, "sum", &mut Sum::default(), 5, &cadence)?;
     Ok(())

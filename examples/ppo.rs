@@ -10,6 +10,7 @@ use rein_data::run_dir::RunDir;
 use rein_data::seed::Seed;
 use rein_data::stage::{Context, Interrupt, drive};
 use rein_data::tokenizer::Tokenizer;
+use rein_data::workers::Workers;
 use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::optim::OptimizerConfig;
 use rein_model::weights::RandomWeights;
@@ -89,7 +90,9 @@ fn main() -> anyhow::Result<()> {
     let run = RunDir::create(&folder.path().join("run"))?;
     let mut log = RunLog::open(&run, Box::new(Printer))?;
     let interrupt = Interrupt::default();
-    let mut context = Context { run: &run, log: &mut log, interrupt: &interrupt };
+    let workers = Workers::default();
+    let mut context =
+        Context { run: &run, log: &mut log, interrupt: &interrupt, workers: &workers };
     drive(&mut context, "rl", &mut ppo, n_steps, &cadence)?;
     Ok(())
 }

@@ -29,6 +29,7 @@ pub(crate) fn run(args: &CiArgs) -> Result<()> {
             .args(["--", "-D", "warnings"]),
     )?;
     test::run(&TestArgs::default())?;
+    test::workers()?;
     run_command(
         cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
     )?;

@@ -1,8 +1,8 @@
-//! Builds the program for a backend and becomes it.
+//! Builds the program for a backend and becomes it, or `mpirun` with several of it.
 
 use std::env::consts::EXE_EXTENSION;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -10,11 +10,17 @@ use clap::Args;
 use crate::backend::Backend;
 use crate::process::{cargo, run as run_command, target_dir};
 
+/// Seconds that workers have to end their step after Ctrl-C.
+const PATIENCE: &str = "60";
+
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
     /// What to build for
     #[arg(long, value_enum, default_value = "flex")]
     backend: Backend,
+    /// Processes that train together, started by `mpirun`
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    workers: u16,
     /// Arguments of the program; `-- --help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     rest: Vec<String>,
@@ -22,10 +28,31 @@ pub(crate) struct TrainArgs {
 
 /// Builds and runs `rein FIRST... REST...`.
 pub(crate) fn run(args: &TrainArgs, first: &[&str]) -> Result<()> {
-    let mut rein = Command::new(build(args.backend)?);
+    let mut rein = match args.workers {
+        1 => Command::new(build(args.backend)?),
+        count => mpirun(args.backend, count)?,
+    };
     // So that the program's advice can be followed as it stands.
     rein.env("REIN_LAUNCHER", "cargo xtask").args(first).args(&args.rest);
     become_command(rein)
+}
+
+/// Builds the program with MPI; what comes back starts `count` of it.
+fn mpirun(backend: Backend, count: u16) -> Result<Command> {
+    let version = Command::new("mpirun").arg("--version").stdout(Stdio::null()).status();
+    if !version.is_ok_and(|status| status.success()) {
+        bail!(
+            "mpirun isn't there; several workers need an MPI and, to build, clang's library: on Debian \
+             `apt install libopenmpi-dev openmpi-bin libclang-dev clang`"
+        );
+    }
+    let program = build_with(&format!("{},mpi", backend.features()))?;
+    let mut mpirun = Command::new("mpirun");
+    // Ctrl-C lets the current step end, and Open MPI waits for it.
+    mpirun.env("OMPI_MCA_odls_base_sigkill_timeout", PATIENCE);
+    mpirun.env("PRTE_MCA_odls_base_sigkill_timeout", PATIENCE);
+    mpirun.args(["-n", &count.to_string()]).arg(program);
+    Ok(mpirun)
 }
 
 /// Builds the program for one backend and returns its path.

@@ -15,6 +15,18 @@ pub(crate) struct TestArgs {
     rest: Vec<String>,
 }
 
+/// The tests that start `mpirun`. All else of the workspace is as in the other tests, so that little is built.
+pub(crate) fn workers() -> Result<()> {
+    let features = ["--features", "rein/ndarray,rein/wgpu,rein/mpi"];
+    let mut tests = cargo();
+    if has_cargo_command("nextest") {
+        tests.args(["nextest", "run", "--workspace", "--test", "workers"]);
+    } else {
+        tests.args(["test", "--workspace", "--test", "workers"]);
+    }
+    run_command(tests.args(features))
+}
+
 /// With nextest where it is installed.
 pub(crate) fn run(args: &TestArgs) -> Result<()> {
     let mut tests = cargo();

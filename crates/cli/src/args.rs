@@ -252,4 +252,12 @@ impl Command {
             _ => None,
         }
     }
+
+    /// Whether several processes can do it together.
+    pub(crate) fn can_share(&self) -> bool {
+        match self {
+            Self::Train(args) => !args.dry_run,
+            command => command.stage().is_some(),
+        }
+    }
 }

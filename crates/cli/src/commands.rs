@@ -9,12 +9,13 @@ use rein_data::checkpoint::write_atomically;
 use rein_data::log::RunLog;
 use rein_data::run_dir::RunDir;
 use rein_data::stage::Interrupt;
+use rein_data::workers::Workers;
 use rein_feedback::FeedbackError;
 use rein_model::ModelError;
 use rein_model::backend::LmAutodiffBackend;
 use rein_ppo::PpoError;
 
-use crate::args::{Algorithm, Command, JudgeArgs, RunArgs, TrainArgs};
+use crate::args::{Algorithm, Command, HubArgs, JudgeArgs, RunArgs, TrainArgs};
 use crate::config::{self, Config, Stage};
 use crate::device::{BackendName, Work, run_on};
 use crate::hub::HubError;
@@ -28,15 +29,21 @@ use crate::setup::Setup;
 use crate::watch::watcher;
 use crate::{bench, export, memory, report, table};
 
+/// The run failed, rather than its input.
+const FAILED: u8 = 1;
 /// The input can't be used: a config, a file, a model.
 const BAD_INPUT: u8 = 2;
 /// Interrupted; the run can be resumed. What shells give for a program that Ctrl-C ended.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Does what the command line asks for.
-pub(crate) fn run(command: &Command) -> Result<ExitCode> {
+/// Does what the command line asks for, with `n_here` of the workers on this machine.
+pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result<ExitCode> {
+    let work = |run: &RunArgs, stage| work(run, stage, workers, n_here);
     match command {
-        Command::Train(args) => train(args),
+        Command::Train(args) => {
+            let run = run_of(args)?;
+            if args.dry_run { plan(&run) } else { work(&run, None) }
+        }
         Command::Sft(args)
         | Command::Feedback(args)
         | Command::Reward(args)
@@ -82,7 +89,8 @@ fn run_rows(backend: Option<BackendName>, work: impl Work<Output = ()>) -> Resul
     Ok(ExitCode::SUCCESS)
 }
 
-fn train(args: &TrainArgs) -> Result<ExitCode> {
+/// The run that is begun or resumed.
+fn run_of(args: &TrainArgs) -> Result<RunArgs> {
     let run = match &args.resume {
         Some(run) => RunArgs { run: Some(run.clone()), ..args.run.clone() },
         None => args.run.clone(),
@@ -90,18 +98,32 @@ fn train(args: &TrainArgs) -> Result<ExitCode> {
     if args.resume.is_some() && !holds_run(run.run.as_deref()) {
         bail!("{}: holds no run to resume (no config.toml)", run.run.unwrap_or_default().display());
     }
-    if args.dry_run { plan(&run) } else { work(&run, None) }
+    Ok(run)
 }
 
 /// Runs all stages of the config, or one.
-fn work(args: &RunArgs, stage: Option<Stage>) -> Result<ExitCode> {
-    let config = load_config(args)?;
-    let stages = stage.map_or_else(|| config.stages.clone(), |stage| vec![stage]);
-    let root = run_root(args);
-    let setup = Setup::for_run(config, &root, &args.hub)?;
+fn work(
+    args: &RunArgs,
+    stage: Option<Stage>,
+    workers: &Workers,
+    n_here: usize,
+) -> Result<ExitCode> {
     let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
-    check_memory(&Plan::new(&setup, &stages), backend)?;
-    run_on(backend, Stages { args, root, setup, stages })
+    // The others find what the first worker has made.
+    let prepared = workers.leads().then(|| -> Result<(PathBuf, Setup)> {
+        let root = run_root(args);
+        let setup = Setup::for_run(load_config(args)?, &root, &args.hub)?;
+        let stages = stages_of(&setup.config, stage);
+        setup.check_workers(&stages, workers.count())?;
+        check_memory(&Plan::new(&setup, &stages), backend, n_here)?;
+        Ok((root, setup))
+    });
+    let prepared = prepared.transpose()?;
+    run_on(backend, Stages { args, prepared, stage, workers })
+}
+
+fn stages_of(config: &Config, stage: Option<Stage>) -> Vec<Stage> {
+    stage.map_or_else(|| config.stages.clone(), |stage| vec![stage])
 }
 
 /// Prints what a run would do, without doing it.
@@ -109,7 +131,7 @@ fn plan(args: &RunArgs) -> Result<ExitCode> {
     let setup = Setup::new(load_config(args)?, &args.hub)?;
     let plan = Plan::new(&setup, &setup.config.stages);
     let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
-    check_memory(&plan, backend)?;
+    check_memory(&plan, backend, 1)?;
     let pace = run_on(backend, Measure { setup: &setup })?;
     let config = toml::to_string(&setup.config).context("the resolved config")?;
     setup.notes.iter().for_each(|note| print(&format!("# {note}\n")));
@@ -117,35 +139,52 @@ fn plan(args: &RunArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How much a GPU has, only its driver knows; main memory can be looked at.
-fn check_memory(plan: &Plan, backend: BackendName) -> Result<()> {
+/// How much a GPU has, only its driver knows; main memory, which `n_here` processes share, can be looked at.
+fn check_memory(plan: &Plan, backend: BackendName, n_here: usize) -> Result<()> {
     let available = if backend.is_cpu() { memory::available() } else { None };
-    available.map_or(Ok(()), |available| plan.check(available))
+    available.map_or(Ok(()), |available| plan.check(available / n_here as u64))
 }
 
 /// A run's stages, on whichever backend.
 struct Stages<'a> {
     args: &'a RunArgs,
-    root: PathBuf,
-    setup: Setup,
-    stages: Vec<Stage>,
+    /// The run's folder and what it begins with; none where another worker has prepared them.
+    prepared: Option<(PathBuf, Setup)>,
+    stage: Option<Stage>,
+    workers: &'a Workers,
 }
 
 impl Work for Stages<'_> {
     type Output = ExitCode;
 
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<ExitCode> {
-        let Stages { args, root, setup, stages } = self;
-        let run = open_run(&root, &setup)?;
-        let interrupt = catch_interrupts()?;
-        let mut log = RunLog::open(&run, watcher(args.plain, &interrupt))?;
+        let Stages { args, prepared, stage, workers } = self;
+        let root = prepared.as_ref().filter(|_| workers.count() > 1).map(|(root, _)| root);
+        let interrupt = catch_interrupts(root.map(|root| advice(root)))?;
+        let (setup, run, mut log) = match prepared {
+            Some((root, setup)) => {
+                let run = open_run(&root, &setup)?;
+                workers.from_first(|| Ok::<_, DataError>(root.clone()))?;
+                // A launcher's pipe may look like a terminal.
+                let is_plain = args.plain || workers.count() > 1;
+                let log = RunLog::open(&run, watcher(is_plain, &interrupt))?;
+                (setup, run, log)
+            }
+            None => {
+                let (setup, run) = join_run(args, workers)?;
+                (setup, run, RunLog::silent())
+            }
+        };
         setup.notes.iter().for_each(|note| log.note(note));
-        let mut session = Session::<B> { setup, run, log, interrupt, device };
+        let stages = stages_of(&setup.config, stage);
+        let workers = workers.clone();
+        let mut session = Session::<B> { setup, run, log, interrupt, workers, device };
         let ended = session.run(&stages);
-        let Session { run, log, .. } = session;
+        let Session { run, log, workers, .. } = session;
         // The dashboard gives the terminal back before anything is printed.
         drop(log);
-        conclude(&run, &stages, ended?)
+        let ended = ended?;
+        if workers.leads() { conclude(&run, &stages, ended) } else { Ok(ExitCode::SUCCESS) }
     }
 }
 
@@ -219,13 +258,23 @@ fn open_run(root: &Path, setup: &Setup) -> Result<RunDir> {
     Ok(run)
 }
 
+/// The run that the first worker has opened, and what it begins with.
+fn join_run(args: &RunArgs, workers: &Workers) -> Result<(Setup, RunDir)> {
+    let root: PathBuf =
+        workers.from_first(|| -> Result<PathBuf> { unreachable!("the first has told it") })?;
+    let config = config::load_saved(&root.join("config.toml"))?;
+    let hub = HubArgs { revision: None, ..args.hub.clone() };
+    Ok((Setup::for_run(config, &root, &hub)?, RunDir::join(&root)))
+}
+
 /// What people type to get here: `rein`, or what `cargo xtask` says of itself.
 pub(crate) fn launcher() -> String {
     std::env::var("REIN_LAUNCHER").unwrap_or_else(|_| "rein".into())
 }
 
 /// The first Ctrl-C asks to stop after the current step, the second one stops at once.
-fn catch_interrupts() -> Result<Interrupt> {
+/// A launcher asks, too, when it has lost a worker, and waits for a moment only: `advice` is given at once.
+fn catch_interrupts(advice: Option<String>) -> Result<Interrupt> {
     let interrupt = Interrupt::default();
     let asked = interrupt.clone();
     ctrlc::set_handler(move || {
@@ -233,15 +282,26 @@ fn catch_interrupts() -> Result<Interrupt> {
             std::process::exit(i32::from(INTERRUPTED));
         }
         asked.set();
+        if let Some(advice) = &advice {
+            complain(advice);
+        }
     })?;
     Ok(interrupt)
 }
 
-/// Tells of a failure in one line.
-#[expect(clippy::print_stderr, reason = "this is where the program talks")]
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {}", one_line(error));
-    if is_failure(error) { ExitCode::FAILURE } else { ExitCode::from(BAD_INPUT) }
+/// How to go on after several workers had to stop.
+fn advice(root: &Path) -> String {
+    let root = root.display();
+    format!(
+        "stopping after this step; if that fails, or a worker was lost, go on with: {} train --resume {root}",
+        launcher()
+    )
+}
+
+/// Tells of a failure in one line and gives the program's exit code.
+pub(crate) fn report(error: &anyhow::Error) -> u8 {
+    complain(&format!("error: {}", one_line(error)));
+    if is_failure(error) { FAILED } else { BAD_INPUT }
 }
 
 /// A failure and its causes, but for those that their effect has told already.
@@ -268,6 +328,11 @@ fn is_failure(error: &anyhow::Error) -> bool {
                 Some(PpoError::BadScore { .. } | PpoError::RatioNotOne { .. })
             )
     })
+}
+
+#[expect(clippy::print_stderr, reason = "this is where the program talks")]
+fn complain(text: &str) {
+    eprintln!("{text}");
 }
 
 #[expect(clippy::print_stdout, reason = "this is where the program talks")]

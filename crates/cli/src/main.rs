@@ -2,7 +2,8 @@
 //!
 //! The program reads arguments and configs ([`args`], [`config`]), finds models ([`hub`]), checks that everything fits
 //! together before anything is written ([`setup`]), picks a backend ([`device`]) and runs the stages
-//! ([`pipeline`]) while somebody watches ([`watch`]). It ends with a table and a report.
+//! ([`pipeline`]), perhaps in several processes ([`workers`]), while somebody watches ([`watch`]). It ends with
+//! a table and a report.
 
 #![recursion_limit = "256"]
 
@@ -26,6 +27,7 @@ mod report;
 mod setup;
 mod table;
 mod watch;
+mod workers;
 mod world;
 
 use std::process::ExitCode;
@@ -39,11 +41,15 @@ const STACK: usize = 8 << 20;
 fn main() -> ExitCode {
     memory::keep_pages();
     let cli = args::Cli::parse();
+    let team = match workers::Team::join(&cli.command) {
+        Ok(team) => team,
+        Err(error) => return ExitCode::from(commands::report(&error)),
+    };
     // A thread of the pool hands work to the others at once; one from outside would wait for them.
     // It can't fail: nothing has made a pool before.
-    let _ = ThreadPoolBuilder::new().stack_size(STACK).build_global();
-    rayon::scope(|_| match commands::run(&cli.command) {
-        Ok(code) => code,
-        Err(error) => commands::report(&error),
-    })
+    let pool = ThreadPoolBuilder::new().stack_size(STACK).num_threads(team.n_threads);
+    let _ = pool.build_global();
+    let (workers, n_here) = (&team.workers, team.n_here);
+    let ended = rayon::scope(|_| commands::run(&cli.command, workers, n_here));
+    team.part(ended)
 }

@@ -7,6 +7,7 @@ use burn::module::AutodiffModule;
 use rein_data::encoding::TokenRow;
 use rein_data::seed::Seed;
 use rein_data::store::TokenStore;
+use rein_data::workers::Workers;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::sft::{Sft, heldout_loss};
 use rein_model::weights::RandomWeights;
@@ -63,7 +64,7 @@ impl Work for Measure<'_> {
             Ok(())
         })?;
         let judged = seconds(|| {
-            heldout_loss(&inner, &few, micro_batch_rows, &device)?;
+            heldout_loss(&inner, &few, micro_batch_rows, &Workers::default(), &device)?;
             Ok(())
         })?;
 

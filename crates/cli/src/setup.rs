@@ -191,6 +191,24 @@ impl Setup {
 }
 
 impl Setup {
+    /// Refuses batches of which some worker would have nothing.
+    pub(crate) fn check_workers(&self, stages: &[Stage], n_workers: usize) -> Result<()> {
+        let Config { sft, reward, rl, .. } = &self.config;
+        let batches = [
+            (Stage::Sft, "`sft.batch_rows`", sft.batch_rows),
+            (Stage::Reward, "`reward.batch_rows`", reward.batch_rows),
+            (Stage::Rl, "the size of a minibatch of `rl`", rl.ppo().minibatch_rows()),
+        ];
+        for (_, what, n_rows) in batches.into_iter().filter(|(stage, ..)| stages.contains(stage)) {
+            if n_rows < n_workers {
+                bail!(
+                    "{what} is {n_rows} for {n_workers} workers; raise it, or start fewer workers"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses adapters of layers that the model doesn't have.
     fn check_adapters(&self) -> Result<()> {
         let config = &self.config;

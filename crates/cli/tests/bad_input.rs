@@ -235,6 +235,28 @@ fn data_that_do_not_fit_together() {
 }
 
 #[test]
+fn several_processes_of_a_build_that_works_in_one() {
+    if cfg!(feature = "mpi") {
+        return;
+    }
+    let place = Workplace::new();
+    let launchers: [&[(&str, &str)]; 3] = [
+        &[("OMPI_COMM_WORLD_SIZE", "2")],
+        &[("PMI_SIZE", "2")],
+        &[("SLURM_NTASKS", "2"), ("PMIX_RANK", "0")],
+    ];
+    for variables in launchers {
+        let mut rein = place.rein(&["train", "--config", "tiny.toml", "--run", "run"]);
+        let output = rein.envs(variables.iter().copied()).output().expect("starts");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("2 processes were started, but this build works in one"), "{told}");
+        assert!(told.contains("--features mpi"), "{told}");
+        assert!(!place.path("run").exists());
+    }
+}
+
+#[test]
 fn a_model_and_a_tokenizer_that_do_not_fit() {
     let place = Workplace::new();
     place.succeed(&["sft", "--config", "tiny.toml", "--plain", "--run", "first"]);

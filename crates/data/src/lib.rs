@@ -4,8 +4,8 @@
 //! built-in [`helpdesk`] world, become tokens ([`tokenizer`], [`encoder`], [`encoding`]), are kept in
 //! memory or in a file ([`store`]), perhaps share sequences ([`packing`]) and are visited in a seeded
 //! order ([`sequences`], [`batches`]). A stage that trains something runs in one loop ([`stage`]) that logs
-//! ([`log`]), saves ([`checkpoint`]) and resumes in the folder of its run ([`run_dir`]). All
-//! randomness comes from one tree of streams ([`seed`]).
+//! ([`log`]), saves ([`checkpoint`]) and resumes in the folder of its run ([`run_dir`]), alone or with
+//! other processes ([`workers`]). All randomness comes from one tree of streams ([`seed`]).
 //!
 //! This crate knows neither Burn nor any algorithm, compiles in seconds and is tested without a
 //! device.
@@ -38,5 +38,6 @@ mod tensorboard;
 pub mod text_rules;
 pub mod text_stream;
 pub mod tokenizer;
+pub mod workers;
 
 pub use error::DataError;

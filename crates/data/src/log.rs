@@ -39,7 +39,7 @@ impl Record {
 }
 
 /// Named values, in the order in which people should see them.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metrics(pub Vec<(String, f64)>);
 
 impl Metrics {
@@ -88,7 +88,9 @@ pub trait Watcher {
 }
 
 /// The log of a run: files in its folder, and a watcher.
-pub struct RunLog {
+pub struct RunLog(Option<Open>);
+
+struct Open {
     metrics: Lines,
     samples: Lines,
     events: EventFile,
@@ -98,47 +100,57 @@ pub struct RunLog {
 impl RunLog {
     /// Opens the log; what earlier processes of this run wrote stays.
     pub fn open(run: &RunDir, watcher: Box<dyn Watcher>) -> Result<Self, DataError> {
-        Ok(Self {
+        Ok(Self(Some(Open {
             metrics: Lines::open(run.file("metrics.jsonl"))?,
             samples: Lines::open(run.file("samples.jsonl"))?,
             events: EventFile::create(&run.file("tensorboard"))?,
             watcher,
-        })
+        })))
+    }
+
+    /// The log of a worker that leaves telling to the first one.
+    pub fn silent() -> Self {
+        Self(None)
     }
 
     /// Begins a stage after `step` steps. What the log holds of later steps, written before a kill
     /// by a process that didn't reach the next checkpoint, is taken out: it will be written again.
     pub fn begin(&mut self, stage: &str, step: usize, n_steps: usize) -> Result<(), DataError> {
+        let Some(open) = &mut self.0 else { return Ok(()) };
         let keep = |row: &Value| row["stage"] != stage || row["step"].as_u64() <= Some(step as u64);
-        self.metrics.retain(keep)?;
-        self.samples.retain(keep)?;
-        self.watcher.stage(stage, step, n_steps);
+        open.metrics.retain(keep)?;
+        open.samples.retain(keep)?;
+        open.watcher.stage(stage, step, n_steps);
         Ok(())
     }
 
     /// Logs a step's metrics.
     pub fn metrics(&mut self, stage: &str, step: usize, values: &Metrics) -> Result<(), DataError> {
+        let Some(open) = &mut self.0 else { return Ok(()) };
         let record = Record::new(stage, step, values);
-        self.metrics.append(&record)?;
-        self.events.scalars(&record)?;
-        self.watcher.metrics(&record);
+        open.metrics.append(&record)?;
+        open.events.scalars(&record)?;
+        open.watcher.metrics(&record);
         Ok(())
     }
 
     /// Logs a sample.
     pub fn sample(&mut self, sample: &Sample) -> Result<(), DataError> {
-        self.samples.append(sample)
+        self.0.as_mut().map_or(Ok(()), |open| open.samples.append(sample))
     }
 
     /// Tells the watcher something.
     pub fn note(&mut self, text: impl AsRef<str>) {
-        self.watcher.note(text.as_ref());
+        if let Some(open) = &mut self.0 {
+            open.watcher.note(text.as_ref());
+        }
     }
 }
 
 impl std::fmt::Debug for RunLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RunLog").field("metrics", &self.metrics.path).finish_non_exhaustive()
+        let path = self.0.as_ref().map(|open| &open.metrics.path);
+        f.debug_struct("RunLog").field("metrics", &path).finish_non_exhaustive()
     }
 }
 

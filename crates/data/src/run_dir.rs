@@ -24,7 +24,8 @@ use crate::checkpoint::{Checkpoints, write_atomically};
 #[derive(Debug)]
 pub struct RunDir {
     root: PathBuf,
-    _lock: File,
+    /// None where the first of several workers holds it.
+    _lock: Option<File>,
 }
 
 /// How a stage ended.
@@ -55,6 +56,11 @@ impl RunDir {
             return Err(DataError::file(root, "holds no run: there is no config.toml"));
         }
         Self::lock(root)
+    }
+
+    /// The folder of a run that another worker has opened. This one only reads.
+    pub fn join(root: &Path) -> Self {
+        Self { root: root.to_path_buf(), _lock: None }
     }
 
     /// The first of `base`, `base-2`, `base-3`, … that is free.
@@ -106,7 +112,7 @@ impl RunDir {
         let path = root.join(".lock");
         let lock = File::create(&path).map_err(DataError::io(&path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { root: root.to_path_buf(), _lock: lock }),
+            Ok(()) => Ok(Self { root: root.to_path_buf(), _lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => {
                 Err(DataError::file(root, "another process works on this run"))
             }

@@ -47,6 +47,33 @@ impl Seed {
     }
 }
 
+/// The streams of some rows, each a branch of one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowSeeds {
+    seed: Seed,
+    first: usize,
+    step: usize,
+}
+
+impl RowSeeds {
+    /// The streams of rows `first`, `first + step`, `first + 2 step`, … of those below `seed`.
+    pub fn every(seed: Seed, first: usize, step: usize) -> Self {
+        Self { seed, first, step }
+    }
+
+    /// The stream of a row.
+    pub fn of(&self, row: usize) -> Seed {
+        self.seed.index((self.first + row * self.step) as u64)
+    }
+}
+
+impl From<Seed> for RowSeeds {
+    /// Row `i` draws from `seed.index(i)`.
+    fn from(seed: Seed) -> Self {
+        Self::every(seed, 0, 1)
+    }
+}
+
 /// Puts `items` in a random order (Fisher-Yates, written out so that no library's version changes
 /// the order that a seed gives).
 pub fn shuffle<T>(items: &mut [T], rng: &mut impl Rng) {

@@ -3,6 +3,9 @@
 //! A stage says what a step is and how it is saved ([`Train`]); [`drive`] does the rest, the same
 //! for all of them. After any kill, driving the stage again continues from the newest whole
 //! checkpoint and ends with the same bits as a run that was never interrupted.
+//!
+//! Where several workers train together, each drives the stage. The first one writes; what it decides
+//! (where to go on, which evaluation is the best) and whether anybody was asked to stop, all hear.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::DataError;
 use crate::log::{Metrics, RunLog};
 use crate::run_dir::{Finished, RunDir};
+use crate::workers::Workers;
 
 const PROGRESS: &str = "progress.json";
 
@@ -36,7 +40,7 @@ pub trait Train {
 }
 
 /// What an evaluation found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Evaluation {
     /// What to log, under names that begin with `eval_`.
     pub metrics: Metrics,
@@ -115,6 +119,8 @@ pub struct Context<'a> {
     pub log: &'a mut RunLog,
     /// Who may ask to stop.
     pub interrupt: &'a Interrupt,
+    /// Who trains.
+    pub workers: &'a Workers,
 }
 
 /// Runs `stage` for `n_steps` steps, from its newest checkpoint if it has one.
@@ -133,7 +139,7 @@ pub fn drive<T: Train>(
     context.log.begin(name, progress.step, n_steps)?;
     let mut reason = "all steps done";
     while progress.step < n_steps {
-        if context.interrupt.is_set() {
+        if context.workers.any(context.interrupt.is_set()) {
             save(context, name, stage, &progress, cadence)?;
             return Ok(Outcome::Interrupted);
         }
@@ -154,7 +160,11 @@ pub fn drive<T: Train>(
         }
     }
     let chosen = progress.best.filter(|_| cadence.use_best).map_or(progress.step, |best| best.step);
-    context.run.finish(name, &Finished { step: chosen, reason: reason.to_owned() })?;
+    if context.workers.leads() {
+        context.run.finish(name, &Finished { step: chosen, reason: reason.to_owned() })?;
+    }
+    // Whatever comes next reads what the first worker wrote.
+    context.workers.meet();
     Ok(Outcome::Finished(checkpoints.path(chosen)))
 }
 
@@ -169,7 +179,8 @@ fn resume<T: Train>(
 ) -> Result<Progress, T::Error> {
     let checkpoints = context.run.checkpoints(name);
     let log = &mut *context.log;
-    let Some((step, folder)) = checkpoints.latest(|warning| log.note(warning))? else {
+    let newest = || checkpoints.latest(|warning| log.note(warning));
+    let Some((step, folder)) = context.workers.from_first(newest)? else {
         return Ok(Progress::default());
     };
     let path = folder.join(PROGRESS);
@@ -188,7 +199,10 @@ fn evaluate<T: Train>(
     stage: &mut T,
     progress: &mut Progress,
 ) -> Result<bool, T::Error> {
-    let Some(Evaluation { metrics, score }) = stage.evaluate()? else { return Ok(false) };
+    let found = stage.evaluate()?;
+    // Decisions hang on the last bit of a score.
+    let found = context.workers.from_first(|| Ok::<_, T::Error>(found))?;
+    let Some(Evaluation { metrics, score }) = found else { return Ok(false) };
     context.log.metrics(name, progress.step, &metrics)?;
     let is_best = progress.best.as_ref().is_none_or(|best| score > best.score);
     if is_best {
@@ -207,6 +221,9 @@ fn save<T: Train>(
     progress: &Progress,
     cadence: &Cadence,
 ) -> Result<(), T::Error> {
+    if !context.workers.leads() {
+        return Ok(());
+    }
     let checkpoints = context.run.checkpoints(name);
     if checkpoints.steps()?.contains(&progress.step) {
         return Ok(());

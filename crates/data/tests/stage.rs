@@ -7,6 +7,7 @@ use rein_data::DataError;
 use rein_data::log::{Metrics, Record, RunLog, Watcher};
 use rein_data::run_dir::RunDir;
 use rein_data::stage::{Cadence, Context, Evaluation, Interrupt, Outcome, Train, drive};
+use rein_data::workers::Workers;
 
 const N_STEPS: usize = 20;
 
@@ -80,7 +81,8 @@ fn run(
     let run = if marker.exists() { RunDir::open(root)? } else { RunDir::create(root)? };
     fs::write(marker, "").expect("writes");
     let mut log = RunLog::open(&run, Box::new(Nobody))?;
-    let mut context = Context { run: &run, log: &mut log, interrupt };
+    let workers = Workers::default();
+    let mut context = Context { run: &run, log: &mut log, interrupt, workers: &workers };
     drive(&mut context, "sum", &mut stage, N_STEPS, cadence)
 }
 

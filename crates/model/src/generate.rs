@@ -1,6 +1,6 @@
 //! Sampling completions with a key-value cache.
 
-use rein_data::seed::Seed;
+use rein_data::seed::RowSeeds;
 
 use crate::backend::LmBackend;
 use crate::decoding::{Prefilled, complete};
@@ -41,7 +41,8 @@ impl Generated {
     }
 }
 
-/// Samples one completion for each prompt. Row `i` draws from `seed.index(i)`, whatever its batch.
+/// Samples one completion for each prompt. Row `i` draws from `seeds.of(i)`, whatever its batch; a
+/// [`Seed`](rein_data::seed::Seed) gives it `seed.index(i)`.
 ///
 /// Equal prompts of a batch are computed once and share what they give.
 ///
@@ -52,10 +53,10 @@ pub fn generate<B: LmBackend>(
     model: &CausalLm<B>,
     prompts: &[Vec<u32>],
     sampling: &Sampling,
-    seed: Seed,
+    seeds: impl Into<RowSeeds>,
     device: &B::Device,
 ) -> Result<Vec<Generated>, ModelError> {
-    let mut batches = Batches::new(model, prompts, sampling, seed, device)?;
+    let mut batches = Batches::new(model, prompts, sampling, seeds, device)?;
     let mut rows = Vec::with_capacity(prompts.len());
     while let Some(batch) = batches.next(&mut ()) {
         rows.extend(batch);
@@ -69,7 +70,7 @@ pub struct Batches<'a, B: LmBackend> {
     model: &'a CausalLm<B>,
     prompts: &'a [Vec<u32>],
     sampling: &'a Sampling,
-    seed: Seed,
+    seeds: RowSeeds,
     device: &'a B::Device,
     n_done: usize,
     /// What decodes on CPUs; made when the first batch is asked for.
@@ -82,28 +83,29 @@ impl<'a, B: LmBackend> Batches<'a, B> {
         model: &'a CausalLm<B>,
         prompts: &'a [Vec<u32>],
         sampling: &'a Sampling,
-        seed: Seed,
+        seeds: impl Into<RowSeeds>,
         device: &'a B::Device,
     ) -> Result<Self, ModelError> {
         sampling.check()?;
         sampling.fits(model.config())?;
         rows_fit(model.config(), prompts, sampling.max_new_tokens)?;
-        Ok(Self { model, prompts, sampling, seed, device, n_done: 0, rollout: None })
+        let seeds = seeds.into();
+        Ok(Self { model, prompts, sampling, seeds, device, n_done: 0, rollout: None })
     }
 
     /// The completions of the next batch of prompts, if any are left. `monitor` follows them, and on
     /// CPUs also those of later prompts, which begin where others have ended.
     pub fn next(&mut self, monitor: &mut dyn Monitor) -> Option<Vec<Generated>> {
-        let Self { model, prompts, sampling, seed, device, .. } = *self;
+        let Self { model, prompts, sampling, seeds, device, .. } = *self;
         if B::ON_HOST {
-            let new = || Rollout::new(Engine::new(model), prompts, sampling, seed);
+            let new = || Rollout::new(Engine::new(model), prompts, sampling, seeds);
             return self.rollout.get_or_insert_with(new).next(monitor);
         }
         let first = self.n_done;
         let prompts = prompts[first..].chunks(sampling.batch_rows).next()?;
         self.n_done += prompts.len();
         let start = Prefilled::new(model, prompts, device);
-        let seeds = (first..).map(|row| (row, seed.index(row as u64)));
+        let seeds = (first..).map(|row| (row, seeds.of(row)));
         let rows = prompts.iter().zip(seeds).map(|(prompt, (row, seed))| (row, &prompt[..], seed));
         let (generated, _) = complete(model, start, &rows.collect::<Vec<_>>(), sampling, monitor);
         Some(generated)

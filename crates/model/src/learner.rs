@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::module::AutodiffModule;
 use burn::prelude::*;
+use rein_data::workers::Workers;
 
 use crate::ModelError;
 use crate::backend::LmAutodiffBackend;
@@ -17,12 +18,24 @@ pub struct Learner<B: LmAutodiffBackend, M> {
     module: Option<M>,
     optimizer: AdamW<B::InnerBackend>,
     config: OptimizerConfig,
+    workers: Workers,
 }
 
 impl<B: LmAutodiffBackend, M: AutodiffModule<B>> Learner<B, M> {
     /// A module with an optimiser that has no history.
     pub fn new(module: M, config: OptimizerConfig) -> Self {
-        Self { module: Some(module), optimizer: AdamW::new(config), config }
+        let (optimizer, workers) = (AdamW::new(config), Workers::default());
+        Self { module: Some(module), optimizer, config, workers }
+    }
+
+    /// Learns together with these workers, each of which computes the gradient of its own rows.
+    pub fn share_with(&mut self, workers: &Workers) {
+        self.workers = workers.clone();
+    }
+
+    /// Who learns.
+    pub fn workers(&self) -> &Workers {
+        &self.workers
     }
 
     /// The module as it is.
@@ -39,7 +52,7 @@ impl<B: LmAutodiffBackend, M: AutodiffModule<B>> Learner<B, M> {
         Gradients::of(self.module(), micro_batches, loss)
     }
 
-    /// Clips the gradient and updates the module; returns the gradient's norm before clipping.
+    /// Sums the workers' gradients, clips the sum and updates the module; returns the gradient's norm before clipping.
     ///
     /// # Errors
     /// A gradient that isn't finite: the module stays as it was. `step` is counted from 0.
@@ -49,6 +62,7 @@ impl<B: LmAutodiffBackend, M: AutodiffModule<B>> Learner<B, M> {
         mut gradients: Gradients<B::InnerBackend>,
         learning_rate: f64,
     ) -> Result<f64, ModelError> {
+        gradients.sum_over(&self.workers);
         let norm = gradients.clip(self.config.max_grad_norm);
         finite(step, "the gradient", norm)?;
         let module = self.module.take().expect("is there between calls");

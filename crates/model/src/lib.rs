@@ -26,6 +26,7 @@ pub mod sft;
 pub mod tokens;
 pub mod weights;
 
+mod all_reduce;
 mod attention;
 mod block;
 mod causal_lm;

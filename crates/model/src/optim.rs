@@ -88,7 +88,7 @@ impl OptimizerConfig {
 /// Gradients of a module's tensors, by name.
 #[derive(Clone, Debug)]
 pub struct Gradients<B: Backend> {
-    tensors: BTreeMap<String, FlatTensor<B>>,
+    pub(crate) tensors: BTreeMap<String, FlatTensor<B>>,
     /// What they are yet to be multiplied by; an update does it in passing.
     scale: f64,
 }

@@ -12,6 +12,7 @@ use rein_data::sequences::{Batching, Sequences};
 use rein_data::stage::{Cadence, Evaluation, Train};
 use rein_data::store::TokenStore;
 use rein_data::tokenizer::Tokenizer;
+use rein_data::workers::Workers;
 use rein_kernels::ops::TokenStats;
 use serde::{Deserialize, Serialize};
 
@@ -162,6 +163,13 @@ impl<B: LmAutodiffBackend> Sft<B> {
         })
     }
 
+    /// Trains together with these workers, each of which must have a sequence of every batch.
+    #[must_use]
+    pub fn with_workers(mut self, workers: &Workers) -> Self {
+        self.learner.share_with(workers);
+        self
+    }
+
     /// Updates all told.
     pub fn n_steps(&self) -> usize {
         self.config.n_steps(self.sequences.len())
@@ -182,16 +190,19 @@ impl<B: LmAutodiffBackend> Sft<B> {
         let rows = || sequences.iter().flatten();
         let n_learned = rows().map(|row| row.n_learned()).sum::<usize>() as f64;
         let mut totals = Totals::default();
-        let seed = self.dropout.index(step as u64);
-        let micro_batches = sequences.chunks(self.config.micro_batch_rows).enumerate();
+        let workers = self.learner.workers().clone();
+        let mine: Vec<Vec<&TokenRow>> = workers.share(sequences).into_iter().cloned().collect();
+        let seeds = workers.row_seeds(self.dropout.index(step as u64));
+        let micro_batches = mine.chunks(self.config.micro_batch_rows).enumerate();
         let gradients = self.learner.gradients(micro_batches, |model, (number, sequences)| {
-            seed_dropout::<B>(self.config.lora.as_ref(), seed.index(number as u64), &self.device);
+            seed_dropout::<B>(self.config.lora.as_ref(), seeds.of(number), &self.device);
             let judged = Judged::new(model, sequences, self.config.label_smoothing, &self.device);
             totals.add(&judged);
             // Divided by the tokens of the whole batch, so that the sum over micro-batches is the
             // mean over the batch, however it is cut.
             judged.losses.sum() / n_learned
         });
+        totals.sum_over(&workers);
         finite(step, "the loss", totals.loss)?;
         let rate = self.config.optimizer.rate(step, self.n_steps());
         let grad_norm = self.learner.update(step, gradients, rate)?;
@@ -254,6 +265,7 @@ impl<B: LmAutodiffBackend> Train for Sft<B> {
             &self.model().valid(),
             &self.heldout,
             self.config.micro_batch_rows,
+            self.learner.workers(),
             &self.device,
         )?;
         let metrics = [("eval_loss", loss), ("eval_perplexity", loss.exp())].into();
@@ -293,21 +305,24 @@ struct State {
 }
 
 /// The mean loss per learned token over rows that nothing trains on, in nats. Rows are read a
-/// micro-batch at a time.
+/// micro-batch at a time, by all workers in turn.
 pub fn heldout_loss<B: LmBackend>(
     model: &CausalLm<B>,
     rows: &TokenStore,
     micro_batch_rows: usize,
+    workers: &Workers,
     device: &B::Device,
 ) -> Result<f64, ModelError> {
     let mut totals = Totals::default();
-    for first in (0..rows.len()).step_by(micro_batch_rows) {
+    let begins: Vec<usize> = (0..rows.len()).step_by(micro_batch_rows).collect();
+    for &first in workers.share(&begins) {
         let last = (first + micro_batch_rows).min(rows.len());
         let part: Vec<TokenRow> =
             (first..last).map(|row| rows.row(row)).collect::<Result<_, _>>()?;
         let part: Vec<Vec<&TokenRow>> = part.iter().map(|row| vec![row]).collect();
         totals.add(&Judged::new(model, &part, 0.0, device));
     }
+    totals.sum_over(workers);
     let n_learned: usize = (0..rows.len()).map(|row| rows.n_learned(row)).sum();
     Ok(totals.loss / n_learned as f64)
 }
@@ -354,5 +369,11 @@ impl Totals {
         self.loss += sum(losses);
         self.n_right += right.count() as f64;
         self.entropy += sum(&stats.entropies);
+    }
+
+    fn sum_over(&mut self, workers: &Workers) {
+        let mut sums = [self.loss, self.n_right, self.entropy];
+        workers.sum_f64(&mut sums);
+        [self.loss, self.n_right, self.entropy] = sums;
     }
 }

@@ -1,6 +1,7 @@
 //! The clipped losses of PPO, one number a token, before the mean over the minibatch.
 
 use burn::prelude::*;
+use rein_data::workers::Workers;
 use rein_model::backend::LmBackend;
 
 /// `max(−A ρ, −A clip(ρ, 1 − ε, 1 + ε))` with `ρ = exp(new − old)` (Schulman et al., 2017, eq. 7).
@@ -97,6 +98,36 @@ impl Diagnostics {
     pub fn ratio_variance(&self) -> f64 {
         let mean = self.ratio / self.n_tokens;
         (self.ratio_square / self.n_tokens - mean * mean).max(0.0)
+    }
+
+    /// Adds what the other workers saw of the same minibatch.
+    pub fn sum_over(&mut self, workers: &Workers) {
+        let mut sums = [
+            self.n_tokens,
+            self.ratio,
+            self.ratio_square,
+            self.approx_kl,
+            self.n_clipped,
+            self.n_values,
+            self.n_values_clipped,
+            self.entropy,
+            self.policy_loss,
+            self.value_loss,
+        ];
+        workers.sum_f64(&mut sums);
+        [
+            self.n_tokens,
+            self.ratio,
+            self.ratio_square,
+            self.approx_kl,
+            self.n_clipped,
+            self.n_values,
+            self.n_values_clipped,
+            self.entropy,
+            self.policy_loss,
+            self.value_loss,
+        ] = sums;
+        self.ratio_error = workers.largest(self.ratio_error);
     }
 
     /// Adds another minibatch.

@@ -3,7 +3,7 @@
 use burn::prelude::*;
 use rein_data::encoding::TokenRow;
 use rein_data::example::Completion;
-use rein_data::seed::Seed;
+use rein_data::seed::RowSeeds;
 use rein_data::tokenizer::Tokenizer;
 use rein_model::backend::LmBackend;
 use rein_model::logprobs::{row_logprobs, split};
@@ -44,18 +44,18 @@ pub struct Judges<'a, B: Backend> {
     pub device: &'a B::Device,
 }
 
-/// Samples a completion of each prompt. Row `i` draws from `seed.index(i)`.
+/// Samples a completion of each prompt. Row `i` draws from `seeds.of(i)`.
 pub fn sample<B: LmBackend>(
     policy: &CausalLm<B>,
     prompts: &[String],
     sampling: &Sampling,
     tokenizer: &Tokenizer,
-    seed: Seed,
+    seeds: impl Into<RowSeeds>,
     device: &B::Device,
 ) -> Result<Vec<Completion>, PpoError> {
     let encode = |prompt: &String| (prompt.clone(), tokenizer.encode_prompt(prompt));
     let prompts = prompts.iter().map(encode).collect();
-    complete(policy, prompts, sampling, tokenizer, seed, device)
+    complete(policy, prompts, sampling, tokenizer, seeds, device)
 }
 
 /// Samples a completion of each prompt, given as text and as tokens, see [`sample`].
@@ -64,11 +64,11 @@ pub fn complete<B: LmBackend>(
     prompts: Vec<(String, Vec<u32>)>,
     sampling: &Sampling,
     tokenizer: &Tokenizer,
-    seed: Seed,
+    seeds: impl Into<RowSeeds>,
     device: &B::Device,
 ) -> Result<Vec<Completion>, PpoError> {
     let (prompts, tokens): (Vec<String>, Vec<Vec<u32>>) = prompts.into_iter().unzip();
-    let generated = generate(policy, &tokens, sampling, seed, device)?;
+    let generated = generate(policy, &tokens, sampling, seeds, device)?;
     let rows = prompts.into_iter().zip(tokens).zip(generated);
     Ok(rows
         .map(|((prompt, prompt_tokens), generated)| Completion {

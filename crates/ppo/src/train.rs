@@ -10,6 +10,7 @@ use rein_data::log::{Metrics, RunLog, Sample};
 use rein_data::seed::Seed;
 use rein_data::stage::{Evaluation, Train};
 use rein_data::tokenizer::Tokenizer;
+use rein_data::workers::Workers;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::checkpoint::{
     ADAPTER, MODEL, OPTIMIZER, read_state, save_with_tokenizer, write_state,
@@ -114,6 +115,14 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         })
     }
 
+    /// Optimises together with these workers, each of which must have a row of every minibatch.
+    #[must_use]
+    pub fn with_workers(mut self, workers: &Workers) -> Self {
+        self.learners.policy.share_with(workers);
+        self.learners.value.share_with(workers);
+        self
+    }
+
     /// Measures another reward at evaluations: a truth that nothing learns from, say.
     pub fn watch(&mut self, reward: Box<dyn Reward>) {
         self.watched.push(reward);
@@ -144,7 +153,8 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         Ok(metrics)
     }
 
-    /// Completions of these prompts and what everyone says about them.
+    /// Completions of these prompts and what everyone says about them. Each worker completes its share
+    /// and hears of all.
     fn roll_out(
         &self,
         prompts: &[String],
@@ -153,11 +163,14 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         let actors = self.actors();
         let PpoConfig { temperature, micro_batch_rows, .. } = self.config;
         let sampling = self.config.sampling(self.tokenizer.special().eos);
+        let workers = self.learners.policy.workers();
+        let prompts: Vec<String> = workers.share(prompts).into_iter().cloned().collect();
+        let seeds = workers.row_seeds(seed);
         let completions =
-            sample(&actors.policy, prompts, &sampling, &self.tokenizer, seed, &self.device)?;
+            sample(&actors.policy, &prompts, &sampling, &self.tokenizer, seeds, &self.device)?;
         let judges = Judges { reference: &self.reference, micro_batch_rows, device: &self.device };
         let rows = collect(&actors, &judges, &*self.reward, &completions, temperature)?;
-        Ok((completions, rows))
+        Ok((workers.merge(completions)?, workers.merge(rows)?))
     }
 
     /// Epochs over shuffled minibatches. Returns the mean norms of the gradients.

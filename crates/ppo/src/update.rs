@@ -75,7 +75,8 @@ pub fn prepare(
 ///
 /// Losses are divided by the tokens of the whole minibatch, so that it can be cut into micro-batches
 /// in any way. The networks share nothing, so one is updated after the other: there is one gradient
-/// at a time, clipped by its own norm.
+/// at a time, clipped by its own norm. Workers share the rows;
+/// each must have one.
 pub fn update_minibatch<B: LmAutodiffBackend>(
     learners: &mut Learners<B>,
     minibatch: &[&Experience],
@@ -86,21 +87,26 @@ pub fn update_minibatch<B: LmAutodiffBackend>(
 ) -> Result<(Norms, Diagnostics), PpoError> {
     let n_tokens = minibatch.iter().map(|row| row.old_logprobs.len()).sum::<usize>() as f64;
     let n_values = minibatch.iter().map(|row| row.old_values.len()).sum::<usize>() as f64;
-    let mut seen = Diagnostics::default();
-    let micro_batches = || minibatch.chunks(config.micro_batch_rows);
+    let (mut seen, mut valued) = (Diagnostics::default(), Diagnostics::default());
     let Learners { policy, value } = learners;
+    let workers = policy.workers().clone();
+    let mine: Vec<&Experience> = workers.share(minibatch).into_iter().copied().collect();
+    let micro_batches = || mine.chunks(config.micro_batch_rows);
 
     let gradients = policy.gradients(micro_batches(), |policy, rows| {
         let (losses, bonus) = policy_losses(policy, rows, config, &mut seen, device);
         losses.sum() / n_tokens - bonus.sum() * (f64::from(config.entropy_coefficient) / n_tokens)
     });
+    seen.sum_over(&workers);
     finite(step, "the policy's loss", seen.policy_loss)?;
     let of_policy = policy.update(step, gradients, learning_rate)?;
 
     let gradients = value.gradients(micro_batches(), |value, rows| {
-        let losses = value_losses(value, rows, config, &mut seen, device);
+        let losses = value_losses(value, rows, config, &mut valued, device);
         losses.sum() * (f64::from(config.value_coefficient) / n_values)
     });
+    valued.sum_over(&workers);
+    seen.add(&valued);
     finite(step, "the value model's loss", seen.value_loss)?;
     let of_value = value.update(step, gradients, learning_rate)?;
     Ok((Norms { policy: of_policy, value: of_value }, seen))

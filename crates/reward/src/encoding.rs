@@ -59,6 +59,16 @@ impl Judgements {
         self.len() == 0
     }
 
+    /// Some of them, in this order.
+    #[must_use]
+    pub fn select(&self, judgements: impl IntoIterator<Item = usize>) -> Self {
+        let judgements = judgements.into_iter();
+        match self {
+            Self::Pairs(pairs) => Self::Pairs(judgements.map(|it| pairs[it].clone()).collect()),
+            Self::Labels(labels) => Self::Labels(judgements.map(|it| labels[it].clone()).collect()),
+        }
+    }
+
     /// The rows of tokens that are judged, for statistics.
     pub fn rows(&self) -> Vec<&[u32]> {
         match self {

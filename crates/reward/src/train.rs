@@ -4,11 +4,13 @@ use std::path::Path;
 
 use burn::module::AutodiffModule;
 use burn::prelude::*;
+use rein_data::DataError;
 use rein_data::batches::{self, RowOrder, group_by_length};
 use rein_data::log::{Metrics, RunLog};
 use rein_data::seed::Seed;
 use rein_data::stage::{Cadence, Evaluation, Train};
 use rein_data::tokenizer::Tokenizer;
+use rein_data::workers::Workers;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::checkpoint::{
     ADAPTER, MODEL, OPTIMIZER, read_state, save_with_tokenizer, write_state,
@@ -142,6 +144,13 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
         })
     }
 
+    /// Trains together with these workers, each of which must have a judgement of every batch.
+    #[must_use]
+    pub fn with_workers(mut self, workers: &Workers) -> Self {
+        self.learner.share_with(workers);
+        self
+    }
+
     /// Updates all told.
     pub fn n_steps(&self) -> usize {
         self.config.n_steps(self.train.len())
@@ -157,20 +166,23 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
         let n_rows = batch.len() as f64;
         let mut scores = Scores::default();
         let mut loss = 0.0;
-        let seed = self.dropout.index(step as u64);
-        let micro_batches = micro_batches(batch, self.config.micro_batch_rows).into_iter();
+        let workers = self.learner.workers().clone();
+        let seeds = workers.row_seeds(self.dropout.index(step as u64));
+        let numbers: Vec<usize> = (0..batch.len()).collect();
+        let mine = batch.select(workers.share(&numbers).into_iter().copied());
+        let micro_batches = micro_batches(&mine, self.config.micro_batch_rows).into_iter();
         let gradients =
             self.learner.gradients(micro_batches.enumerate(), |model, (number, rows)| {
-                seed_dropout::<B>(
-                    self.config.lora.as_ref(),
-                    seed.index(number as u64),
-                    &self.device,
-                );
+                seed_dropout::<B>(self.config.lora.as_ref(), seeds.of(number), &self.device);
                 let losses = self.losses(model, rows, &mut scores).sum();
                 loss += f64::from(host(losses.clone().inner())[0]) / n_rows;
                 losses / n_rows
             });
+        let mut loss = [loss];
+        workers.sum_f64(&mut loss);
+        let [loss] = loss;
         finite(step, "the loss", loss)?;
+        scores.merge(&workers)?;
         let rate = self.config.optimizer.rate(step, self.n_steps());
         let grad_norm = self.learner.update(step, gradients, rate)?;
         self.n_tokens += batch.rows().iter().map(|row| row.len() as u64).sum::<u64>();
@@ -223,15 +235,7 @@ impl<B: LmAutodiffBackend> Train for RewardTraining<B> {
     fn step(&mut self, step: usize, _: &mut RunLog) -> Result<Metrics, RewardError> {
         let mut rows = self.order.batch(step, self.config.batch_rows);
         group_by_length(&mut rows, self.config.micro_batch_rows, |row| self.train.n_tokens(row));
-        let batch = match &self.train {
-            Judgements::Pairs(pairs) => {
-                Judgements::Pairs(rows.into_iter().map(|row| pairs[row].clone()).collect())
-            }
-            Judgements::Labels(labels) => {
-                Judgements::Labels(rows.into_iter().map(|row| labels[row].clone()).collect())
-            }
-        };
-        self.update(step, &batch)
+        self.update(step, &self.train.select(rows))
     }
 
     fn evaluate(&mut self) -> Result<Option<Evaluation>, RewardError> {
@@ -239,7 +243,13 @@ impl<B: LmAutodiffBackend> Train for RewardTraining<B> {
             return Ok(None);
         }
         let batch_rows = 2 * self.config.micro_batch_rows;
-        let accuracy = accuracy(&self.model().valid(), &self.heldout, batch_rows, &self.device);
+        let accuracy = accuracy(
+            &self.model().valid(),
+            &self.heldout,
+            batch_rows,
+            self.learner.workers(),
+            &self.device,
+        )?;
         let metrics = [("eval_accuracy", accuracy.value())].into();
         Ok(Some(Evaluation { metrics, score: accuracy.value() }))
     }
@@ -285,15 +295,18 @@ struct State {
     num_tokens: u64,
 }
 
-/// How often a model's scores agree with judgements.
+/// How often a model's scores agree with judgements, of which each worker reads its share.
 pub fn accuracy<B: rein_model::backend::LmBackend>(
     model: &ScalarModel<B>,
     judgements: &Judgements,
     batch_rows: usize,
+    workers: &Workers,
     device: &B::Device,
-) -> Share {
-    let scores = raw_scores(model, &judgements.rows(), batch_rows, device);
-    match judgements {
+) -> Result<Share, RewardError> {
+    let rows = judgements.rows();
+    let scores = raw_scores(model, &workers.share(&rows), batch_rows, device);
+    let scores = workers.merge(scores)?;
+    Ok(match judgements {
         Judgements::Pairs(_) => {
             let side =
                 |side: usize| scores.iter().skip(side).step_by(2).copied().collect::<Vec<_>>();
@@ -303,7 +316,7 @@ pub fn accuracy<B: rein_model::backend::LmBackend>(
             let is_good: Vec<bool> = labels.iter().map(|label| label.is_good).collect();
             label_accuracy(&scores, &is_good)
         }
-    }
+    })
 }
 
 /// A part of a batch.
@@ -329,6 +342,14 @@ struct Scores {
 }
 
 impl Scores {
+    /// Adds those that the other workers' rows got.
+    fn merge(&mut self, workers: &Workers) -> Result<(), DataError> {
+        let Self { first, second, labels } = std::mem::take(self);
+        let (first, second) = (workers.merge(first)?, workers.merge(second)?);
+        *self = Self { first, second, labels: workers.merge(labels)? };
+        Ok(())
+    }
+
     /// TRL's names.
     fn describe(&self, metrics: &mut Metrics) {
         let all: Vec<f64> =

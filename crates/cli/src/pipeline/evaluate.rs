@@ -82,7 +82,7 @@ impl<B: LmAutodiffBackend> Session<B> {
         };
         let mut models = Vec::new();
         for (name, folder) in self.models()? {
-            if self.interrupt.is_set() {
+            if self.workers.any(self.interrupt.is_set()) {
                 return Ok(Outcome::Interrupted);
             }
             models.push(self.measure(name, folder, reward.as_ref())?);
@@ -90,7 +90,9 @@ impl<B: LmAutodiffBackend> Session<B> {
         let judge = reward.map(|reward| self.judge_report(&reward)).transpose()?.flatten();
         let evaluation = Evaluation { models, judge };
         let path = self.run.file(FILE);
-        write_atomically(&path, &serde_json::to_vec_pretty(&evaluation)?)?;
+        if self.workers.leads() {
+            write_atomically(&path, &serde_json::to_vec_pretty(&evaluation)?)?;
+        }
         Ok(Outcome::Finished(path))
     }
 
@@ -150,7 +152,8 @@ impl<B: LmAutodiffBackend> Session<B> {
         })
     }
 
-    /// Replies to held-out prompts, with the same random numbers for each model.
+    /// Replies to held-out prompts, with the same random numbers for each model. Each worker completes its
+    /// share.
     fn complete(&self, model: &CausalLm<B::InnerBackend>) -> Result<Vec<Completion>> {
         let ppo = self.setup.config.rl.ppo();
         let sampling = ppo.sampling(self.setup.tokenizer.special().eos);
@@ -158,14 +161,17 @@ impl<B: LmAutodiffBackend> Session<B> {
         let prompts = prompts.take(self.setup.config.evaluate.prompts).enumerate();
         let asked = prompts.map(|(row, prompt)| Ok((prompt, self.setup.prompt_tokens(row)?)));
         let asked: Vec<(String, Vec<u32>)> = asked.collect::<Result<_>>()?;
-        let seed = self.seed(Stage::Evaluate);
-        Ok(complete(model, asked, &sampling, &self.setup.tokenizer, seed, &self.device)?)
+        let asked = self.workers.share(&asked).into_iter().cloned().collect();
+        let seeds = self.workers.row_seeds(self.seed(Stage::Evaluate));
+        let tokenizer = &self.setup.tokenizer;
+        let replies = complete(model, asked, &sampling, tokenizer, seeds, &self.device)?;
+        Ok(self.workers.merge(replies)?)
     }
 
     fn heldout_loss(&self, model: &CausalLm<B::InnerBackend>) -> Result<Option<f64>> {
         let rows = &self.setup.rows.heldout;
         let micro_batch_rows = self.setup.config.sft.micro_batch_rows;
-        let loss = || heldout_loss(model, rows, micro_batch_rows, &self.device);
+        let loss = || heldout_loss(model, rows, micro_batch_rows, &self.workers, &self.device);
         Ok((!rows.is_empty()).then(loss).transpose()?)
     }
 

@@ -7,6 +7,7 @@ use rein_data::helpdesk::people::Person;
 use rein_data::log::{Metrics, RunLog};
 use rein_data::seed::Seed;
 use rein_data::stage::{Cadence, Evaluation, Outcome, Train, drive};
+use rein_data::workers::Workers;
 use rein_feedback::simulate::{agreement, judge};
 use rein_feedback::{NewPair, Response, Split, Store, preferences};
 use rein_model::backend::LmAutodiffBackend;
@@ -40,7 +41,8 @@ impl<B: LmAutodiffBackend> Session<B> {
         let mut stage = Gather::<B> {
             model: load_causal_lm(&folder, &self.device)?,
             source: folder.display().to_string(),
-            store: self.store()?,
+            store: self.workers.leads().then(|| self.store()).transpose()?,
+            workers: self.workers.clone(),
             crowd: Person::crowd(config.annotators, seed.child("people")),
             order: [&prompts.train, &prompts.heldout]
                 .map(|it| RowOrder::new(it.len(), seed.child("prompts"))),
@@ -54,8 +56,10 @@ impl<B: LmAutodiffBackend> Session<B> {
             Cadence { evaluate_every: 0, save_every: 1, keep_last: 1, ..Cadence::default() };
         let outcome =
             drive(&mut self.context(), Stage::Feedback.name(), &mut stage, n_steps, &cadence)?;
-        if outcome != Outcome::Interrupted {
-            let answers = preferences(&stage.store, PROJECT, Split::Train)?;
+        if outcome != Outcome::Interrupted
+            && let Some(store) = &stage.store
+        {
+            let answers = preferences(store, PROJECT, Split::Train)?;
             self.log.note(format!(
                 "feedback: {} judgements by {} people, who agree with gold on {:.1} % of pairs",
                 answers.len(),
@@ -72,7 +76,9 @@ impl<B: LmAutodiffBackend> Session<B> {
 struct Gather<B: LmAutodiffBackend> {
     model: CausalLm<B::InnerBackend>,
     source: String,
-    store: Store,
+    /// Only the first worker writes.
+    store: Option<Store>,
+    workers: Workers,
     crowd: Vec<Person>,
     /// Which prompts, of the training and of the held-out ones.
     order: [RowOrder; 2],
@@ -108,6 +114,7 @@ impl<B: LmAutodiffBackend> Gather<B> {
         (split, rows.into_iter().take(n_left).map(|row| prompts[row].clone()).collect())
     }
 
+    /// Two replies to each prompt. Each worker samples its share of them.
     fn sample_pairs(&self, prompts: &[String], seed: Seed) -> Result<Vec<[Completion; 2]>> {
         let ppo = self.setup.config.rl.ppo();
         let tokenizer = &self.setup.tokenizer;
@@ -116,7 +123,10 @@ impl<B: LmAutodiffBackend> Gather<B> {
             ..ppo.sampling(tokenizer.special().eos)
         };
         let twice: Vec<String> = prompts.iter().flat_map(|it| [it.clone(), it.clone()]).collect();
-        let completions = sample(&self.model, &twice, &sampling, tokenizer, seed, &self.device)?;
+        let mine: Vec<String> = self.workers.share(&twice).into_iter().cloned().collect();
+        let seeds = self.workers.row_seeds(seed);
+        let completions = sample(&self.model, &mine, &sampling, tokenizer, seeds, &self.device)?;
+        let completions = self.workers.merge(completions)?;
         let pairs = completions.chunks_exact(2);
         Ok(pairs.map(|pair| [pair[0].clone(), pair[1].clone()]).collect())
     }
@@ -143,13 +153,14 @@ impl<B: LmAutodiffBackend> Train for Gather<B> {
                 overlap: self.config().overlap,
             })
             .collect();
-        self.store.add_pairs(PROJECT, &pairs)?;
-        let mut tasks = self.store.tasks(PROJECT, split)?;
+        let n_equal = (n_sampled - pairs.len()) as f64;
+        let Some(store) = &mut self.store else { return Ok(Metrics::default()) };
+        store.add_pairs(PROJECT, &pairs)?;
+        let mut tasks = store.tasks(PROJECT, split)?;
         let begin = format!("{step}/");
         tasks.retain(|task| task.external_id.starts_with(&begin));
-        judge(&mut self.store, &tasks, &self.crowd, self.seed.child("judgements"))?;
-        Ok([("pairs", tasks.len() as f64), ("equal_pairs", (n_sampled - pairs.len()) as f64)]
-            .into())
+        judge(store, &tasks, &self.crowd, self.seed.child("judgements"))?;
+        Ok([("pairs", tasks.len() as f64), ("equal_pairs", n_equal)].into())
     }
 
     fn evaluate(&mut self) -> Result<Option<Evaluation>> {

@@ -14,6 +14,7 @@ use rein_data::log::RunLog;
 use rein_data::run_dir::RunDir;
 use rein_data::seed::Seed;
 use rein_data::stage::{Context, Interrupt, Outcome};
+use rein_data::workers::Workers;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::checkpoint::MODEL;
 use rein_model::weights::RandomWeights;
@@ -34,6 +35,7 @@ pub(crate) struct Session<B: LmAutodiffBackend> {
     pub(crate) run: RunDir,
     pub(crate) log: RunLog,
     pub(crate) interrupt: Interrupt,
+    pub(crate) workers: Workers,
     pub(crate) device: B::Device,
 }
 
@@ -69,7 +71,8 @@ impl<B: LmAutodiffBackend> Session<B> {
     }
 
     fn context(&mut self) -> Context<'_> {
-        Context { run: &self.run, log: &mut self.log, interrupt: &self.interrupt }
+        let Self { run, log, interrupt, workers, .. } = self;
+        Context { run, log, interrupt, workers }
     }
 
     /// The model as it is before any stage.

@@ -31,7 +31,8 @@ impl<B: LmAutodiffBackend> Session<B> {
             judgements,
             seed,
             &self.device,
-        )?;
+        )?
+        .with_workers(&self.workers);
         let n_steps = stage.n_steps();
         let outcome =
             drive(&mut self.context(), Stage::Reward.name(), &mut stage, n_steps, &cadence)?;
@@ -47,7 +48,7 @@ impl<B: LmAutodiffBackend> Session<B> {
         let folder = self.result(Stage::Reward)?.expect("the stage is done");
         let model = rein_model::load_scalar_model::<B::InnerBackend>(&folder, &self.device)?;
         let rows = self.setup.config.reward.micro_batch_rows;
-        let share = accuracy(&model, heldout, rows, &self.device);
+        let share = accuracy(&model, heldout, rows, &self.workers, &self.device)?;
         let (low, high) = share.interval();
         self.log.note(format!(
             "reward: agrees with {:.1} % of {} held-out judgements (95 % interval {:.1} to {:.1} %)",

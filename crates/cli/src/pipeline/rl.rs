@@ -38,7 +38,8 @@ impl<B: LmAutodiffBackend> Session<B> {
             Prompts { train, heldout },
             self.seed(Stage::Rl),
             &self.device,
-        )?;
+        )?
+        .with_workers(&self.workers);
         if self.setup.world.has_gold() {
             stage.watch(Box::new(Gold));
         }

@@ -19,7 +19,8 @@ impl<B: LmAutodiffBackend> Session<B> {
             setup.rows.clone(),
             self.seed(Stage::Sft),
             &self.device,
-        )?;
+        )?
+        .with_workers(&self.workers);
         let n_steps = stage.n_steps();
         Ok(drive(&mut self.context(), Stage::Sft.name(), &mut stage, n_steps, &cadence)?)
     }

@@ -1,5 +1,5 @@
 use rayon::prelude::*;
-use rein_data::seed::Seed;
+use rein_data::seed::RowSeeds;
 use rein_kernels::cpu::packed::Threads;
 
 use super::cache::{RowCache, n_common};
@@ -26,7 +26,7 @@ pub(crate) struct Rollout<'a> {
     engine: Engine,
     prompts: &'a [Vec<u32>],
     sampling: &'a Sampling,
-    seed: Seed,
+    seeds: RowSeeds,
     slots: Vec<Slot>,
     /// Prompts that were given a slot.
     n_begun: usize,
@@ -62,7 +62,7 @@ impl<'a> Rollout<'a> {
         engine: Engine,
         prompts: &'a [Vec<u32>],
         sampling: &'a Sampling,
-        seed: Seed,
+        seeds: RowSeeds,
     ) -> Self {
         let n_slots = sampling.batch_rows.min(prompts.len());
         let new = || {
@@ -72,7 +72,7 @@ impl<'a> Rollout<'a> {
         let slots = std::iter::repeat_with(new).take(n_slots).collect();
         let done = vec![None; prompts.len()];
         let (n_begun, n_returned, scratch) = (0, 0, Vec::new());
-        Self { engine, prompts, sampling, seed, slots, n_begun, n_returned, done, scratch }
+        Self { engine, prompts, sampling, seeds, slots, n_begun, n_returned, done, scratch }
     }
 
     /// The completions of the next prompts, as many as are decoded side by side, if any are left.
@@ -111,7 +111,7 @@ impl<'a> Rollout<'a> {
     }
 
     fn begin(&mut self, place: usize, number: usize, attempt: usize, monitor: &mut dyn Monitor) {
-        let row = (number, &self.prompts[number][..], self.seed.index(number as u64));
+        let row = (number, &self.prompts[number][..], self.seeds.of(number));
         let slot = &mut self.slots[place];
         slot.row = Some(Row::new(row, attempt, monitor));
         (slot.attempt, slot.waits) = (attempt, true);
