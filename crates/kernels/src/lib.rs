@@ -29,4 +29,4 @@ mod kernels;
 mod settings;
 
 pub use kernels::Kernels;
-pub use settings::{AdamW, Gelu, HeadLayout, Heads};
+pub use settings::{AdamW, Gelu, HeadLayout, Heads, Precision};

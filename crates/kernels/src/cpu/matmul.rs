@@ -2,7 +2,9 @@
 
 use gemm::Parallelism;
 
+use super::bf16;
 use super::bf16::strip::Lanes;
+use crate::settings::Precision;
 
 /// Operations below which one thread is faster than several.
 const FEW_OPERATIONS: usize = 1 << 18;
@@ -109,6 +111,17 @@ pub fn product(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>) {
     let few = a.shape[0] * a.shape[1] * b.shape[1] < FEW_OPERATIONS;
     let threads = if few { Parallelism::None } else { Parallelism::Rayon(0) };
     call(a, b, scale, target, threads);
+}
+
+/// [`product`] with factors of this precision.
+///
+/// # Panics
+/// Shapes that don't fit together.
+pub fn product_in(precision: Precision, a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>) {
+    match precision {
+        Precision::F32 => product(a, b, scale, target),
+        Precision::Bf16 => bf16::product(a, b, scale, target),
+    }
 }
 
 /// [`product`] on this thread.
