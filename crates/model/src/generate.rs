@@ -96,7 +96,8 @@ impl<'a, B: LmBackend> Batches<'a, B> {
     pub fn next(&mut self, monitor: &mut dyn Monitor) -> Option<Vec<Generated>> {
         let Self { model, prompts, sampling, seed, device, .. } = *self;
         if B::ON_HOST {
-            let new = || Rollout::new(Engine::new(model), prompts, sampling, seed);
+            let engine = || Engine::new(model, sampling.precision);
+            let new = || Rollout::new(engine(), prompts, sampling, seed);
             return self.rollout.get_or_insert_with(new).next(monitor);
         }
         let first = self.n_done;

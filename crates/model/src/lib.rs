@@ -34,6 +34,7 @@ mod decoding;
 mod drawing;
 mod engine;
 mod error;
+mod frozen;
 mod generate;
 mod hf;
 mod kv_cache;
@@ -52,6 +53,7 @@ pub use block::{Block, Mlp};
 pub use causal_lm::CausalLm;
 pub use decoder::Decoder;
 pub use error::ModelError;
+pub use frozen::Frozen;
 pub use generate::{Batches, Finish, Generated, generate};
 pub use hf::{
     AdapterConfig, ExportOptions, FloatType, Header, SaveOptions, SavedAdapter, TensorInfo, export,

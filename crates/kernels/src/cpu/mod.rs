@@ -14,6 +14,7 @@ pub mod matmul;
 pub mod norm;
 pub mod optimizer;
 pub mod packed;
+pub mod packed_head;
 pub mod pieces;
 pub mod rotary;
 mod tile;

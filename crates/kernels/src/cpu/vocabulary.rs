@@ -130,7 +130,7 @@ fn given(running: &[Running], n_entries: usize) -> (Vec<f32>, Vec<f32>) {
 
 /// What is known of a token's scores so far; sums are of exponentials without the largest score.
 #[derive(Clone, Copy)]
-struct Running {
+pub(super) struct Running {
     largest: f32,
     /// `Σ e^(z − largest)`
     total: f32,
@@ -149,6 +149,11 @@ impl Default for Running {
 }
 
 impl Running {
+    /// `log p` of the target.
+    pub(super) fn logprob(&self) -> f32 {
+        self.target - self.largest - self.total.ln()
+    }
+
     fn stats(&self, n_entries: usize) -> [f32; N_STATS] {
         let log = self.total.ln();
         let entropy = log - self.moment / self.total;
@@ -158,7 +163,12 @@ impl Running {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma"))]
-fn see(running: &mut [Running], scores: &[f32], (first, count): (usize, usize), targets: &[usize]) {
+pub(super) fn see(
+    running: &mut [Running],
+    scores: &[f32],
+    (first, count): (usize, usize),
+    targets: &[usize],
+) {
     for ((it, scores), target) in running.iter_mut().zip(scores.chunks_exact(count)).zip(targets) {
         let largest = max(scores);
         if largest > it.largest {
