@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use burn::module::AutodiffModule;
 use burn::prelude::*;
 use clap::ValueEnum;
@@ -20,7 +20,9 @@ use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::sft::{Sft, SftConfig, SftRows};
 use rein_model::tokens::host;
 use rein_model::weights::RandomWeights;
-use rein_model::{CausalLm, Learner, Sampling, ScalarModel, generate};
+use rein_model::{
+    CausalLm, Frozen, Learner, Precision, Precisions, Sampling, ScalarModel, generate, obstacle,
+};
 use rein_ppo::ActorCritic;
 use rein_ppo::config::PpoConfig;
 use rein_ppo::rollout::{Judges, collect};
@@ -75,7 +77,7 @@ struct Figures {
     params: usize,
     backend: String,
     threads: usize,
-    dtype: &'static str,
+    dtype: Precision,
     /// Seconds.
     median: f64,
     min: f64,
@@ -94,6 +96,7 @@ pub(crate) struct Bench {
     pub(crate) shape: Shape,
     pub(crate) iterations: usize,
     pub(crate) backend: String,
+    pub(crate) precision: Precision,
 }
 
 impl Work for Bench {
@@ -102,7 +105,11 @@ impl Work for Bench {
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<String> {
         let sizes = self.shape.sizes();
         let config = ModelConfig::llama(sizes.model)?;
-        let bench = Networks::<B> { sizes, config, device };
+        let precision = self.precision;
+        if let Some(obstacle) = obstacle::<B>(precision) {
+            bail!("`--dtype bf16`: {obstacle}; leave the option out to compute in f32");
+        }
+        let bench = Networks::<B> { sizes, config, device, precision };
         let (seconds, n_tokens, flops) = match self.what {
             Workload::Sft => bench.sft(self.iterations)?,
             Workload::Rollout => bench.rollout(self.iterations)?,
@@ -119,7 +126,7 @@ impl Work for Bench {
                 .and_then(|it| it.parse().ok())
                 .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
                 .unwrap_or(1),
-            dtype: "f32",
+            dtype: self.precision,
             median,
             min: seconds[0],
             max: seconds[seconds.len() - 1],
@@ -157,6 +164,7 @@ struct Networks<B: LmAutodiffBackend> {
     sizes: Sizes,
     config: ModelConfig,
     device: B::Device,
+    precision: Precision,
 }
 
 impl<B: LmAutodiffBackend> Networks<B> {
@@ -183,8 +191,12 @@ impl<B: LmAutodiffBackend> Networks<B> {
             .map(|tokens| TokenRow::new(tokens, vec![true; n_time]))
             .collect();
         let batch: Vec<&TokenRow> = rows.iter().collect();
-        let config =
-            SftConfig { batch_rows: n_rows, micro_batch_rows: n_rows, ..SftConfig::default() };
+        let config = SftConfig {
+            batch_rows: n_rows,
+            micro_batch_rows: n_rows,
+            precision: self.precision,
+            ..SftConfig::default()
+        };
         let [train, heldout] = [rows.clone(), Vec::new()].map(TokenStore::in_memory);
         let data = SftRows { train, heldout };
         let mut stage =
@@ -202,7 +214,12 @@ impl<B: LmAutodiffBackend> Networks<B> {
     fn sampling(&self) -> Sampling {
         let [n_prompts, _, max_new_tokens] = self.sizes.rollout;
         // No token ends a completion.
-        Sampling { max_new_tokens, batch_rows: n_prompts, ..Sampling::at_temperature(1.0) }
+        Sampling {
+            max_new_tokens,
+            batch_rows: n_prompts,
+            precision: self.precision,
+            ..Sampling::at_temperature(1.0)
+        }
     }
 
     fn prompts(&self) -> Vec<Vec<u32>> {
@@ -227,17 +244,19 @@ impl<B: LmAutodiffBackend> Networks<B> {
             prompts_per_step: n_prompts,
             micro_batch_rows: self.sizes.micro_batch_rows,
             max_new_tokens: n_new,
+            precision: Precisions::all(self.precision),
             ..PpoConfig::default()
         };
         let actors = ActorCritic { policy: self.causal_lm(1)?, value: self.scalar_model(2)? };
-        let mut learner = Learner::new(actors, config.optimizer);
-        let reference = self.causal_lm(3)?.valid();
+        let mut learner = Learner::new(actors.with_precision(self.precision), config.optimizer);
+        let reference = Frozen::new(self.causal_lm(3)?.valid(), self.precision);
         let reward = LearnedReward::new(
             self.scalar_model(4)?.valid(),
             Normalization { mean: 0.0, std: 1.0 },
             config.micro_batch_rows,
             &self.device,
-        );
+        )
+        .with_precision(self.precision);
         let seconds =
             time(iterations, || self.ppo_iteration(&mut learner, &reference, &reward, &config))?;
         let n_tokens = n_prompts * (n_prompt + n_new);
@@ -249,7 +268,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
     fn ppo_iteration(
         &self,
         learner: &mut Learner<B, ActorCritic<B>>,
-        reference: &CausalLm<B::InnerBackend>,
+        reference: &Frozen<CausalLm<B::InnerBackend>>,
         reward: &LearnedReward<B::InnerBackend>,
         config: &PpoConfig,
     ) -> Result<()> {
@@ -257,20 +276,22 @@ impl<B: LmAutodiffBackend> Networks<B> {
         let prompts = self.prompts();
         let generated =
             generate(&actors.policy, &prompts, &self.sampling(), Seed::new(5), &self.device)?;
-        let completions: Vec<Completion> = prompts
+        let (completions, sampled): (Vec<Completion>, Vec<Vec<f32>>) = prompts
             .into_iter()
             .zip(generated)
-            .map(|(prompt_tokens, generated)| Completion {
-                prompt: String::new(),
-                prompt_tokens,
-                text: String::new(),
-                finished: generated.finished(),
-                tokens: generated.tokens,
+            .map(|(prompt_tokens, generated)| {
+                let (prompt, text) = (String::new(), String::new());
+                let (finished, tokens) = (generated.finished(), generated.tokens);
+                let completion = Completion { prompt, prompt_tokens, text, finished, tokens };
+                (completion, generated.logprobs)
             })
-            .collect();
+            .unzip();
         let micro_batch_rows = config.micro_batch_rows;
         let judges = Judges { reference, micro_batch_rows, device: &self.device };
-        let rows = collect(&actors, &judges, reward, &completions, config.temperature)?;
+        let mut rows = collect(&actors, &judges, reward, &completions, config.temperature)?;
+        if config.samples_elsewhere() {
+            rows.iter_mut().zip(sampled).for_each(|(row, it)| row.sampled_logprobs = Some(it));
+        }
         let (_, experience) = prepare(&rows, config, 0.05);
         let batch: Vec<_> = experience.iter().collect();
         for _ in 0..config.epochs {

@@ -77,7 +77,10 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Bench(args) => {
             let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
             let (what, shape, iterations) = (args.what, args.shape, args.iters);
-            let line = run_on(backend, Bench { what, shape, iterations, backend: backend.name() })?;
+            let precision = args.dtype.into();
+            let name = backend.name();
+            let bench = Bench { what, shape, iterations, backend: name, precision };
+            let line = run_on(backend, bench)?;
             print(&format!("{line}\n"));
             Ok(ExitCode::SUCCESS)
         }
@@ -143,6 +146,7 @@ impl Work for Stages<'_> {
 
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<ExitCode> {
         let Stages { args, root, setup, stages } = self;
+        setup.check_precision::<B>()?;
         let run = open_run(&root, &setup)?;
         let interrupt = catch_interrupts()?;
         let mut log = RunLog::open(&run, watcher(args.plain, &interrupt))?;

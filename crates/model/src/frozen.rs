@@ -1,4 +1,3 @@
-use burn::prelude::*;
 use rein_data::encoding::TokenRow;
 use rein_kernels::Precision;
 
@@ -60,6 +59,15 @@ impl<B: LmBackend> Frozen<ScalarModel<B>> {
             Precision::F32 => Kept::Whole(model),
             Precision::Bf16 => Kept::Packed(Box::new(Engine::of_scalar(&model, precision))),
         })
+    }
+
+    /// The model in this precision; one that is packed stays as it is.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        match self.0 {
+            Kept::Whole(model) => Self::of_scalar(model, precision),
+            packed @ Kept::Packed(_) => Self(packed),
+        }
     }
 
     /// The number at each row's last token, some rows at a time.

@@ -66,7 +66,7 @@ pub use learner::Learner;
 pub use linear::Linear;
 pub use monitor::Monitor;
 pub use norm::Norm;
-pub use precision::obstacle;
+pub use precision::{Precisions, obstacle};
 pub use rein_kernels::Precision;
 pub use sampling::Sampling;
 pub use scalar_model::ScalarModel;

@@ -1,13 +1,41 @@
 //! Models whose matrix products are rounded.
 
 use burn::prelude::*;
-use rein_kernels::{Precision, cpu::bf16};
+use rein_kernels::Precision;
+use rein_kernels::cpu::bf16;
+use serde::{Deserialize, Serialize};
 
 use crate::backend::LmBackend;
 use crate::block::{Block, Mlp};
 use crate::decoder::Decoder;
 use crate::linear::Linear;
 use crate::{Attention, CausalLm, ScalarModel};
+
+/// What a run computes and keeps in which precision. Weights that are trained, gradients and
+/// optimisers are f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Precisions {
+    /// The weights while completions are sampled.
+    pub rollout: Precision,
+    /// The weights of models that are asked and never trained.
+    pub frozen: Precision,
+    /// The products of training, forward and backward.
+    pub training: Precision,
+}
+
+impl Precisions {
+    /// All of it in one.
+    pub fn all(precision: Precision) -> Self {
+        Self { rollout: precision, frozen: precision, training: precision }
+    }
+
+    /// The keys of a config, and what they ask for.
+    pub fn by_key(&self) -> [(&'static str, Precision); 3] {
+        let Self { rollout, frozen, training } = *self;
+        [("rollout", rollout), ("frozen", frozen), ("training", training)]
+    }
+}
 
 /// Why products in this precision can't be had on the backend or the machine, if they can't.
 pub fn obstacle<B: LmBackend>(precision: Precision) -> Option<&'static str> {

@@ -2,7 +2,7 @@ use burn::prelude::*;
 use rein_data::seed::Seed;
 use rein_model::backend::LmBackend;
 use rein_model::lora::LoraConfig;
-use rein_model::{CausalLm, ModelError, ScalarModel};
+use rein_model::{CausalLm, ModelError, Precision, ScalarModel};
 
 /// The two networks that PPO trains, under one optimiser.
 #[derive(Module, Debug)]
@@ -29,6 +29,13 @@ impl<B: LmBackend> ActorCritic<B> {
             policy: self.policy.with_lora(config, seed.child("policy"), device)?,
             value: self.value.with_lora(config, seed.child("value"), device)?,
         })
+    }
+
+    /// Both networks with products of this precision.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        let Self { policy, value } = self;
+        Self { policy: policy.with_precision(precision), value: value.with_precision(precision) }
     }
 
     /// Both networks without their adapters.

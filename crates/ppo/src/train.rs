@@ -14,7 +14,7 @@ use rein_model::backend::LmAutodiffBackend;
 use rein_model::checkpoint::{ADAPTER, MODEL, read_state, save_with_tokenizer, write_state};
 use rein_model::guard::fits;
 use rein_model::{
-    AdapterConfig, CausalLm, Learner, load_causal_lm, load_scalar_model, save_adapter,
+    AdapterConfig, CausalLm, Frozen, Learner, load_causal_lm, load_scalar_model, save_adapter,
     save_causal_lm, save_scalar_adapter, save_scalar_model,
 };
 use rein_reward::Reward;
@@ -25,9 +25,10 @@ use crate::PpoError;
 use crate::actor_critic::ActorCritic;
 use crate::advantage::explained_variance;
 use crate::config::PpoConfig;
+use crate::importance;
 use crate::kl::KlController;
 use crate::loss::Diagnostics;
-use crate::rollout::{Judges, Row, collect, sample};
+use crate::rollout::{Judges, Row, collect, sample_with_logprobs};
 use crate::shaping::{Shaped, Shaping, shape};
 use crate::update::{Experience, prepare, update_minibatch};
 
@@ -46,7 +47,7 @@ const N_SAMPLES: usize = 3;
 pub struct Ppo<B: LmAutodiffBackend> {
     config: PpoConfig,
     learner: Learner<B, ActorCritic<B>>,
-    reference: CausalLm<B::InnerBackend>,
+    reference: Frozen<CausalLm<B::InnerBackend>>,
     reward: Box<dyn Reward>,
     /// Rewards that evaluations measure and nothing learns from.
     watched: Vec<Box<dyn Reward>>,
@@ -91,10 +92,12 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             Some(lora) => actors.with_lora(lora, seed.child("lora"), device)?,
             None => actors,
         };
+        let actors = actors.with_precision(config.precision.training);
+        let reference = actors.policy.valid().without_lora();
         Ok(Self {
             // New adapters change nothing: the policy without them is where it stands now, and its
             // tensors are the policy's own.
-            reference: actors.policy.valid().without_lora(),
+            reference: Frozen::new(reference, config.precision.frozen),
             learner: Learner::new(actors, config.optimizer),
             order: RowOrder::new(prompts.train.len(), seed.child("prompts")),
             kl: KlController::new(config.kl),
@@ -129,6 +132,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         describe_values(rows, &experience, &mut metrics);
         let (grad_norm, seen) = self.update(step, &experience, rate)?;
         describe_update(&seen, &mut metrics);
+        importance::describe(rows, self.config.importance_cap, &mut metrics);
         metrics.push("grad_norm", grad_norm);
         metrics.push("lr", rate);
         self.n_episodes += rows.len() as u64;
@@ -147,10 +151,20 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         let actors = self.actors().valid();
         let PpoConfig { temperature, micro_batch_rows, .. } = self.config;
         let sampling = self.config.sampling(self.tokenizer.special().eos);
-        let completions =
-            sample(&actors.policy, prompts, &sampling, &self.tokenizer, seed, &self.device)?;
+        let sampled = sample_with_logprobs(
+            &actors.policy,
+            prompts,
+            &sampling,
+            &self.tokenizer,
+            seed,
+            &self.device,
+        )?;
+        let (completions, sampled): (Vec<_>, Vec<_>) = sampled.into_iter().unzip();
         let judges = Judges { reference: &self.reference, micro_batch_rows, device: &self.device };
-        let rows = collect(&actors, &judges, &*self.reward, &completions, temperature)?;
+        let mut rows = collect(&actors, &judges, &*self.reward, &completions, temperature)?;
+        if self.config.samples_elsewhere() {
+            rows.iter_mut().zip(sampled).for_each(|(row, it)| row.sampled_logprobs = Some(it));
+        }
         Ok((completions, rows))
     }
 
@@ -349,6 +363,7 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
                 value: load_scalar_model(&folder.join(VALUE_MODEL), device)?,
             },
         };
+        let actors = actors.with_precision(self.config.precision.training);
         self.learner.restore(actors, folder, &self.device)?;
         let state: State = read_state(folder)?;
         self.n_episodes = state.n_episodes;
