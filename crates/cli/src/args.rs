@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rein_model::Precision;
 
 use crate::bench::{BenchCommand, Shape, SizeArgs};
 use crate::config::Stage;
@@ -225,6 +226,23 @@ pub(crate) struct ParityArgs {
     pub(crate) backend: Option<BackendName>,
 }
 
+/// What factors of matrix products are rounded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Factors {
+    F32,
+    /// On processors with AVX512-BF16
+    Bf16,
+}
+
+impl From<Factors> for Precision {
+    fn from(factors: Factors) -> Self {
+        match factors {
+            Factors::F32 => Self::F32,
+            Factors::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// How large
@@ -233,6 +251,9 @@ pub(crate) struct BenchArgs {
     /// Timed runs
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) iters: usize,
+    /// In what matrix products are computed, and frozen models and rollouts kept
+    #[arg(long, value_enum, default_value = "f32")]
+    pub(crate) dtype: Factors,
     /// Where to compute
     #[arg(long, value_enum)]
     pub(crate) backend: Option<BackendName>,

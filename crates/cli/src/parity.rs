@@ -16,7 +16,8 @@ use rein_model::backend::LmAutodiffBackend;
 use rein_model::sft::Sft;
 use rein_model::weights::RandomWeights;
 use rein_model::{
-    CausalLm, ScalarModel, load_causal_lm, load_scalar_model, save_causal_lm, save_scalar_model,
+    CausalLm, Frozen, ScalarModel, load_causal_lm, load_scalar_model, save_causal_lm,
+    save_scalar_model,
 };
 use rein_ppo::rollout::{Judges, Row, collect, sample};
 use rein_ppo::update::{prepare, update_minibatch};
@@ -162,6 +163,7 @@ impl<B: LmAutodiffBackend> Comparison<B> {
         let completions = sample(policy, prompts, &sampling, tokenizer, Seed::new(4), device)?;
         let actors = ActorCritic { policy: policy.clone(), value: reward };
         let reference = load_causal_lm(&self.path(INITIAL), device)?;
+        let reference = Frozen::new(reference, ppo.precision.frozen);
         let judges =
             Judges { reference: &reference, micro_batch_rows: ppo.micro_batch_rows, device };
         let scores =

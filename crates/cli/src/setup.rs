@@ -8,10 +8,11 @@ use rein_data::encoding::{Encoded, Tally, encode_demonstrations};
 use rein_data::seed::Seed;
 use rein_data::store::TokenStore;
 use rein_data::tokenizer::Tokenizer;
+use rein_model::backend::LmBackend;
 use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::guard::fits;
 use rein_model::sft::{SftConfig, SftRows};
-use rein_model::{read_config, require_weights};
+use rein_model::{obstacle, read_config, require_weights};
 
 use crate::args::HubArgs;
 use crate::chat_template::{chat_template, with_template};
@@ -203,6 +204,18 @@ impl Setup {
             if n_rows < n_workers {
                 bail!(
                     "{what} is {n_rows} for {n_workers} workers; raise it, or start fewer workers"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses precisions that the backend or the machine doesn't have.
+    pub(crate) fn check_precision<B: LmBackend>(&self) -> Result<()> {
+        for (key, precision) in self.config.precision.by_key() {
+            if let Some(obstacle) = obstacle::<B>(precision) {
+                bail!(
+                    "`precision.{key}` is \"bf16\", but {obstacle}; set it to \"f32\" or leave it out"
                 );
             }
         }

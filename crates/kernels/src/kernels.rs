@@ -2,7 +2,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 
 use crate::composed;
-use crate::settings::{AdamW, Gelu, HeadLayout, Heads};
+use crate::settings::{AdamW, Gelu, HeadLayout, Heads, Precision};
 
 /// A backend with the fused operations; see [`ops`](crate::ops) for what each computes.
 ///
@@ -11,6 +11,10 @@ use crate::settings::{AdamW, Gelu, HeadLayout, Heads};
 pub trait Kernels: Backend {
     /// Whether tensors are numbers in main memory, so that decoding does better without them.
     const ON_HOST: bool = false;
+
+    /// Whether products are computed in bf16 where they are asked for in it. A backend without it
+    /// computes in f32, so look here first.
+    const HAS_BF16: bool = false;
 
     /// [`ops::embed`](crate::ops::embed)
     fn embed(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
@@ -90,6 +94,7 @@ pub trait Kernels: Backend {
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: Option<FloatTensor<Self>>,
+        _precision: Precision,
     ) -> FloatTensor<Self> {
         composed::linear::<Self>(input, weight, bias)
     }
@@ -98,6 +103,7 @@ pub trait Kernels: Backend {
     fn project_backward_input(
         weight: FloatTensor<Self>,
         grad: FloatTensor<Self>,
+        _precision: Precision,
     ) -> FloatTensor<Self> {
         composed::linear_backward_input::<Self>(weight, grad)
     }
@@ -106,6 +112,7 @@ pub trait Kernels: Backend {
     fn project_backward_weight(
         input: FloatTensor<Self>,
         grad: FloatTensor<Self>,
+        _precision: Precision,
     ) -> FloatTensor<Self> {
         composed::linear_backward_weight::<Self>(input, grad)
     }

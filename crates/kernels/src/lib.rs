@@ -31,4 +31,4 @@ mod settings;
 
 pub use gather::{Gathers, GradientSum, gathered};
 pub use kernels::{AttentionSeen, Kernels, StatsSeen};
-pub use settings::{AdamW, Gelu, HeadLayout, Heads};
+pub use settings::{AdamW, Gelu, HeadLayout, Heads, Precision};

@@ -4,7 +4,7 @@ use burn::prelude::*;
 
 use crate::composed::{primitive, tensor};
 use crate::kernels::Kernels;
-use crate::settings::{AdamW, Gelu, HeadLayout, Heads};
+use crate::settings::{AdamW, Gelu, HeadLayout, Heads, Precision};
 
 /// The rows of a table with these ids.
 ///
@@ -55,7 +55,7 @@ pub fn gelu<B: Kernels>(input: Tensor<B, 2>, kind: Gelu) -> Tensor<B, 2> {
     tensor(B::gelu_unit(primitive(input), kind))
 }
 
-/// `x W + b`
+/// `x W + b`, and gradients through it, with factors of this precision.
 ///
 /// # Shapes
 /// - `input`: `[rows, in]`
@@ -65,8 +65,9 @@ pub fn linear<B: Kernels>(
     input: Tensor<B, 2>,
     weight: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
+    precision: Precision,
 ) -> Tensor<B, 2> {
-    tensor(B::project(primitive(input), primitive(weight), bias.map(primitive)))
+    tensor(B::project(primitive(input), primitive(weight), bias.map(primitive), precision))
 }
 
 /// Causal self-attention, `softmax(q kᵀ / √d) v` (Vaswani et al., 2017), with grouped heads

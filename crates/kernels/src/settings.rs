@@ -2,6 +2,19 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+/// What the factors of matrix products are rounded to; sums are f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Nothing is rounded.
+    #[default]
+    F32,
+    /// bfloat16, see [`bf16`](crate::cpu::bf16), on backends that have it.
+    Bf16,
+}
+
 /// How the Gaussian error linear unit is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gelu {
@@ -58,6 +71,8 @@ pub struct HeadLayout {
     pub tied: bool,
     /// Divides the scores.
     pub temperature: f32,
+    /// In which scores, and gradients through them, are computed.
+    pub precision: Precision,
 }
 
 /// One step of AdamW: `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`,

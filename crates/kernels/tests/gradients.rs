@@ -9,7 +9,9 @@ use burn::tensor::activation::{log_softmax, sigmoid, softmax};
 use burn::tensor::backend::AutodiffBackend;
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
-use rein_kernels::{Gathers, Gelu, GradientSum, HeadLayout, Heads, Kernels, gathered, ops};
+use rein_kernels::{
+    Gathers, Gelu, GradientSum, HeadLayout, Heads, Kernels, Precision, gathered, ops,
+};
 
 type Fused = Autodiff<Flex>;
 type Composed = Autodiff<NdArray>;
@@ -150,13 +152,13 @@ fn linear_layers() {
     equal!(
         "linear layer",
         &shapes,
-        |it| ops::linear(it[0].clone(), it[1].clone(), Some(vector(&it[2]))),
+        |it| ops::linear(it[0].clone(), it[1].clone(), Some(vector(&it[2])), Precision::F32),
         |it| it[0].clone().matmul(it[1].clone()) + it[2].clone()
     );
     equal!(
         "linear layer without bias",
         &shapes[..2],
-        |it| ops::linear(it[0].clone(), it[1].clone(), None),
+        |it| ops::linear(it[0].clone(), it[1].clone(), None, Precision::F32),
         |it| it[0].clone().matmul(it[1].clone())
     );
 }
@@ -253,7 +255,7 @@ fn statistics_of_tokens() {
         let targets: Vec<i32> = (0..n_tokens as i32).map(|it| it * 7 % n_entries as i32).collect();
         for temperature in [1.0, 0.7] {
             for tied in [true, false] {
-                let layout = HeadLayout { tied, temperature };
+                let layout = HeadLayout { tied, temperature, precision: Precision::F32 };
                 let head = if tied { [n_entries, width] } else { [width, n_entries] };
                 let shapes = [[n_tokens, width], head];
                 equal!(

@@ -74,6 +74,7 @@ impl<B: LmBackend> CausalLm<B> {
             Some(head) => (head.weight.val(), false),
             None => (self.decoder.embedding.val(), true),
         };
-        ops::token_stats(hidden, head, targets, HeadLayout { tied, temperature })
+        let layout = HeadLayout { tied, temperature, precision: self.decoder.precision };
+        ops::token_stats(hidden, head, targets, layout)
     }
 }

@@ -1,6 +1,6 @@
 use burn::module::Param;
 use burn::prelude::*;
-use rein_kernels::{Heads, ops};
+use rein_kernels::{Heads, Precision, ops};
 
 use crate::ModelError;
 use crate::attention::{HIDDEN, Mask, Surroundings};
@@ -26,6 +26,9 @@ pub struct Decoder<B: Backend> {
     pub norm: Norm<B>,
     #[module(skip)]
     pub(crate) config: ModelConfig,
+    /// Of products with the embedding, where it is the head.
+    #[module(skip)]
+    pub(crate) precision: Precision,
 }
 
 impl<B: LmBackend> Decoder<B> {
@@ -47,6 +50,7 @@ impl<B: LmBackend> Decoder<B> {
             blocks,
             norm: Norm::new(config, source, "norm", hidden_size, device)?,
             config: config.clone(),
+            precision: Precision::F32,
         })
     }
 

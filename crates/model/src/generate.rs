@@ -98,7 +98,8 @@ impl<'a, B: LmBackend> Batches<'a, B> {
     pub fn next(&mut self, monitor: &mut dyn Monitor) -> Option<Vec<Generated>> {
         let Self { model, prompts, sampling, seeds, device, .. } = *self;
         if B::ON_HOST {
-            let new = || Rollout::new(Engine::new(model), prompts, sampling, seeds);
+            let engine = || Engine::new(model, sampling.precision);
+            let new = || Rollout::new(engine(), prompts, sampling, seeds);
             return self.rollout.get_or_insert_with(new).next(monitor);
         }
         let first = self.n_done;

@@ -1,6 +1,6 @@
 use burn::module::Param;
 use burn::prelude::*;
-use rein_kernels::ops;
+use rein_kernels::{Precision, ops};
 
 use crate::ModelError;
 use crate::backend::LmBackend;
@@ -16,6 +16,9 @@ pub struct Linear<B: Backend> {
     pub bias: Option<Param<Tensor<B, 1>>>,
     /// What is learned while the weight is frozen.
     pub adapter: Option<Adapter<B>>,
+    /// Of the products with the weight; adapters compute in f32.
+    #[module(skip)]
+    pub precision: Precision,
 }
 
 impl<B: LmBackend> Linear<B> {
@@ -28,15 +31,17 @@ impl<B: LmBackend> Linear<B> {
     ) -> Result<Self, ModelError> {
         let weight = param(source, &format!("{name}.weight"), shape, device)?;
         let bias = has_bias.then(|| param(source, &format!("{name}.bias"), [shape[1]], device));
-        Ok(Self { weight, bias: bias.transpose()?, adapter: None })
+        Ok(Self { weight, bias: bias.transpose()?, adapter: None, precision: Precision::F32 })
     }
 
     /// # Shapes
     /// - `input`: `[rows, in]`
     /// - returns: `[rows, out]`
     pub fn forward(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
-        let apply =
-            |input| ops::linear(input, self.weight.val(), self.bias.as_ref().map(Param::val));
+        let apply = |input| {
+            let bias = self.bias.as_ref().map(Param::val);
+            ops::linear(input, self.weight.val(), bias, self.precision)
+        };
         match &self.adapter {
             Some(adapter) => apply(input.clone()) + adapter.forward(input),
             None => apply(input),

@@ -4,6 +4,7 @@
 //! temperature, top-k, top-p, min-p. Each works on what the one before left.
 
 use rand_chacha::ChaCha8Rng;
+use rein_kernels::Precision;
 
 use crate::ModelError;
 use crate::config::ModelConfig;
@@ -33,6 +34,9 @@ pub struct Sampling {
     pub attempts: usize,
     /// Rows decoded side by side.
     pub batch_rows: usize,
+    /// What weights are rounded to while tokens are sampled, where [`obstacle`](crate::obstacle) finds
+    /// none. Log-probabilities are then those of the rounded model.
+    pub precision: Precision,
 }
 
 /// How a token is chosen.
@@ -109,6 +113,7 @@ impl Sampling {
             required: Vec::new(),
             attempts: 1,
             batch_rows: 32,
+            precision: Precision::F32,
         }
     }
 

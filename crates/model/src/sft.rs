@@ -25,7 +25,7 @@ use crate::logprobs::{cross_entropy, learned_stats};
 use crate::lora::{LoraConfig, seed_dropout};
 use crate::optim::OptimizerConfig;
 use crate::tokens::{LearnedTokens, host};
-use crate::{CausalLm, ModelError};
+use crate::{CausalLm, ModelError, Precision};
 
 /// How a model is fine-tuned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +52,9 @@ pub struct SftConfig {
     pub optimizer: OptimizerConfig,
     /// When to evaluate, save and stop.
     pub checkpoints: Cadence,
+    /// Of the products, forward and backward; a run's `[precision]` says it for all stages.
+    #[serde(skip)]
+    pub precision: Precision,
 }
 
 impl Default for SftConfig {
@@ -67,6 +70,7 @@ impl Default for SftConfig {
             lora: None,
             optimizer: OptimizerConfig { learning_rate: 2e-5, ..OptimizerConfig::default() },
             checkpoints: Cadence::default(),
+            precision: Precision::F32,
         }
     }
 }
@@ -152,7 +156,7 @@ impl<B: LmAutodiffBackend> Sft<B> {
             None => model,
         };
         Ok(Self {
-            learner: Learner::new(model, config.optimizer),
+            learner: Learner::new(model.with_precision(config.precision), config.optimizer),
             sequences: config.sequences(rows.train, seed.child("order")),
             config,
             tokenizer,
@@ -293,6 +297,7 @@ impl<B: LmAutodiffBackend> Train for Sft<B> {
             }
             None => load_causal_lm(&folder.join(MODEL), &self.device)?,
         };
+        let model = model.with_precision(self.config.precision);
         self.learner.restore(model, &folder.join(OPTIMIZER), &self.device)?;
         self.n_tokens = read_state::<State>(folder)?.num_tokens;
         Ok(())

@@ -4,7 +4,7 @@ use rein_data::seed::Seed;
 use rein_model::backend::{LmAutodiffBackend, LmBackend};
 use rein_model::lora::LoraConfig;
 use rein_model::optim::OptimizerConfig;
-use rein_model::{CausalLm, Learner, ModelError, ScalarModel};
+use rein_model::{CausalLm, Learner, ModelError, Precision, ScalarModel};
 
 /// The two networks that PPO trains.
 #[derive(Module, Debug)]
@@ -31,6 +31,13 @@ impl<B: LmBackend> ActorCritic<B> {
             policy: self.policy.with_lora(config, seed.child("policy"), device)?,
             value: self.value.with_lora(config, seed.child("value"), device)?,
         })
+    }
+
+    /// Both networks with products of this precision.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        let Self { policy, value } = self;
+        Self { policy: policy.with_precision(precision), value: value.with_precision(precision) }
     }
 
     /// Both networks without their adapters.

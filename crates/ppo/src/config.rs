@@ -1,10 +1,10 @@
 //! How a policy is optimised.
 
 use rein_data::stage::Cadence;
-use rein_model::Sampling;
 use rein_model::lora::LoraConfig;
 use rein_model::optim::OptimizerConfig;
 use rein_model::schedule::Schedule;
+use rein_model::{Precision, Precisions, Sampling};
 use serde::{Deserialize, Serialize};
 
 use crate::kl::{KlConfig, KlEstimator};
@@ -34,6 +34,8 @@ pub struct PpoConfig {
     pub clip_range: f32,
     /// Value predictions count within `old ± clip`.
     pub clip_range_value: f32,
+    /// Weights of tokens that another policy sampled, be it by rounding, are cut at this.
+    pub importance_cap: f32,
     /// Weight of the value loss.
     pub value_coefficient: f32,
     /// Weight of the entropy bonus.
@@ -67,6 +69,9 @@ pub struct PpoConfig {
     pub eval_prompts: usize,
     /// Steps between two that log samples; 0 means none.
     pub sample_every: usize,
+    /// In which precision what is computed and kept; a run's `[precision]` says it for all stages.
+    #[serde(skip)]
+    pub precision: Precisions,
 }
 
 /// Which token gets the score of a completion.
@@ -94,6 +99,7 @@ impl Default for PpoConfig {
             micro_batch_rows: 64,
             clip_range: 0.2,
             clip_range_value: 0.2,
+            importance_cap: 2.0,
             value_coefficient: 0.1,
             entropy_coefficient: 0.0,
             gamma: 1.0,
@@ -119,6 +125,7 @@ impl Default for PpoConfig {
             },
             eval_prompts: 64,
             sample_every: 10,
+            precision: Precisions::default(),
         }
     }
 }
@@ -127,6 +134,12 @@ impl PpoConfig {
     /// Completions of a step.
     pub fn rows_per_step(&self) -> usize {
         self.prompts_per_step * self.samples_per_prompt
+    }
+
+    /// Whether completions are sampled by another policy than the one that is trained: its rounding.
+    pub fn samples_elsewhere(&self) -> bool {
+        let Precisions { rollout, training, .. } = self.precision;
+        [rollout, training].contains(&Precision::Bf16)
     }
 
     /// Completions of one update.
@@ -140,6 +153,7 @@ impl PpoConfig {
             max_new_tokens: self.max_new_tokens,
             ends: vec![eos],
             batch_rows: self.micro_batch_rows,
+            precision: self.precision.rollout,
             ..Sampling::at_temperature(self.temperature)
         }
     }
@@ -171,7 +185,11 @@ impl PpoConfig {
                 problems.push(format!("`rl.{key}` must be within 0..=1"));
             }
         }
-        let positive = [("temperature", self.temperature), ("clip_range", self.clip_range)];
+        let positive = [
+            ("temperature", self.temperature),
+            ("clip_range", self.clip_range),
+            ("importance_cap", self.importance_cap),
+        ];
         for (key, _) in positive.iter().filter(|(_, value)| !(*value > 0.0 && value.is_finite())) {
             problems.push(format!("`rl.{key}` must be above 0"));
         }

@@ -11,10 +11,13 @@
 //! 4. [`update`]: several epochs over shuffled minibatches of the clipped losses of [`loss`].
 //! 5. [`kl::KlController`]: the KL coefficient follows the distance from the reference.
 //!
+//! Where sampling computes in another precision than the update, [`importance`] weighs the tokens.
+//!
 //! Advantages and losses are pure functions: no module, no optimiser, no config, no random numbers.
 
 pub mod advantage;
 pub mod config;
+pub mod importance;
 pub mod kl;
 pub mod loss;
 pub mod rollout;

@@ -8,7 +8,7 @@ use rein_data::tokenizer::Tokenizer;
 use rein_model::backend::LmBackend;
 use rein_model::logprobs::{row_logprobs, split};
 use rein_model::tokens::{LearnedTokens, TokenBatch, host, indices};
-use rein_model::{CausalLm, Sampling, ScalarModel, generate};
+use rein_model::{CausalLm, Frozen, Sampling, ScalarModel, generate};
 use rein_reward::Reward;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,10 @@ pub struct Row {
     pub finished: bool,
     /// What the policy gave to each token, in nats, at the sampling temperature.
     pub logprobs: Vec<f32>,
+    /// What sampling gave to each token, where it computes otherwise than the update: in another
+    /// precision.
+    #[serde(default)]
+    pub sampled_logprobs: Option<Vec<f32>>,
     /// What the frozen reference gave to it.
     pub reference_logprobs: Vec<f32>,
     /// What the value model expected before each token, and after the last one.
@@ -37,7 +41,7 @@ pub struct Row {
 #[derive(Debug)]
 pub struct Judges<'a, B: Backend> {
     /// Where the policy started.
-    pub reference: &'a CausalLm<B>,
+    pub reference: &'a Frozen<CausalLm<B>>,
     /// Rows of a forward pass.
     pub micro_batch_rows: usize,
     /// Where to compute.
@@ -53,9 +57,22 @@ pub fn sample<B: LmBackend>(
     seeds: impl Into<RowSeeds>,
     device: &B::Device,
 ) -> Result<Vec<Completion>, PpoError> {
+    let sampled = sample_with_logprobs(policy, prompts, sampling, tokenizer, seeds, device)?;
+    Ok(sampled.into_iter().map(|(completion, _)| completion).collect())
+}
+
+/// [`sample`], with what sampling gave to each token.
+pub fn sample_with_logprobs<B: LmBackend>(
+    policy: &CausalLm<B>,
+    prompts: &[String],
+    sampling: &Sampling,
+    tokenizer: &Tokenizer,
+    seeds: impl Into<RowSeeds>,
+    device: &B::Device,
+) -> Result<Vec<(Completion, Vec<f32>)>, PpoError> {
     let encode = |prompt: &String| (prompt.clone(), tokenizer.encode_prompt(prompt));
     let prompts = prompts.iter().map(encode).collect();
-    complete(policy, prompts, sampling, tokenizer, seeds, device)
+    complete_with_logprobs(policy, prompts, sampling, tokenizer, seeds, device)
 }
 
 /// Samples a completion of each prompt, given as text and as tokens, see [`sample`].
@@ -67,16 +84,26 @@ pub fn complete<B: LmBackend>(
     seeds: impl Into<RowSeeds>,
     device: &B::Device,
 ) -> Result<Vec<Completion>, PpoError> {
+    let sampled = complete_with_logprobs(policy, prompts, sampling, tokenizer, seeds, device)?;
+    Ok(sampled.into_iter().map(|(completion, _)| completion).collect())
+}
+
+fn complete_with_logprobs<B: LmBackend>(
+    policy: &CausalLm<B>,
+    prompts: Vec<(String, Vec<u32>)>,
+    sampling: &Sampling,
+    tokenizer: &Tokenizer,
+    seeds: impl Into<RowSeeds>,
+    device: &B::Device,
+) -> Result<Vec<(Completion, Vec<f32>)>, PpoError> {
     let (prompts, tokens): (Vec<String>, Vec<Vec<u32>>) = prompts.into_iter().unzip();
     let generated = generate(policy, &tokens, sampling, seeds, device)?;
     let rows = prompts.into_iter().zip(tokens).zip(generated);
     Ok(rows
-        .map(|((prompt, prompt_tokens), generated)| Completion {
-            prompt,
-            prompt_tokens,
-            finished: generated.finished(),
-            text: tokenizer.decode(&generated.tokens),
-            tokens: generated.tokens,
+        .map(|((prompt, prompt_tokens), generated)| {
+            let (finished, text) = (generated.finished(), tokenizer.decode(&generated.tokens));
+            let tokens = generated.tokens;
+            (Completion { prompt, prompt_tokens, finished, text, tokens }, generated.logprobs)
         })
         .collect())
 }
@@ -100,7 +127,7 @@ pub fn collect<B: LmBackend>(
     let rows: Vec<&TokenRow> = rows.iter().collect();
     let scores = reward.score(completions)?;
     let logprobs = row_logprobs(&actors.policy, &rows, temperature, micro_batch_rows, device);
-    let references = row_logprobs(reference, &rows, temperature, micro_batch_rows, device);
+    let references = reference.row_logprobs(&rows, temperature, micro_batch_rows, device);
     let values = row_values(&actors.value, &rows, micro_batch_rows, device);
     let judged = logprobs.into_iter().zip(references).zip(values).zip(scores);
     Ok(judged
@@ -109,6 +136,7 @@ pub fn collect<B: LmBackend>(
             tokens: tokens.clone(),
             finished: completion.finished,
             logprobs,
+            sampled_logprobs: None,
             reference_logprobs,
             values,
             score,

@@ -17,8 +17,8 @@ use rein_model::checkpoint::{
 };
 use rein_model::guard::fits;
 use rein_model::{
-    AdapterConfig, CausalLm, load_causal_lm, load_scalar_model, save_adapter, save_causal_lm,
-    save_scalar_adapter, save_scalar_model,
+    AdapterConfig, CausalLm, Frozen, load_causal_lm, load_scalar_model, save_adapter,
+    save_causal_lm, save_scalar_adapter, save_scalar_model,
 };
 use rein_reward::Reward;
 use serde::{Deserialize, Serialize};
@@ -28,9 +28,10 @@ use crate::PpoError;
 use crate::actor_critic::{ActorCritic, Learners};
 use crate::advantage::explained_variance;
 use crate::config::PpoConfig;
+use crate::importance;
 use crate::kl::KlController;
 use crate::loss::Diagnostics;
-use crate::rollout::{Judges, Row, collect, sample};
+use crate::rollout::{Judges, Row, collect, sample_with_logprobs};
 use crate::shaping::{Shaped, Shaping, shape};
 use crate::update::{Experience, Norms, prepare, update_minibatch};
 
@@ -52,7 +53,7 @@ const N_SAMPLES: usize = 3;
 pub struct Ppo<B: LmAutodiffBackend> {
     config: PpoConfig,
     learners: Learners<B>,
-    reference: CausalLm<B::InnerBackend>,
+    reference: Frozen<CausalLm<B::InnerBackend>>,
     reward: Box<dyn Reward>,
     /// Rewards that evaluations measure and nothing learns from.
     watched: Vec<Box<dyn Reward>>,
@@ -97,10 +98,12 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             Some(lora) => actors.with_lora(lora, seed.child("lora"), device)?,
             None => actors,
         };
+        let actors = actors.with_precision(config.precision.training);
+        let reference = actors.policy.valid().without_lora();
         Ok(Self {
             // New adapters change nothing: the policy without them is where it stands now, and its
             // tensors are the policy's own.
-            reference: actors.policy.valid().without_lora(),
+            reference: Frozen::new(reference, config.precision.frozen),
             learners: Learners::new(actors, config.optimizer),
             order: RowOrder::new(prompts.train.len(), seed.child("prompts")),
             kl: KlController::new(config.kl),
@@ -145,6 +148,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         describe_update(&seen, &mut metrics);
         metrics.push("policy/grad_norm", norms.policy);
         metrics.push("critic/grad_norm", norms.value);
+        importance::describe(rows, self.config.importance_cap, &mut metrics);
         metrics.push("lr", rate);
         self.n_episodes += rows.len() as u64;
         metrics.push("episode", self.n_episodes as f64);
@@ -165,11 +169,20 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         let sampling = self.config.sampling(self.tokenizer.special().eos);
         let workers = self.learners.policy.workers();
         let prompts: Vec<String> = workers.share(prompts).into_iter().cloned().collect();
-        let seeds = workers.row_seeds(seed);
-        let completions =
-            sample(&actors.policy, &prompts, &sampling, &self.tokenizer, seeds, &self.device)?;
+        let sampled = sample_with_logprobs(
+            &actors.policy,
+            &prompts,
+            &sampling,
+            &self.tokenizer,
+            workers.row_seeds(seed),
+            &self.device,
+        )?;
+        let (completions, sampled): (Vec<_>, Vec<_>) = sampled.into_iter().unzip();
         let judges = Judges { reference: &self.reference, micro_batch_rows, device: &self.device };
-        let rows = collect(&actors, &judges, &*self.reward, &completions, temperature)?;
+        let mut rows = collect(&actors, &judges, &*self.reward, &completions, temperature)?;
+        if self.config.samples_elsewhere() {
+            rows.iter_mut().zip(sampled).for_each(|(row, it)| row.sampled_logprobs = Some(it));
+        }
         Ok((workers.merge(completions)?, workers.merge(rows)?))
     }
 
@@ -375,6 +388,8 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
                 load_scalar_model(&folder.join(VALUE_MODEL), device)?,
             ),
         };
+        let precision = self.config.precision.training;
+        let (acts, expects) = (acts.with_precision(precision), expects.with_precision(precision));
         policy.restore(acts, &folder.join(OPTIMIZER), device)?;
         value.restore(expects, &folder.join(VALUE_OPTIMIZER), device)?;
         let state: State = read_state(folder)?;

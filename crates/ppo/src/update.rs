@@ -12,6 +12,7 @@ use crate::PpoError;
 use crate::actor_critic::Learners;
 use crate::advantage::{Advantages, Mean, gae, whiten};
 use crate::config::PpoConfig;
+use crate::importance;
 use crate::loss::{Diagnostics, policy_loss, value_loss};
 use crate::rollout::{Row, value_cells, values_at};
 use crate::shaping::{Shaped, Shaping, shape};
@@ -23,6 +24,8 @@ pub struct Experience {
     pub tokens: TokenRow,
     /// Log-probabilities at sampling time, one to a token.
     pub old_logprobs: Vec<f32>,
+    /// Importance weights, one to a token, where another policy sampled them.
+    pub importance: Option<Vec<f32>>,
     /// What each token gained, one to a token.
     pub advantages: Vec<f32>,
     /// Values at sampling time, one to a slot.
@@ -62,6 +65,10 @@ pub fn prepare(
     let experience = parts.map(|((row, advantages), returns)| Experience {
         tokens: row.tokens.clone(),
         old_logprobs: row.logprobs.clone(),
+        importance: row
+            .sampled_logprobs
+            .as_ref()
+            .map(|sampled| importance::weights(&row.logprobs, sampled, config.importance_cap)),
         advantages: advantages.into_iter().map(|it| it as f32).collect(),
         old_values: row.values[..returns.len()].to_vec(),
         returns: returns.into_iter().map(|it| it as f32).collect(),
@@ -138,6 +145,7 @@ fn policy_losses<B: LmAutodiffBackend>(
     seen.see_policy(&host(new.clone().inner()), &old, &advantages, config.clip_range);
     let losses =
         policy_loss(new, vector(&old, device), vector(&advantages, device), config.clip_range);
+    let losses = weighted(losses, rows, device);
     seen.policy_loss += total(losses.clone());
 
     // Without a bonus, the entropy is only looked at: no tape.
@@ -168,6 +176,22 @@ fn value_losses<B: LmAutodiffBackend>(
         value_loss(new, vector(&old, device), vector(&returns, device), config.clip_range_value);
     seen.value_loss += total(losses.clone());
     losses
+}
+
+/// Losses times their importance weights, where rows have any.
+fn weighted<B: LmBackend>(
+    losses: Tensor<B, 1>,
+    rows: &[&Experience],
+    device: &B::Device,
+) -> Tensor<B, 1> {
+    if rows.iter().all(|row| row.importance.is_none()) {
+        return losses;
+    }
+    let weights = rows.iter().flat_map(|row| match &row.importance {
+        Some(weights) => weights.clone(),
+        None => vec![1.0; row.old_logprobs.len()],
+    });
+    losses * vector(&weights.collect::<Vec<_>>(), device)
 }
 
 fn concat(rows: &[&Experience], part: fn(&Experience) -> &Vec<f32>) -> Vec<f32> {

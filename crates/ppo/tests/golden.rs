@@ -14,7 +14,9 @@ use rein_data::encoding::TokenRow;
 use rein_model::optim::OptimizerConfig;
 use rein_model::schedule::Schedule;
 use rein_model::tokens::host;
-use rein_model::{load_causal_lm, load_scalar_model, save_causal_lm, save_scalar_model};
+use rein_model::{
+    Frozen, Precision, load_causal_lm, load_scalar_model, save_causal_lm, save_scalar_model,
+};
 use rein_ppo::advantage::{Mean, whiten};
 use rein_ppo::config::{PpoConfig, ScorePlacement};
 use rein_ppo::kl::{KlConfig, KlController, KlEstimator};
@@ -110,6 +112,7 @@ fn rollout_rows(case: &Value, token_mask: &Value) -> Vec<Row> {
                 tokens: TokenRow::completion(vec![1], &vec![3; n_tokens]),
                 finished: finished[row] == true,
                 logprobs: narrow(logprobs[row].clone()),
+                sampled_logprobs: None,
                 reference_logprobs: narrow(references[row].clone()),
                 values: values[row][..(n_tokens + 1).min(n_slots)].to_vec(),
                 score: scores[row] as f32,
@@ -333,7 +336,8 @@ fn collected(
 ) -> Vec<Row> {
     let reward = Stored(narrow(numbers(&rollout["scores"])));
     let inner = actors.valid();
-    let judges = Judges { reference: &inner.policy, micro_batch_rows: 3, device: &DEVICE };
+    let reference = Frozen::new(inner.policy.clone(), Precision::F32);
+    let judges = Judges { reference: &reference, micro_batch_rows: 3, device: &DEVICE };
     let completions = completions(rollout);
     let mut rows =
         collect(&inner, &judges, &reward, &completions, config.temperature).expect("collects");
@@ -350,7 +354,7 @@ fn collected(
     rows
 }
 
-fn check_final_weights(actors: &ActorCritic<B>, want: &Path) {
+fn check_final_weights(actors: &ActorCritic<Flex>, want: &Path) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let saved = folder.path().join("model.safetensors");
     save_causal_lm(&actors.policy, folder.path()).expect("saves");

@@ -4,7 +4,7 @@ use burn::prelude::*;
 use rein_data::example::Completion;
 use rein_model::backend::LmBackend;
 use rein_model::tokens::{TokenBatch, host};
-use rein_model::{ScalarModel, load_scalar_model, read_config};
+use rein_model::{Frozen, Precision, ScalarModel, load_scalar_model, read_config};
 use serde_json::{Map, Value};
 
 use crate::{Reward, RewardError};
@@ -12,7 +12,7 @@ use crate::{Reward, RewardError};
 /// A reward model that scores completions.
 #[derive(Debug)]
 pub struct LearnedReward<B: Backend> {
-    model: ScalarModel<B>,
+    model: Frozen<ScalarModel<B>>,
     normalization: Normalization,
     batch_rows: usize,
     device: B::Device,
@@ -67,7 +67,14 @@ impl<B: LmBackend> LearnedReward<B> {
         batch_rows: usize,
         device: &B::Device,
     ) -> Self {
+        let model = Frozen::of_scalar(model, Precision::F32);
         Self { model, normalization, batch_rows, device: device.clone() }
+    }
+
+    /// The reward with its model kept, and asked, in this precision.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { model: self.model.with_precision(precision), ..self }
     }
 
     /// Loads the reward model in `folder` with its normalisation.
@@ -80,14 +87,14 @@ impl<B: LmBackend> LearnedReward<B> {
         Ok(Self::new(load_scalar_model(folder, device)?, normalization, batch_rows, device))
     }
 
-    /// The model that is asked.
-    pub fn model(&self) -> &ScalarModel<B> {
-        &self.model
+    /// The model that is asked, where it is kept in f32.
+    pub fn model(&self) -> Option<&ScalarModel<B>> {
+        self.model.whole()
     }
 
     /// Normalised scores of rows of tokens.
     pub fn score_rows(&self, rows: &[impl AsRef<[u32]>]) -> Vec<f32> {
-        let raw = raw_scores(&self.model, rows, self.batch_rows, &self.device);
+        let raw = self.model.scores(rows, self.batch_rows, &self.device);
         raw.into_iter().map(|score| self.normalization.apply(score)).collect()
     }
 }

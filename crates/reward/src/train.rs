@@ -20,7 +20,8 @@ use rein_model::lora::{LoraConfig, seed_dropout};
 use rein_model::optim::OptimizerConfig;
 use rein_model::tokens::{TokenBatch, host};
 use rein_model::{
-    AdapterConfig, Learner, ScalarModel, load_scalar_model, save_scalar_adapter, save_scalar_model,
+    AdapterConfig, Learner, Precision, ScalarModel, load_scalar_model, save_scalar_adapter,
+    save_scalar_model,
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,9 @@ pub struct RewardConfig {
     pub optimizer: OptimizerConfig,
     /// When to evaluate, save and stop.
     pub checkpoints: Cadence,
+    /// Of the products, forward and backward; a run's `[precision]` says it for all stages.
+    #[serde(skip)]
+    pub precision: Precision,
 }
 
 impl Default for RewardConfig {
@@ -67,6 +71,7 @@ impl Default for RewardConfig {
             lora: None,
             optimizer: OptimizerConfig::default(),
             checkpoints: Cadence::default(),
+            precision: Precision::F32,
         }
     }
 }
@@ -132,7 +137,7 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
             None => model,
         };
         Ok(Self {
-            learner: Learner::new(model, config.optimizer),
+            learner: Learner::new(model.with_precision(config.precision), config.optimizer),
             order: RowOrder::new(train.len(), seed.child("order")),
             config,
             tokenizer,
@@ -284,6 +289,7 @@ impl<B: LmAutodiffBackend> Train for RewardTraining<B> {
             }
             None => load_scalar_model(&folder.join(MODEL), &self.device)?,
         };
+        let model = model.with_precision(self.config.precision);
         self.learner.restore(model, &folder.join(OPTIMIZER), &self.device)?;
         self.n_tokens = read_state::<State>(folder)?.num_tokens;
         Ok(())

@@ -37,6 +37,9 @@ pub(crate) struct BenchArgs {
     /// Timed runs of a process
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
     iters: u32,
+    /// f32, or bf16 where the processor has it; peers compute in f32
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "bf16"])]
+    dtype: String,
     /// Run transformers and TRL in turn with Rein, and print the ratios
     #[arg(long)]
     against_peers: bool,
@@ -100,6 +103,7 @@ impl BenchArgs {
         let mut bench = self.rein.command(program);
         bench.args([cell.workload, "--shape", cell.shape]);
         bench.args(["--iters", &self.iters.to_string()]);
+        bench.args(["--dtype", &self.dtype]);
         bench
     }
 }

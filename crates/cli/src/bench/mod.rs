@@ -14,10 +14,11 @@ mod workloads;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::config::ModelConfig;
+use rein_model::{Precision, obstacle};
 use serde::Serialize;
 
 use self::clock::time;
@@ -58,7 +59,8 @@ pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
 fn workload(what: Workload, args: &BenchArgs) -> Result<ExitCode> {
     let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
     let (shape, sizes, iterations) = (args.shape, args.sizes, args.iters);
-    let bench = Bench { what, shape, sizes, iterations, backend: backend.name() };
+    let precision = args.dtype.into();
+    let bench = Bench { what, shape, sizes, iterations, backend: backend.name(), precision };
     print(&format!("{}\n", run_on(backend, bench)?));
     Ok(ExitCode::SUCCESS)
 }
@@ -100,7 +102,7 @@ struct Figures {
     params: usize,
     backend: String,
     threads: usize,
-    dtype: &'static str,
+    dtype: Precision,
     /// Seconds.
     median: f64,
     min: f64,
@@ -120,6 +122,7 @@ pub(crate) struct Bench {
     pub(crate) sizes: SizeArgs,
     pub(crate) iterations: usize,
     pub(crate) backend: String,
+    pub(crate) precision: Precision,
 }
 
 impl Work for Bench {
@@ -128,7 +131,11 @@ impl Work for Bench {
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<String> {
         let sizes = self.shape.sizes().with(&self.sizes)?;
         let config = ModelConfig::llama(sizes.model)?;
-        let bench = Networks::<B> { sizes, config, device };
+        let precision = self.precision;
+        if let Some(obstacle) = obstacle::<B>(precision) {
+            bail!("`--dtype bf16`: {obstacle}; leave the option out to compute in f32");
+        }
+        let bench = Networks::<B> { sizes, config, device, precision };
         let (seconds, n_tokens, flops) = match self.what {
             Workload::Sft => bench.sft(self.iterations)?,
             Workload::Rollout => bench.rollout(self.iterations)?,
@@ -142,7 +149,7 @@ impl Work for Bench {
             params: bench.config.n_params(),
             backend: self.backend,
             threads: n_threads(),
-            dtype: "f32",
+            dtype: precision,
             median,
             min: seconds[0],
             max: seconds[seconds.len() - 1],

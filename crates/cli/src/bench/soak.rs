@@ -1,6 +1,7 @@
 //! Whether memory stays as it is while PPO goes on.
 
 use anyhow::{Context, Result};
+use rein_model::Precision;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::config::ModelConfig;
 use serde::Serialize;
@@ -64,7 +65,8 @@ impl Work for Soak<'_> {
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<bool> {
         let SoakArgs { shape, iterations, sizes: named, .. } = *self.args;
         let sizes = shape.sizes().with(&named)?;
-        let networks = Networks::<B> { sizes, config: ModelConfig::llama(sizes.model)?, device };
+        let (config, precision) = (ModelConfig::llama(sizes.model)?, Precision::F32);
+        let networks = Networks::<B> { sizes, config, device, precision };
         let iterations = iterations as usize;
         let mut samples = Vec::new();
         let (seconds, ..) = networks.ppo(|run| {

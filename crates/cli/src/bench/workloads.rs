@@ -15,7 +15,7 @@ use rein_model::config::ModelConfig;
 use rein_model::sft::{Sft, SftConfig, SftRows};
 use rein_model::tokens::host;
 use rein_model::weights::RandomWeights;
-use rein_model::{CausalLm, Sampling, ScalarModel, generate};
+use rein_model::{CausalLm, Frozen, Precision, Precisions, Sampling, ScalarModel, generate};
 use rein_ppo::config::PpoConfig;
 use rein_ppo::rollout::{Judges, collect};
 use rein_ppo::update::{prepare, update_minibatch};
@@ -30,6 +30,7 @@ pub(super) struct Networks<B: LmAutodiffBackend> {
     pub(super) sizes: Sizes,
     pub(super) config: ModelConfig,
     pub(super) device: B::Device,
+    pub(super) precision: Precision,
 }
 
 impl<B: LmAutodiffBackend> Networks<B> {
@@ -56,8 +57,12 @@ impl<B: LmAutodiffBackend> Networks<B> {
             .map(|tokens| TokenRow::new(tokens, vec![true; n_time]))
             .collect();
         let batch: Vec<&TokenRow> = rows.iter().collect();
-        let config =
-            SftConfig { batch_rows: n_rows, micro_batch_rows: n_rows, ..SftConfig::default() };
+        let config = SftConfig {
+            batch_rows: n_rows,
+            micro_batch_rows: n_rows,
+            precision: self.precision,
+            ..SftConfig::default()
+        };
         let [train, heldout] = [rows.clone(), Vec::new()].map(TokenStore::in_memory);
         let data = SftRows { train, heldout };
         let mut stage =
@@ -75,7 +80,12 @@ impl<B: LmAutodiffBackend> Networks<B> {
     fn sampling(&self) -> Sampling {
         let [n_prompts, _, max_new_tokens] = self.sizes.rollout;
         // No token ends a completion.
-        Sampling { max_new_tokens, batch_rows: n_prompts, ..Sampling::at_temperature(1.0) }
+        Sampling {
+            max_new_tokens,
+            batch_rows: n_prompts,
+            precision: self.precision,
+            ..Sampling::at_temperature(1.0)
+        }
     }
 
     fn prompts(&self) -> Vec<Vec<u32>> {
@@ -104,17 +114,20 @@ impl<B: LmAutodiffBackend> Networks<B> {
             prompts_per_step: n_prompts,
             micro_batch_rows: self.sizes.micro_batch_rows,
             max_new_tokens: n_new,
+            precision: Precisions::all(self.precision),
             ..PpoConfig::default()
         };
         let actors = ActorCritic { policy: self.causal_lm(1)?, value: self.scalar_model(2)? };
+        let actors = actors.with_precision(self.precision);
         let mut learners = Learners::new(actors, config.optimizer);
-        let reference = self.causal_lm(3)?.valid();
+        let reference = Frozen::new(self.causal_lm(3)?.valid(), self.precision);
         let reward = LearnedReward::new(
             self.scalar_model(4)?.valid(),
             Normalization { mean: 0.0, std: 1.0 },
             config.micro_batch_rows,
             &self.device,
-        );
+        )
+        .with_precision(self.precision);
         let seconds =
             repeat(&mut || self.ppo_iteration(&mut learners, &reference, &reward, &config))?;
         let n_tokens = n_prompts * (n_prompt + n_new);
@@ -126,7 +139,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
     fn ppo_iteration(
         &self,
         learners: &mut Learners<B>,
-        reference: &CausalLm<B::InnerBackend>,
+        reference: &Frozen<CausalLm<B::InnerBackend>>,
         reward: &LearnedReward<B::InnerBackend>,
         config: &PpoConfig,
     ) -> Result<()> {
@@ -134,20 +147,22 @@ impl<B: LmAutodiffBackend> Networks<B> {
         let prompts = self.prompts();
         let generated =
             generate(&actors.policy, &prompts, &self.sampling(), Seed::new(5), &self.device)?;
-        let completions: Vec<Completion> = prompts
+        let (completions, sampled): (Vec<Completion>, Vec<Vec<f32>>) = prompts
             .into_iter()
             .zip(generated)
-            .map(|(prompt_tokens, generated)| Completion {
-                prompt: String::new(),
-                prompt_tokens,
-                text: String::new(),
-                finished: generated.finished(),
-                tokens: generated.tokens,
+            .map(|(prompt_tokens, generated)| {
+                let (prompt, text) = (String::new(), String::new());
+                let (finished, tokens) = (generated.finished(), generated.tokens);
+                let completion = Completion { prompt, prompt_tokens, text, finished, tokens };
+                (completion, generated.logprobs)
             })
-            .collect();
+            .unzip();
         let micro_batch_rows = config.micro_batch_rows;
         let judges = Judges { reference, micro_batch_rows, device: &self.device };
-        let rows = collect(&actors, &judges, reward, &completions, config.temperature)?;
+        let mut rows = collect(&actors, &judges, reward, &completions, config.temperature)?;
+        if config.samples_elsewhere() {
+            rows.iter_mut().zip(sampled).for_each(|(row, it)| row.sampled_logprobs = Some(it));
+        }
         let (_, experience) = prepare(&rows, config, 0.05);
         let batch: Vec<_> = experience.iter().collect();
         for _ in 0..config.epochs {

@@ -180,6 +180,7 @@ mod tests {
     use std::io::Write;
 
     use expect_test::{Expect, expect};
+    use rein_model::Precision;
 
     use super::*;
 
@@ -253,6 +254,17 @@ mod tests {
         let config = load(None, &["rl.steps=3".to_owned()]).expect("loads");
         assert_eq!(config.rl.ppo().steps, 3);
         assert_eq!(config.stages.len(), 5);
+    }
+
+    #[test]
+    fn all_stages_compute_in_the_precision_of_the_run() {
+        let sets = ["precision.training=bf16", "precision.rollout=bf16"].map(str::to_owned);
+        let config = load(None, &sets).expect("loads");
+        assert_eq!(config.sft.precision, Precision::Bf16);
+        assert_eq!(config.reward.precision, Precision::Bf16);
+        assert_eq!(config.rl.ppo().precision, config.precision);
+        assert_eq!(config.precision.frozen, Precision::F32, "never unless it is asked for");
+        check("", &["precision.optimizer=\"bf16\""], expect![[""]]);
     }
 
     #[test]

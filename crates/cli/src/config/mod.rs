@@ -6,6 +6,7 @@ mod problems;
 
 use std::path::PathBuf;
 
+use rein_model::Precisions;
 use rein_model::sft::SftConfig;
 use rein_ppo::config::PpoConfig;
 use rein_reward::train::RewardConfig;
@@ -42,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) rl: RlConfig,
     /// Measuring the result.
     pub(crate) evaluate: EvaluateConfig,
+    /// What is computed and kept in bf16, for all stages.
+    pub(crate) precision: Precisions,
 }
 
 /// A part of a run.

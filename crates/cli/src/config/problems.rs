@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::{Config, DataConfig, Stage};
+use super::{Config, DataConfig, RlConfig, Stage};
 
 impl Config {
     /// Fills in what follows from the rest, and refuses what can't be run.
@@ -19,11 +19,21 @@ impl Config {
         }
         self.stages.sort_unstable();
         self.stages.dedup();
+        self.spread_precision();
         let problems = self.problems(&possible);
         if !problems.is_empty() {
             bail!("{}", problems.join("; "));
         }
         Ok(self)
+    }
+
+    /// Tells all stages in which precision they compute.
+    fn spread_precision(&mut self) {
+        let Self { sft, reward, rl, precision, .. } = self;
+        sft.precision = precision.training;
+        reward.precision = precision.training;
+        let RlConfig::Ppo(ppo) = rl;
+        ppo.precision = *precision;
     }
 
     fn problems(&self, possible: &[Stage]) -> Vec<String> {

@@ -58,8 +58,8 @@ impl<B: LmAutodiffBackend> Session<B> {
             Judgements::Chats(chats) if !chats.heldout.is_empty() => {
                 let rows = self.heldout_chats(chats)?;
                 let batch_rows = self.setup.config.reward.micro_batch_rows;
-                let share =
-                    accuracy(reward.model(), &rows, batch_rows, &self.workers, &self.device)?;
+                let model = reward.model().expect("evaluations keep models as they are");
+                let share = accuracy(model, &rows, batch_rows, &self.workers, &self.device)?;
                 let all = Agreement::new(share, None);
                 Ok(Some(JudgeReport { against: "people".into(), all, far: None }))
             }

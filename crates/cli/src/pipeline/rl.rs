@@ -28,7 +28,8 @@ impl<B: LmAutodiffBackend> Session<B> {
             &reward_folder,
             config.micro_batch_rows,
             &self.device,
-        )?;
+        )?
+        .with_precision(config.precision.frozen);
         let Parts { train, heldout } = self.setup.world.prompts.clone();
         let mut stage = Ppo::<B>::new(
             config,

@@ -8,6 +8,7 @@ use burn::tensor::ops::FloatTensor;
 
 use super::give;
 use crate::kernels::Kernels;
+use crate::settings::Precision;
 
 type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
 
@@ -16,11 +17,13 @@ type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
 struct State<B: Kernels> {
     input: Option<FloatTensor<B>>,
     weight: Option<FloatTensor<B>>,
+    precision: Precision,
 }
 
 impl<B: Kernels> Clone for State<B> {
     fn clone(&self) -> Self {
-        Self { input: self.input.clone(), weight: self.weight.clone() }
+        let Self { input, weight, precision } = self;
+        Self { input: input.clone(), weight: weight.clone(), precision: *precision }
     }
 }
 
@@ -32,10 +35,10 @@ impl<B: Kernels> State<B> {
         grad: FloatTensor<B>,
     ) {
         if let Some(x) = self.input {
-            give::<B>(grads, weight, B::project_backward_weight(x, grad.clone()));
+            give::<B>(grads, weight, B::project_backward_weight(x, grad.clone(), self.precision));
         }
         if let Some(w) = self.weight {
-            give::<B>(grads, input, B::project_backward_input(w, grad));
+            give::<B>(grads, input, B::project_backward_input(w, grad, self.precision));
         }
     }
 }
@@ -72,22 +75,25 @@ pub(super) fn linear<B: Kernels, C: CheckpointStrategy>(
     input: Tracked<B, C>,
     weight: Tracked<B, C>,
     bias: Option<Tracked<B, C>>,
+    precision: Precision,
 ) -> Tracked<B, C> {
     let state = State::<B> {
         input: weight.is_tracked().then(|| input.primitive.clone()),
         weight: input.is_tracked().then(|| weight.primitive.clone()),
+        precision,
     };
     let nodes = [input.node, weight.node];
     match bias {
         None => {
-            let output = B::project(input.primitive, weight.primitive, None);
+            let output = B::project(input.primitive, weight.primitive, None, precision);
             match Linear.prepare::<C>(nodes).compute_bound().stateful() {
                 OpsKind::Tracked(prep) => prep.finish(state, output),
                 OpsKind::UnTracked(prep) => prep.finish(output),
             }
         }
         Some(bias) => {
-            let output = B::project(input.primitive, weight.primitive, Some(bias.primitive));
+            let output =
+                B::project(input.primitive, weight.primitive, Some(bias.primitive), precision);
             let [input, weight] = nodes;
             match LinearWithBias.prepare::<C>([input, weight, bias.node]).compute_bound().stateful()
             {

@@ -15,10 +15,11 @@ use burn::tensor::ops::{FloatTensor, IntTensor};
 
 use crate::gather::GradientSum;
 use crate::kernels::Kernels;
-use crate::settings::{Gelu, HeadLayout, Heads};
+use crate::settings::{Gelu, HeadLayout, Heads, Precision};
 
 impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     const ON_HOST: bool = B::ON_HOST;
+    const HAS_BF16: bool = B::HAS_BF16;
 
     fn embed(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
         embed::embed::<B, C>(table, ids)
@@ -54,8 +55,9 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: Option<FloatTensor<Self>>,
+        precision: Precision,
     ) -> FloatTensor<Self> {
-        linear::linear::<B, C>(input, weight, bias)
+        linear::linear::<B, C>(input, weight, bias, precision)
     }
 
     fn causal_attention(

@@ -2,6 +2,10 @@
 
 use gemm::Parallelism;
 
+use super::bf16;
+use super::bf16::strip::Lanes;
+use crate::settings::Precision;
+
 /// Operations below which one thread is faster than several.
 const FEW_OPERATIONS: usize = 1 << 18;
 
@@ -31,6 +35,17 @@ impl<'a> View<'a> {
     pub fn whole(data: &'a [f32], shape: [usize; 2]) -> Self {
         assert_eq!(data.len(), shape[0] * shape[1], "a matrix fills its slice");
         Self::new(data, shape, shape[1])
+    }
+
+    /// Rows and columns.
+    pub(super) fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
+    /// Its rows, as they are put in order for products in bf16.
+    pub(super) fn lanes(self) -> Lanes<'a> {
+        let ([n_lanes, n_inputs], [lane, input]) = (self.shape, self.strides);
+        Lanes { data: self.data, n_lanes, n_inputs, lane, input }
     }
 
     /// Rows as columns.
@@ -79,6 +94,13 @@ impl<'a> Target<'a> {
     pub fn add(data: &'a mut [f32], stride: usize) -> Self {
         Self { data, stride, adds: true }
     }
+
+    /// Its beginning, the distance of its rows and whether it is added to, for a product of this shape.
+    pub(super) fn for_shape(self, shape: [usize; 2]) -> (*mut f32, usize, bool) {
+        assert!(shape[1] <= self.stride, "rows overlap");
+        assert!(needed(shape, self.stride) <= self.data.len(), "the product ends beyond its slice");
+        (self.data.as_mut_ptr(), self.stride, self.adds)
+    }
 }
 
 /// `target = scale · a b`, on all threads if it is large.
@@ -89,6 +111,17 @@ pub fn product(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>) {
     let few = a.shape[0] * a.shape[1] * b.shape[1] < FEW_OPERATIONS;
     let threads = if few { Parallelism::None } else { Parallelism::Rayon(0) };
     call(a, b, scale, target, threads);
+}
+
+/// [`product`] with factors of this precision.
+///
+/// # Panics
+/// Shapes that don't fit together.
+pub fn product_in(precision: Precision, a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>) {
+    match precision {
+        Precision::F32 => product(a, b, scale, target),
+        Precision::Bf16 => bf16::product(a, b, scale, target),
+    }
 }
 
 /// [`product`] on this thread.
@@ -103,11 +136,7 @@ pub fn product_here(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>) {
 fn call(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>, threads: Parallelism) {
     let ([m, k], [k_too, n]) = (a.shape, b.shape);
     assert_eq!(k, k_too, "shapes don't fit together");
-    assert!(n <= target.stride, "rows overlap");
-    assert!(
-        needed([m, n], target.stride) <= target.data.len(),
-        "the product ends beyond its slice"
-    );
+    let (target, stride, adds) = target.for_shape([m, n]);
     let ([a_down, a_right], [b_down, b_right]) = (a.strides, b.strides);
     // SAFETY: views hold all that their shapes and strides reach, and so does the target.
     unsafe {
@@ -115,10 +144,10 @@ fn call(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>, threads: Paral
             m,
             n,
             k,
-            target.data.as_mut_ptr(),
+            target,
             1,
-            target.stride as isize,
-            target.adds,
+            stride as isize,
+            adds,
             a.data.as_ptr(),
             a_right as isize,
             a_down as isize,

@@ -6,6 +6,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod bf16;
 pub mod decode;
 pub mod draw;
 pub mod math;
@@ -13,6 +14,7 @@ pub mod matmul;
 pub mod norm;
 pub mod optimizer;
 pub mod packed;
+pub mod packed_head;
 pub mod pieces;
 pub mod rotary;
 mod tile;

@@ -5,9 +5,18 @@
 //! front to back. Each number of a product is summed in the order of the inputs, whatever rows stand
 //! beside it: a row's product has the same bits in any batch and on any number of threads.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
+use super::bf16::strip::{Lanes, fill};
+use super::bf16::tile::{COLUMNS, Place, ROWS, multiply as multiply_strips};
+use super::bf16::widen;
 use super::tile::{Columns, WIDTH, multiply_panel};
+use crate::settings::Precision;
+
+/// Outputs of a panel.
+pub const PANEL: usize = WIDTH;
 
 /// Operations below which one thread is faster than several.
 const FEW_OPERATIONS: usize = 1 << 18;
@@ -26,12 +35,20 @@ pub struct Source<'a> {
 /// Weights in panels.
 #[derive(Debug)]
 pub struct Packed {
-    /// `[panels, in]`
-    columns: Vec<Columns>,
+    panels: Panels,
     /// What sums begin with, `[panels]`.
     begins: Vec<Columns>,
     n_in: usize,
     n_out: usize,
+}
+
+/// The weights of all panels.
+#[derive(Debug)]
+enum Panels {
+    /// `[panels, in]`
+    F32(Vec<Columns>),
+    /// A strip of columns for each panel, `[panels, pairs of inputs, columns]`.
+    Bf16(Vec<u32>),
 }
 
 /// Rows that begin `stride` numbers apart.
@@ -74,11 +91,12 @@ struct Output(*mut f32);
 unsafe impl Sync for Output {}
 
 impl Packed {
-    /// Weights side by side, each with `n_in` inputs.
+    /// Weights side by side, each with `n_in` inputs, kept in this precision. The inputs of products are
+    /// rounded to it, too.
     ///
     /// # Panics
     /// Sources whose numbers don't make whole outputs.
-    pub fn new(n_in: usize, sources: &[Source<'_>]) -> Self {
+    pub fn new(n_in: usize, sources: &[Source<'_>], precision: Precision) -> Self {
         let widths: Vec<usize> = sources
             .iter()
             .map(|source| {
@@ -90,10 +108,8 @@ impl Packed {
             .collect();
         let n_out = widths.iter().sum();
         let n_panels = usize::div_ceil(n_out, WIDTH);
-        let mut columns = unwritten(n_panels * n_in);
         let mut begins = vec![Columns::ZERO; n_panels];
-        let panels = columns.par_chunks_exact_mut(n_in).zip(&mut begins).enumerate();
-        panels.for_each(|(panel, (columns, begin))| {
+        let fill_panel = |panel: usize, columns: &mut [Columns], begin: &mut Columns| {
             // The sources' columns that lie in this panel.
             let (first, mut source_first) = (panel * WIDTH, 0);
             if first + WIDTH > n_out {
@@ -108,8 +124,52 @@ impl Packed {
                 }
                 source_first += width;
             }
-        });
-        Self { columns, begins, n_in, n_out }
+        };
+        let panels = match precision {
+            Precision::F32 => {
+                let mut columns = unwritten(n_panels * n_in);
+                let panels = columns.par_chunks_exact_mut(n_in).zip(&mut begins).enumerate();
+                panels.for_each(|(panel, (columns, begin))| fill_panel(panel, columns, begin));
+                Panels::F32(columns)
+            }
+            Precision::Bf16 => {
+                let len = n_in.div_ceil(2) * COLUMNS;
+                let mut strips = vec![0; n_panels * len];
+                let panels = strips.par_chunks_exact_mut(len).zip(&mut begins).enumerate();
+                let room = || vec![Columns::ZERO; n_in];
+                panels.for_each_init(room, |columns, (panel, (strip, begin))| {
+                    fill_panel(panel, columns, begin);
+                    let data = numbers_of(columns);
+                    let (n_lanes, input) = (WIDTH, WIDTH);
+                    let from = Lanes { data, n_lanes, n_inputs: n_in, lane: 1, input };
+                    fill::<COLUMNS>(strip, from);
+                });
+                Panels::Bf16(strips)
+            }
+        };
+        Self { panels, begins, n_in, n_out }
+    }
+
+    /// The weights of one output, written to `weights`.
+    ///
+    /// # Panics
+    /// An output that isn't there, and room for another number of inputs.
+    pub fn output(&self, output: usize, weights: &mut [f32]) {
+        assert!(output < self.n_out && weights.len() == self.n_in, "one number an input");
+        let (panel, column) = (output / WIDTH, output % WIDTH);
+        match &self.panels {
+            Panels::F32(columns) => {
+                let columns = &columns[panel * self.n_in..];
+                weights.iter_mut().zip(columns).for_each(|(it, columns)| *it = columns.0[column]);
+            }
+            Panels::Bf16(strips) => {
+                let pairs = strips[panel * self.n_in.div_ceil(2) * COLUMNS..].chunks(COLUMNS);
+                for (weights, pairs) in weights.chunks_mut(2).zip(pairs) {
+                    let halves = [pairs[column] as u16, (pairs[column] >> 16) as u16];
+                    weights.iter_mut().zip(halves).for_each(|(it, half)| *it = widen(half));
+                }
+            }
+        }
     }
 
     /// Output columns.
@@ -119,46 +179,136 @@ impl Packed {
 
     /// Bytes that a product reads.
     pub fn n_bytes(&self) -> usize {
-        size_of_val(self.columns.as_slice())
+        match &self.panels {
+            Panels::F32(columns) => size_of_val(columns.as_slice()),
+            Panels::Bf16(strips) => size_of_val(strips.as_slice()),
+        }
     }
 
     /// `input · weights + bias`, written or added to `output`.
     ///
     /// # Panics
     /// Rows that don't fit into their slices.
-    #[expect(unsafe_code, reason = "columns of the output are written by several threads")]
     pub fn multiply(&self, input: Rows<'_>, output: Sink<'_>, threads: Threads) {
+        self.multiply_panels(0..self.begins.len(), input, output, threads);
+    }
+
+    /// [`multiply`](Self::multiply) by some of the outputs only, from a multiple of [`PANEL`] on.
+    ///
+    /// # Panics
+    /// Rows that don't fit into their slices, and outputs that aren't there.
+    pub fn multiply_some(
+        &self,
+        outputs: Range<usize>,
+        input: Rows<'_>,
+        output: Sink<'_>,
+        threads: Threads,
+    ) {
+        assert!(outputs.start.is_multiple_of(PANEL), "panels are multiplied whole");
+        let panels = outputs.start / PANEL..outputs.end.div_ceil(PANEL);
+        self.multiply_panels(panels, input, output, threads);
+    }
+
+    #[expect(unsafe_code, reason = "columns of the output are written by several threads")]
+    fn multiply_panels(
+        &self,
+        panels: Range<usize>,
+        input: Rows<'_>,
+        output: Sink<'_>,
+        threads: Threads,
+    ) {
         let Rows { data, stride, count } = input;
-        if count == 0 || self.n_out == 0 {
+        let n_out = (panels.end * PANEL).min(self.n_out).saturating_sub(panels.start * PANEL);
+        if count == 0 || n_out == 0 {
             return;
         }
         assert!((count - 1) * stride + self.n_in <= data.len(), "the rows end beyond their slice");
-        assert!(self.n_out <= output.stride, "rows of the product overlap");
-        let needed = (count - 1) * output.stride + self.n_out;
+        assert!(n_out <= output.stride, "rows of the product overlap");
+        let needed = (count - 1) * output.stride + n_out;
         assert!(needed <= output.data.len(), "the product ends beyond its slice");
         let target = Output(output.data.as_mut_ptr());
+        let strips = self.strips_of(input);
+        let first = panels.start;
         let one = |panel: usize| {
             let target = &target;
-            let columns = &self.columns[panel * self.n_in..][..self.n_in];
             let width = WIDTH.min(self.n_out - panel * WIDTH);
-            let begin = &self.begins[panel];
             // SAFETY: all rows of the input and of the output lie within their slices, which was
             // checked above, and these columns of the output are this panel's alone.
             unsafe {
-                let target = target.0.add(panel * WIDTH);
-                let target = (target, output.stride, output.adds);
-                multiply_panel(input, columns, begin, target, width);
+                let target = target.0.add((panel - first) * WIDTH);
+                self.multiply_one(
+                    panel,
+                    (input, &strips),
+                    (target, output.stride, output.adds),
+                    width,
+                );
             }
         };
-        let n_panels = self.begins.len();
-        let is_little = count * self.n_in * self.n_out < FEW_OPERATIONS;
+        let is_little = count * self.n_in * n_out < FEW_OPERATIONS;
         if threads == Threads::One || is_little {
-            (0..n_panels).for_each(one);
+            panels.for_each(one);
         } else {
-            let share = n_panels.div_ceil(4 * rayon::current_num_threads());
-            (0..n_panels).into_par_iter().with_min_len(share).for_each(one);
+            let share = panels.len().div_ceil(4 * rayon::current_num_threads());
+            panels.into_par_iter().with_min_len(share).for_each(one);
         }
     }
+
+    /// Rows by one panel.
+    ///
+    /// # Safety
+    /// Those of [`multiply_panel`].
+    #[expect(unsafe_code, reason = "columns of the output are written by several threads")]
+    unsafe fn multiply_one(
+        &self,
+        panel: usize,
+        (input, strips): (Rows<'_>, &[u32]),
+        (target, stride, adds): (*mut f32, usize, bool),
+        width: usize,
+    ) {
+        let begin = &self.begins[panel];
+        match &self.panels {
+            Panels::F32(columns) => {
+                let columns = &columns[panel * self.n_in..][..self.n_in];
+                // SAFETY: the caller's word.
+                unsafe { multiply_panel(input, columns, begin, (target, stride, adds), width) }
+            }
+            Panels::Bf16(panels) => {
+                let n_pairs = self.n_in.div_ceil(2);
+                let columns = &panels[panel * n_pairs * COLUMNS..][..n_pairs * COLUMNS];
+                for (strip, rows) in strips.chunks_exact(n_pairs * ROWS).enumerate() {
+                    let first = strip * ROWS;
+                    let shape = [ROWS.min(input.count - first), width];
+                    // SAFETY: the caller's word.
+                    unsafe {
+                        let target = target.add(first * stride);
+                        let place = Place { target, stride, shape, scale: 1.0, adds };
+                        multiply_strips(rows, columns, &begin.0, place);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The rows in strips, as bf16 wants them.
+    fn strips_of(&self, input: Rows<'_>) -> Vec<u32> {
+        let Panels::Bf16(_) = self.panels else { return Vec::new() };
+        let Rows { data, stride, count } = input;
+        let len = self.n_in.div_ceil(2) * ROWS;
+        let mut strips = vec![0; count.div_ceil(ROWS) * len];
+        let rows = Lanes { data, n_lanes: count, n_inputs: self.n_in, lane: stride, input: 1 };
+        for (strip, pairs) in strips.chunks_exact_mut(len).enumerate() {
+            let first = strip * ROWS;
+            fill::<ROWS>(pairs, rows.part((first, ROWS.min(count - first)), (0, self.n_in)));
+        }
+        strips
+    }
+}
+
+/// The numbers of some columns, one input after the other.
+#[expect(unsafe_code, reason = "columns are their numbers and nothing else")]
+fn numbers_of(columns: &[Columns]) -> &[f32] {
+    // SAFETY: a column is an array of numbers, without padding: its size is a multiple of its alignment.
+    unsafe { std::slice::from_raw_parts(columns.as_ptr().cast(), columns.len() * WIDTH) }
 }
 
 /// Columns that mean nothing yet: each of them must be written before any is read.
@@ -199,75 +349,4 @@ impl Source<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn numbers(count: usize, salt: usize) -> Vec<f32> {
-        (0..count).map(|i| ((i * 37 + salt * 11) % 101) as f32 / 50.0 - 1.0).collect()
-    }
-
-    fn transposed(values: &[f32], width: usize) -> Vec<f32> {
-        (0..values.len())
-            .map(|i| values[i % (values.len() / width) * width + i / (values.len() / width)])
-            .collect()
-    }
-
-    /// Two sources side by side, one of them transposed, against sums in f64.
-    fn check(n_in: usize, [left, right]: [usize; 2], n_rows: usize) {
-        let (a, b) = (numbers(n_in * left, 1), numbers(n_in * right, 2));
-        let (bias, turned) = (numbers(left, 3), transposed(&b, right));
-        let packed = Packed::new(
-            n_in,
-            &[
-                Source { values: &a, transposed: false, bias: Some(&bias) },
-                Source { values: &turned, transposed: true, bias: None },
-            ],
-        );
-        let (stride, n_out) = (n_in + 3, left + right);
-        let x = numbers(n_rows * stride, 4);
-        let rows = Rows { data: &x, stride, count: n_rows };
-        let mut y = vec![1.0; n_rows * (n_out + 2)];
-        let sink = Sink { data: &mut y, stride: n_out + 2, adds: true };
-        packed.multiply(rows, sink, Threads::All);
-        for row in 0..n_rows {
-            let x = &x[row * stride..][..n_in];
-            for column in 0..n_out {
-                let weight = |k: usize| match column.checked_sub(left) {
-                    None => a[k * left + column],
-                    Some(column) => b[k * right + column],
-                };
-                let products = x.iter().enumerate().map(|(k, x)| f64::from(x * weight(k)));
-                let start = bias.get(column).copied().unwrap_or(0.0);
-                let want = products.sum::<f64>() + f64::from(start) + 1.0;
-                let got = f64::from(y[row * (n_out + 2) + column]);
-                assert!((got - want).abs() < 1e-4, "{got} and {want}");
-            }
-            assert_eq!(y[row * (n_out + 2) + n_out..][..2], [1.0; 2], "nothing is written beyond");
-            // The same bits alone.
-            let mut alone = vec![1.0; n_out];
-            let rows = Rows { data: x, stride: n_in, count: 1 };
-            let sink = Sink { data: &mut alone, stride: n_out, adds: true };
-            packed.multiply(rows, sink, Threads::One);
-            assert_eq!(alone, y[row * (n_out + 2)..][..n_out]);
-        }
-    }
-
-    #[test]
-    fn products_are_those_of_the_sources_and_independent_of_the_other_rows() {
-        for n_rows in 1..28 {
-            check(19, [40, 9], n_rows);
-        }
-        check(1, [1, 1], 3);
-        check(64, [32, 64], 40);
-        check(300, [100, 333], 13);
-    }
-
-    #[test]
-    #[should_panic(expected = "beyond its slice")]
-    fn a_sink_that_is_too_short() {
-        let packed = Packed::new(2, &[Source { values: &[1.0; 4], transposed: false, bias: None }]);
-        let rows = Rows { data: &[1.0; 4], stride: 2, count: 2 };
-        let sink = Sink { data: &mut [0.0; 3], stride: 2, adds: false };
-        packed.multiply(rows, sink, Threads::One);
-    }
-}
+mod tests;

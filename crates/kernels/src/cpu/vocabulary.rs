@@ -3,12 +3,16 @@
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use super::bf16;
 use super::math::{exp, max, sum};
-use super::matmul::{Target, View, product, product_here};
+use super::matmul::{Target, View, product_here, product_in};
 use super::pieces::unwritten;
+use crate::settings::Precision;
 
 /// Tokens whose scores exist at a time on a thread.
 const BLOCK: usize = 256;
+/// Tokens that a thread takes where all of them share a product.
+const FEW: usize = 16;
 /// Columns of the statistics: log-probability, entropy, mean log-probability, best token.
 pub const N_STATS: usize = 4;
 
@@ -23,6 +27,8 @@ pub struct Head<'a> {
     pub tied: bool,
     /// Divides the scores.
     pub temperature: f32,
+    /// Of the products with it.
+    pub precision: Precision,
 }
 
 impl<'a> Head<'a> {
@@ -46,6 +52,14 @@ impl<'a> Head<'a> {
         let target = Target::write(scores, count);
         product_here(hidden, self.entries(first, count), 1.0 / self.temperature, target);
     }
+
+    /// The same in bf16, on all threads.
+    fn all_scores(&self, hidden: &[f32], (first, count): (usize, usize), scores: &mut [f32]) {
+        let width = self.width();
+        let hidden = View::whole(hidden, [hidden.len() / width, width]);
+        let target = Target::write(scores, count);
+        bf16::product(hidden, self.entries(first, count), 1.0 / self.temperature, target);
+    }
 }
 
 /// Statistics of `softmax(h W / temperature)`, `[tokens, 4]`, and the logarithms of the sums of
@@ -56,6 +70,9 @@ impl<'a> Head<'a> {
 /// - `targets`: `[tokens]`
 pub fn stats(hidden: &[f32], head: Head<'_>, targets: &[usize]) -> (Vec<f32>, Vec<f32>) {
     const CHUNK: usize = 512;
+    if head.precision == Precision::Bf16 {
+        return stats_in_bf16(hidden, head, targets);
+    }
     let width = head.width();
     let mut stats = unwritten(targets.len() * N_STATS);
     let mut logs = unwritten(targets.len());
@@ -79,9 +96,41 @@ pub fn stats(hidden: &[f32], head: Head<'_>, targets: &[usize]) -> (Vec<f32>, Ve
     (stats, logs)
 }
 
+/// Entries whose scores exist at a time, of all tokens.
+fn chunk(n_tokens: usize) -> usize {
+    ((1 << 20) / n_tokens.max(1)).next_multiple_of(64).min(2048)
+}
+
+/// [`stats`], with threads that share the products and then the tokens.
+fn stats_in_bf16(hidden: &[f32], head: Head<'_>, targets: &[usize]) -> (Vec<f32>, Vec<f32>) {
+    let mut running = vec![Running::default(); targets.len()];
+    let chunk = chunk(targets.len());
+    let mut scores = unwritten(targets.len() * chunk.min(head.n_entries));
+    for first in (0..head.n_entries).step_by(chunk) {
+        let count = chunk.min(head.n_entries - first);
+        let scores = &mut scores[..targets.len() * count];
+        head.all_scores(hidden, (first, count), scores);
+        see_all(&mut running, scores, (first, count), targets);
+    }
+    given(&running, head.n_entries)
+}
+
+/// [`see`] on all threads.
+fn see_all(running: &mut [Running], scores: &[f32], entries: (usize, usize), targets: &[usize]) {
+    let tokens = running.par_chunks_mut(FEW).zip(targets.par_chunks(FEW));
+    let blocks = tokens.zip(scores.par_chunks(FEW * entries.1));
+    blocks.for_each(|((running, targets), scores)| see(running, scores, entries, targets));
+}
+
+/// The statistics of tokens whose scores were all seen, and the logarithms.
+fn given(running: &[Running], n_entries: usize) -> (Vec<f32>, Vec<f32>) {
+    let stats = running.iter().flat_map(|it| it.stats(n_entries)).collect();
+    (stats, running.iter().map(|it| it.largest + it.total.ln()).collect())
+}
+
 /// What is known of a token's scores so far; sums are of exponentials without the largest score.
 #[derive(Clone, Copy)]
-struct Running {
+pub(super) struct Running {
     largest: f32,
     /// `Σ e^(z − largest)`
     total: f32,
@@ -100,6 +149,11 @@ impl Default for Running {
 }
 
 impl Running {
+    /// `log p` of the target.
+    pub(super) fn logprob(&self) -> f32 {
+        self.target - self.largest - self.total.ln()
+    }
+
     fn stats(&self, n_entries: usize) -> [f32; N_STATS] {
         let log = self.total.ln();
         let entropy = log - self.moment / self.total;
@@ -109,7 +163,12 @@ impl Running {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma"))]
-fn see(running: &mut [Running], scores: &[f32], (first, count): (usize, usize), targets: &[usize]) {
+pub(super) fn see(
+    running: &mut [Running],
+    scores: &[f32],
+    (first, count): (usize, usize),
+    targets: &[usize],
+) {
     for ((it, scores), target) in running.iter_mut().zip(scores.chunks_exact(count)).zip(targets) {
         let largest = max(scores);
         if largest > it.largest {
@@ -143,6 +202,18 @@ pub struct Seen<'a> {
     pub grad: &'a [f32],
 }
 
+impl Seen<'_> {
+    /// That of some tokens.
+    fn of(&self, first: usize, count: usize) -> Self {
+        let stats = first * N_STATS..(first + count) * N_STATS;
+        Self {
+            stats: &self.stats[stats.clone()],
+            logs: &self.logs[first..first + count],
+            grad: &self.grad[stats],
+        }
+    }
+}
+
 /// Gradients of the hidden states and, if it is wanted, of the head, in its own layout. Scores are
 /// computed again.
 pub fn backward(
@@ -153,24 +224,29 @@ pub fn backward(
     of_head_too: bool,
 ) -> (Vec<f32>, Option<Vec<f32>>) {
     let (width, n_tokens) = (head.width(), targets.len());
-    let chunk = ((1 << 20) / n_tokens.max(1)).next_multiple_of(64).min(2048);
+    let chunk = chunk(n_tokens);
     let mut of_hidden = vec![0.0; hidden.len()];
     let mut of_head = of_head_too.then(|| unwritten(head.weight.len()));
     let mut slopes = unwritten(n_tokens * chunk.min(head.n_entries));
     for first in (0..head.n_entries).step_by(chunk) {
         let entries = (first, chunk.min(head.n_entries - first));
         let slopes = &mut slopes[..n_tokens * entries.1];
-        backward_entries(hidden, (head, entries), targets, seen, slopes, &mut of_hidden);
+        let pass = match head.precision {
+            Precision::F32 => backward_entries,
+            Precision::Bf16 => backward_entries_in_bf16,
+        };
+        pass(hidden, (head, entries), targets, seen, slopes, &mut of_hidden);
         let Some(of_head) = &mut of_head else { continue };
         let slopes = View::whole(slopes, [n_tokens, entries.1]);
         let hidden = View::whole(hidden, [n_tokens, width]);
         let scale = 1.0 / head.temperature;
         if head.tied {
             let rows = &mut of_head[first * width..][..entries.1 * width];
-            product(slopes.transposed(), hidden, scale, Target::write(rows, width));
+            let target = Target::write(rows, width);
+            product_in(head.precision, slopes.transposed(), hidden, scale, target);
         } else {
             let target = Target::write(&mut of_head[first..], head.n_entries);
-            product(hidden.transposed(), slopes, scale, target);
+            product_in(head.precision, hidden.transposed(), slopes, scale, target);
         }
     }
     (of_hidden, of_head)
@@ -192,16 +268,33 @@ fn backward_entries(
         let n_tokens = slopes.len() / count;
         let tokens = block * BLOCK..block * BLOCK + n_tokens;
         head.scores(&hidden[tokens.start * width..tokens.end * width], entries, slopes);
-        let seen = Seen {
-            stats: &seen.stats[tokens.start * N_STATS..tokens.end * N_STATS],
-            logs: &seen.logs[tokens.clone()],
-            grad: &seen.grad[tokens.start * N_STATS..tokens.end * N_STATS],
-        };
+        let seen = seen.of(tokens.start, n_tokens);
         slopes_of_scores(slopes, (entries, head.n_entries), &targets[tokens], seen);
         let slopes = View::whole(slopes, [n_tokens, count]);
         let weight = head.entries(first, count).transposed();
         product_here(slopes, weight, 1.0 / head.temperature, Target::add(of_hidden, width));
     });
+}
+
+/// The same in bf16, with threads that share the products and then the tokens.
+fn backward_entries_in_bf16(
+    hidden: &[f32],
+    (head, entries): (Head<'_>, (usize, usize)),
+    targets: &[usize],
+    seen: Seen<'_>,
+    slopes: &mut [f32],
+    of_hidden: &mut [f32],
+) {
+    let (width, (first, count)) = (head.width(), entries);
+    head.all_scores(hidden, entries, slopes);
+    let tokens = slopes.par_chunks_mut(FEW * count).zip(targets.par_chunks(FEW)).enumerate();
+    tokens.for_each(|(block, (slopes, targets))| {
+        let seen = seen.of(block * FEW, targets.len());
+        slopes_of_scores(slopes, (entries, head.n_entries), targets, seen);
+    });
+    let slopes = View::whole(slopes, [targets.len(), count]);
+    let weight = head.entries(first, count).transposed();
+    bf16::product(slopes, weight, 1.0 / head.temperature, Target::add(of_hidden, width));
 }
 
 /// With `p = softmax(z)` and gradients `a` of `log p_t`, `b` of the entropy `H`, `c` of the mean of

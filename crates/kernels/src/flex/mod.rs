@@ -5,20 +5,21 @@ mod numbers;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn_flex::Flex;
 
-use crate::cpu::matmul::{Target, View, product};
+use crate::cpu::matmul::{Target, View, product_in};
 use crate::cpu::norm::Affine;
 use crate::cpu::pieces::unwritten;
 use crate::cpu::rotary::Angles;
 use crate::cpu::vocabulary::{Head, N_STATS};
 use crate::cpu::{activation, attention, norm, optimizer, pieces, rotary, vocabulary};
 use crate::kernels::{AttentionSeen, Kernels, StatsSeen};
-use crate::settings::{AdamW, Gelu, HeadLayout, Heads};
+use crate::settings::{AdamW, Gelu, HeadLayout, Heads, Precision};
 use numbers::{Numbers, like, matrix, owned, vector, whole_numbers, width};
 
 type F = FloatTensor<Flex>;
 
 impl Kernels for Flex {
     const ON_HOST: bool = true;
+    const HAS_BF16: bool = true;
 
     fn add_rows(table: F, ids: IntTensor<Self>, rows: F) -> F {
         let (mut table, width) = (owned(table), width(&rows));
@@ -72,7 +73,7 @@ impl Kernels for Flex {
         like(&input, of_input)
     }
 
-    fn project(input: F, weight: F, bias: Option<F>) -> F {
+    fn project(input: F, weight: F, bias: Option<F>, precision: Precision) -> F {
         let (x, w) = (Numbers::of(&input), Numbers::of(&weight));
         let (n_in, n_out) = (width(&input), width(&weight));
         let n_rows = x.len() / n_in;
@@ -83,30 +84,30 @@ impl Kernels for Flex {
                 pieces::for_rows(&mut output, n_out, |_, rows| {
                     rows.chunks_exact_mut(n_out).for_each(|row| row.copy_from_slice(&bias));
                 });
-                product(x, w, 1.0, Target::add(&mut output, n_out));
+                product_in(precision, x, w, 1.0, Target::add(&mut output, n_out));
             }
-            None => product(x, w, 1.0, Target::write(&mut output, n_out)),
+            None => product_in(precision, x, w, 1.0, Target::write(&mut output, n_out)),
         }
         matrix(output, [n_rows, n_out])
     }
 
-    fn project_backward_input(weight: F, grad: F) -> F {
+    fn project_backward_input(weight: F, grad: F, precision: Precision) -> F {
         let (w, g) = (Numbers::of(&weight), Numbers::of(&grad));
         let n_out = width(&weight);
         let (n_in, n_rows) = (w.len() / n_out, g.len() / n_out);
         let mut output = unwritten(n_rows * n_in);
         let (w, g) = (View::whole(&w, [n_in, n_out]), View::whole(&g, [n_rows, n_out]));
-        product(g, w.transposed(), 1.0, Target::write(&mut output, n_in));
+        product_in(precision, g, w.transposed(), 1.0, Target::write(&mut output, n_in));
         matrix(output, [n_rows, n_in])
     }
 
-    fn project_backward_weight(input: F, grad: F) -> F {
+    fn project_backward_weight(input: F, grad: F, precision: Precision) -> F {
         let (x, g) = (Numbers::of(&input), Numbers::of(&grad));
         let (n_in, n_out) = (width(&input), width(&grad));
         let n_rows = x.len() / n_in;
         let mut output = unwritten(n_in * n_out);
         let (x, g) = (View::whole(&x, [n_rows, n_in]), View::whole(&g, [n_rows, n_out]));
-        product(x.transposed(), g, 1.0, Target::write(&mut output, n_out));
+        product_in(precision, x.transposed(), g, 1.0, Target::write(&mut output, n_out));
         matrix(output, [n_in, n_out])
     }
 
@@ -177,7 +178,7 @@ impl Kernels for Flex {
 }
 
 fn head_of<'a>(head: &F, weight: &'a [f32], layout: HeadLayout) -> Head<'a> {
-    let HeadLayout { tied, temperature } = layout;
+    let HeadLayout { tied, temperature, precision } = layout;
     let n_entries = if tied { weight.len() / width(head) } else { width(head) };
-    Head { weight, n_entries, tied, temperature }
+    Head { weight, n_entries, tied, temperature, precision }
 }

@@ -26,7 +26,7 @@ pub(super) struct Work<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     /// The residual stream.
-    stream: Grid,
+    pub(super) stream: Grid,
     normal: Grid,
     /// The feed-forward layer's input, where it doesn't come after attention.
     parallel: Grid,
@@ -52,10 +52,10 @@ impl Scratch {
 
 /// One token of a pass: the number of its row, its place there, its id.
 #[derive(Clone, Copy)]
-struct Token {
-    row: usize,
-    place: usize,
-    id: u32,
+pub(super) struct Token {
+    pub(super) row: usize,
+    pub(super) place: usize,
+    pub(super) id: u32,
 }
 
 impl Engine {
@@ -92,7 +92,8 @@ impl Engine {
         }
     }
 
-    fn pass(
+    /// Takes tokens through all layers, into the scratch's stream.
+    pub(super) fn pass(
         &self,
         tokens: &[Token],
         work: &mut [Work<'_>],
@@ -131,7 +132,7 @@ impl Engine {
         stream.shape(tokens.len(), width);
         for (row, token) in tokens.iter().enumerate() {
             let stream = stream.row_mut(row);
-            stream.copy_from_slice(&self.embedding[token.id as usize * width..][..width]);
+            self.embed(token.id as usize, stream);
             if let Some(positions) = &self.positions {
                 let position = &positions[token.place * width..][..width];
                 stream.iter_mut().zip(position).for_each(|(x, position)| *x += position);

@@ -244,7 +244,7 @@ impl Engine {
 }
 
 /// Cuts a list into at most `n_parts` pieces that cost about the same; gives their lengths.
-fn cut(costs: &[usize], n_parts: usize) -> Vec<usize> {
+pub(super) fn cut(costs: &[usize], n_parts: usize) -> Vec<usize> {
     let total: usize = costs.iter().sum();
     let mut lengths = vec![0; n_parts];
     let mut before = 0;

@@ -1,7 +1,7 @@
 use burn::module::Param;
 use burn::prelude::*;
 use rein_kernels::ops::{TokenStats, token_stats};
-use rein_kernels::{HeadLayout, Kernels};
+use rein_kernels::{HeadLayout, Kernels, Precision};
 use rein_model::logprobs::cross_entropy;
 use rein_model::optim::{AdamW, Gradients, OptimizerConfig};
 use rein_model::schedule::Schedule;
@@ -28,7 +28,12 @@ fn stats_of<K: Kernels>(
     temperature: f32,
 ) -> TokenStats<K> {
     let head = Tensor::eye(logits.dims()[1], &logits.device());
-    token_stats(logits, head, targets, HeadLayout { tied: false, temperature })
+    token_stats(
+        logits,
+        head,
+        targets,
+        HeadLayout { tied: false, temperature, precision: Precision::F32 },
+    )
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a test tells what it refused and why")]
 
 mod arithmetic;
+mod bf16;
 #[path = "../../../../fixtures/golden.rs"]
 mod golden;
 mod lora;

@@ -5,10 +5,10 @@ use burn::prelude::*;
 use burn::tensor::activation::softmax;
 use rayon::prelude::*;
 use rein_data::seed::Seed;
-use rein_kernels::Kernels;
 use rein_kernels::cpu::decode::{CacheHeads, append, attend};
 use rein_kernels::cpu::draw::{block_weights, largest};
 use rein_kernels::cpu::packed::{Packed, Rows, Sink, Source, Threads};
+use rein_kernels::{Kernels, Precision};
 
 use super::{Load, Operations};
 
@@ -63,7 +63,7 @@ impl<B: Kernels> Operations<'_, B> {
         let [n_rows, ..] = self.sizes.rollout;
         let weights = numbers(n_in * n_out);
         let source = Source { values: &weights, transposed: false, bias: None };
-        let packed = Packed::new(n_in, &[source]);
+        let packed = Packed::new(n_in, &[source], Precision::F32);
         let input = numbers(n_rows * n_in);
         let mut output = vec![0.0; n_rows * n_out];
         let fused = || {

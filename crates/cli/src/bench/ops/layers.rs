@@ -1,5 +1,5 @@
 use anyhow::Result;
-use rein_kernels::{Gelu, Kernels, composed};
+use rein_kernels::{Gelu, Kernels, Precision, composed};
 
 use super::{Load, Operations};
 
@@ -108,20 +108,20 @@ impl<B: Kernels> Operations<'_, B> {
             self.compare(
                 what,
                 product,
-                || B::project(x(), weight(), bias.clone()),
+                || B::project(x(), weight(), bias.clone(), Precision::F32),
                 || composed::linear::<B>(x(), weight(), bias.clone()),
             )?;
         }
         self.compare(
             "linear_backward_input",
             product,
-            || B::project_backward_input(weight(), g()),
+            || B::project_backward_input(weight(), g(), Precision::F32),
             || composed::linear_backward_input::<B>(weight(), g()),
         )?;
         self.compare(
             "linear_backward_weight",
             product,
-            || B::project_backward_weight(x(), g()),
+            || B::project_backward_weight(x(), g(), Precision::F32),
             || composed::linear_backward_weight::<B>(x(), g()),
         )?;
         self.compare(

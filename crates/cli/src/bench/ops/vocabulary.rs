@@ -1,6 +1,6 @@
 use anyhow::Result;
 use burn::prelude::*;
-use rein_kernels::{HeadLayout, Kernels, StatsSeen, composed};
+use rein_kernels::{HeadLayout, Kernels, Precision, StatsSeen, composed};
 
 use super::{Load, Operations};
 
@@ -11,7 +11,7 @@ impl<B: Kernels> Operations<'_, B> {
     pub(super) fn vocabulary(&self) -> Result<()> {
         let (n_tokens, width) = (self.n_tokens(), self.sizes.model.hidden_size);
         let n_entries = self.sizes.model.vocab_size;
-        let layout = HeadLayout { tied: true, temperature: 1.0 };
+        let layout = HeadLayout { tied: true, temperature: 1.0, precision: Precision::F32 };
         let hidden = self.primitive([n_tokens, width]);
         let head = self.primitive([n_entries, width]);
         let targets = Tensor::<B, 1, Int>::arange(0..n_tokens as i64, &self.device)

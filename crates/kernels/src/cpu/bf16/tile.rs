@@ -1,0 +1,166 @@
+//! The innermost loops: a few rows by one strip of columns, with the sums in registers.
+
+/// Rows of a strip on the left.
+pub(crate) const ROWS: usize = 12;
+/// Columns of a strip on the right.
+pub(crate) const COLUMNS: usize = 32;
+
+/// What each column's sum begins with.
+pub(crate) type Begin = [f32; COLUMNS];
+
+/// Where a tile's sums go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// The first row's first column.
+    pub(crate) target: *mut f32,
+    /// How far rows are apart.
+    pub(crate) stride: usize,
+    /// Rows and columns that exist.
+    pub(crate) shape: [usize; 2],
+    /// The sums are multiplied by it.
+    pub(crate) scale: f32,
+    /// Whether they are added to what stands there.
+    pub(crate) adds: bool,
+}
+
+/// Multiplies a strip of rows by a strip of columns, pair by pair.
+///
+/// # Safety
+/// The rows and columns of `place` must be writable and nobody else's.
+///
+/// # Panics
+/// Strips of different lengths.
+#[expect(unsafe_code, reason = "the output is shared by threads; vector instructions")]
+pub(crate) unsafe fn multiply(rows: &[u32], columns: &[u32], begin: &Begin, place: Place) {
+    assert_eq!(rows.len() * COLUMNS, columns.len() * ROWS, "strips are equally long");
+    assert!(place.shape[0] <= ROWS && place.shape[1] <= COLUMNS, "a tile has so many sums");
+    #[cfg(target_arch = "x86_64")]
+    if super::is_fast() {
+        // SAFETY: the processor has the instructions; the rest is the caller's word.
+        return unsafe { avx512::tile(rows, columns, begin, place) };
+    }
+    // SAFETY: the caller's word.
+    unsafe { one_by_one(rows, columns, begin, place) }
+}
+
+/// The same sums in the same order: a pair's later product first, as the instruction adds them.
+///
+/// # Safety
+/// That of [`multiply`].
+#[expect(unsafe_code, reason = "the output is shared by threads")]
+unsafe fn one_by_one(rows: &[u32], columns: &[u32], begin: &Begin, place: Place) {
+    let halves = |pair: u32| [f32::from_bits(pair << 16), f32::from_bits(pair & 0xffff_0000)];
+    for row in 0..place.shape[0] {
+        for column in 0..place.shape[1] {
+            let mut sum = begin[column];
+            for (x, y) in rows.chunks_exact(ROWS).zip(columns.chunks_exact(COLUMNS)) {
+                let ([x, x_later], [y, y_later]) = (halves(x[row]), halves(y[column]));
+                // Products of bf16 are exact in f32.
+                sum = x * y + (x_later * y_later + sum);
+            }
+            // SAFETY: the caller's word.
+            unsafe {
+                let target = place.target.add(row * place.stride + column);
+                *target = place.scale * sum + if place.adds { *target } else { 0.0 };
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vector instructions")]
+mod avx512 {
+    use std::arch::x86_64::*;
+    use std::mem::transmute;
+
+    use super::{Begin, COLUMNS, Place, ROWS};
+
+    /// # Safety
+    /// That of [`multiply`](super::multiply), and AVX-512 with BF16.
+    pub(super) unsafe fn tile(rows: &[u32], columns: &[u32], begin: &Begin, place: Place) {
+        macro_rules! by_rows {
+            ($($count:literal)*) => {
+                match place.shape[0] {
+                    // SAFETY: passed on from the caller.
+                    $($count => unsafe { sum::<$count>(rows, columns, begin, place) },)*
+                    _ => {}
+                }
+            };
+        }
+        by_rows!(1 2 3 4 5 6 7 8 9 10 11 12);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn sum<const M: usize>(rows: &[u32], columns: &[u32], begin: &Begin, place: Place) {
+        let n_pairs = rows.len() / ROWS;
+        let (mut x, mut y) = (rows.as_ptr(), columns.as_ptr());
+        // SAFETY: strips have as many pairs as are read, and the caller answers for the target, of
+        // which masks hide the columns that don't exist.
+        unsafe {
+            let begin = [_mm512_loadu_ps(begin.as_ptr()), _mm512_loadu_ps(begin.as_ptr().add(16))];
+            let mut sums = [begin; M];
+            for _ in 0..n_pairs {
+                let low: __m512bh = transmute(_mm512_loadu_si512(y.cast()));
+                let high: __m512bh = transmute(_mm512_loadu_si512(y.add(16).cast()));
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let pair: __m512bh = transmute(_mm512_set1_epi32(*x.add(row) as i32));
+                    sums[0] = _mm512_dpbf16_ps(sums[0], pair, low);
+                    sums[1] = _mm512_dpbf16_ps(sums[1], pair, high);
+                }
+                x = x.add(ROWS);
+                y = y.add(COLUMNS);
+            }
+            let scale = _mm512_set1_ps(place.scale);
+            let exist = ((1_u64 << place.shape[1]) - 1) as u32;
+            for (row, sums) in sums.into_iter().enumerate() {
+                for (half, sum) in sums.into_iter().enumerate() {
+                    let mask = (exist >> (16 * half)) as __mmask16;
+                    let target = place.target.wrapping_add(row * place.stride + 16 * half);
+                    let old = if place.adds {
+                        _mm512_maskz_loadu_ps(mask, target)
+                    } else {
+                        _mm512_setzero_ps()
+                    };
+                    let new = _mm512_add_ps(_mm512_mul_ps(scale, sum), old);
+                    if mask == u16::MAX {
+                        _mm512_storeu_ps(target, new);
+                    } else {
+                        _mm512_mask_storeu_ps(target, mask, new);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::bf16::round;
+
+    fn strip(n_pairs: usize, width: usize, salt: usize) -> Vec<u32> {
+        let number = |i: usize| u32::from(round(((i * 37 + salt) as f32 * 0.31).sin()));
+        (0..n_pairs * width).map(|i| number(2 * i) | number(2 * i + 1) << 16).collect()
+    }
+
+    /// The instruction and its twin agree to the last bit, for all shapes of a tile.
+    #[test]
+    #[expect(unsafe_code, reason = "kernels are called one by one")]
+    fn sums_are_those_of_the_twin() {
+        let (rows, columns) = (strip(57, ROWS, 1), strip(57, COLUMNS, 2));
+        let begin = std::array::from_fn(|column| column as f32 * 0.25);
+        for n_rows in 1..=ROWS {
+            for n_columns in [1, 15, 16, 17, 31, 32] {
+                let run = |by: unsafe fn(&[u32], &[u32], &Begin, Place)| {
+                    let mut sums = vec![0.5; ROWS * 40];
+                    let (target, shape) = (sums.as_mut_ptr(), [n_rows, n_columns]);
+                    let place = Place { target, stride: 40, shape, scale: 0.75, adds: true };
+                    // SAFETY: the buffer has all rows and columns.
+                    unsafe { by(&rows, &columns, &begin, place) };
+                    sums
+                };
+                assert_eq!(run(multiply), run(one_by_one), "{n_rows} by {n_columns}");
+            }
+        }
+    }
+}
