@@ -108,13 +108,18 @@ pub trait Kernels: Backend {
         composed::linear_backward_input::<Self>(weight, grad)
     }
 
-    /// `xᵀ g`
+    /// `xᵀ g`, added to `sum` if there is one.
     fn project_backward_weight(
         input: FloatTensor<Self>,
         grad: FloatTensor<Self>,
+        sum: Option<FloatTensor<Self>>,
         _precision: Precision,
     ) -> FloatTensor<Self> {
-        composed::linear_backward_weight::<Self>(input, grad)
+        let gradient = composed::linear_backward_weight::<Self>(input, grad);
+        match sum {
+            Some(sum) => Self::plus(sum, gradient),
+            None => gradient,
+        }
     }
 
     /// The sum of rows, `[width]`.
@@ -158,9 +163,16 @@ pub trait Kernels: Backend {
         targets: IntTensor<Self>,
         layout: HeadLayout,
         seen: StatsSeen<Self>,
-        of_head_too: bool,
+        of_head: Wanted<FloatTensor<Self>>,
     ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
-        composed::token_stats_backward::<Self>(hidden, head, targets, layout, seen, of_head_too)
+        let wanted = !matches!(of_head, Wanted::Not);
+        let (of_hidden, gradient) =
+            composed::token_stats_backward::<Self>(hidden, head, targets, layout, seen, wanted);
+        let of_head = gradient.map(|gradient| match of_head {
+            Wanted::AddedTo(sum) => Self::plus(sum, gradient),
+            _ => gradient,
+        });
+        (of_hidden, of_head)
     }
 
     /// [`ops::adamw`](crate::ops::adamw): the weights and their moments after the step.
@@ -182,6 +194,17 @@ pub trait Kernels: Backend {
     fn sum_of_squares(values: FloatTensor<Self>) -> FloatTensor<Self> {
         composed::sum_of_squares::<Self>(values)
     }
+}
+
+/// What is to become of a gradient.
+#[derive(Debug)]
+pub enum Wanted<T> {
+    /// Nobody asks for it.
+    Not,
+    /// It is a tensor of its own.
+    New,
+    /// It is added to this one.
+    AddedTo(T),
 }
 
 /// What attention gave, and the gradient of its output.

@@ -30,5 +30,5 @@ mod kernels;
 mod settings;
 
 pub use gather::{Gathers, GradientSum, gathered};
-pub use kernels::{AttentionSeen, Kernels, StatsSeen};
+pub use kernels::{AttentionSeen, Kernels, StatsSeen, Wanted};
 pub use settings::{AdamW, Gelu, HeadLayout, Heads, Precision};

@@ -292,7 +292,7 @@ fn embeddings() {
         |it| {
             let ids = Tensor::from_data(read(&ids).as_slice(), &it[0].device());
             let rows = ops::embed(it[0].clone(), ids);
-            ops::linear(rows, it[0].clone().transpose(), None)
+            ops::linear(rows, it[0].clone().transpose(), None, Precision::F32)
         },
         |it| {
             let ids = Tensor::from_data(read(&ids).as_slice(), &it[0].device());
@@ -320,4 +320,40 @@ fn gathered_gradients_are_the_sum_over_tapes() {
     }
     check::<Fused>(&Default::default());
     check::<Composed>(&Default::default());
+}
+
+#[test]
+fn steps_add_to_a_sum_what_they_would_give() {
+    fn loss<B: Gathers>(tables: [Tensor<B, 2>; 2], ids: &[i32]) -> Tensor<B, 1> {
+        let [table, weight] = tables;
+        let ids = Tensor::<B, 1, Int>::from_data(ids, &table.device());
+        let hidden =
+            ops::linear(ops::embed(table.clone(), ids.clone()), weight, None, Precision::F32);
+        let layout = HeadLayout { tied: true, temperature: 0.7, precision: Precision::F32 };
+        ops::token_stats(hidden, table, ids, layout).logprobs.sum()
+    }
+    fn check<B: Gathers>() {
+        let device = B::Device::default();
+        let leaf = |rows: usize, seed| {
+            let data = TensorData::new(numbers(rows * 6, seed), [rows, 6]);
+            Tensor::<B, 2>::from_data(data, &device).require_grad()
+        };
+        let leaves = [leaf(9, 1), leaf(6, 2)];
+        let parts: [&[i32]; 3] = [&[1, 2, 1], &[8, 0, 3, 3], &[5]];
+        let sums = [GradientSum::default(), GradientSum::default()];
+        for ids in parts {
+            let tables = [0, 1].map(|it| gathered(leaves[it].clone(), &sums[it]));
+            loss(tables, ids).backward();
+        }
+        let whole = parts.map(|ids| loss(leaves.clone(), ids)).into_iter().reduce(|a, b| a + b);
+        let grads = whole.expect("there are parts").backward();
+        for (leaf, sum) in leaves.iter().zip(&sums) {
+            let numbers = |data: TensorData| data.convert::<f32>().to_vec().expect("f32");
+            let want = numbers(leaf.grad(&grads).expect("a gradient").into_data());
+            let got = numbers(sum.take().expect("a sum").into_data());
+            close("sum of parts", &[got], &[want]);
+        }
+    }
+    check::<Fused>();
+    check::<Composed>();
 }

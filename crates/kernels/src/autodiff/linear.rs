@@ -6,7 +6,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::ops::FloatTensor;
 
-use super::give;
+use super::{give, give_to_sum};
 use crate::kernels::Kernels;
 use crate::settings::Precision;
 
@@ -35,7 +35,9 @@ impl<B: Kernels> State<B> {
         grad: FloatTensor<B>,
     ) {
         if let Some(x) = self.input {
-            give::<B>(grads, weight, B::project_backward_weight(x, grad.clone(), self.precision));
+            give_to_sum::<B>(grads, weight, |sum| {
+                B::project_backward_weight(x, grad.clone(), sum, self.precision)
+            });
         }
         if let Some(w) = self.weight {
             give::<B>(grads, input, B::project_backward_input(w, grad, self.precision));

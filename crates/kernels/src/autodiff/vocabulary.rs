@@ -6,8 +6,8 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 
-use super::give;
-use crate::kernels::{Kernels, StatsSeen};
+use super::{give, give_to_sum};
+use crate::kernels::{Kernels, StatsSeen, Wanted};
 use crate::settings::HeadLayout;
 
 type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
@@ -46,13 +46,18 @@ impl<B: Kernels> Backward<B, 2> for TokenStats {
         let grad = grads.consume::<B>(&ops.node);
         let seen = StatsSeen { stats, logs, grad };
         let [to_hidden, to_head] = ops.parents.map(|it| it.map(|it| it.id));
-        let of_head_too = to_head.is_some();
-        let (of_hidden, of_head) =
-            B::token_stats_backward(hidden, head, targets, layout, seen, of_head_too);
-        give::<B>(grads, to_hidden, of_hidden);
-        if let Some(of_head) = of_head {
-            give::<B>(grads, to_head, of_head);
+        let backward =
+            |of_head| B::token_stats_backward(hidden, head, targets, layout, seen, of_head);
+        if to_head.is_none() {
+            return give::<B>(grads, to_hidden, backward(Wanted::Not).0);
         }
+        let mut of_hidden = None;
+        give_to_sum::<B>(grads, to_head, |sum| {
+            let (hidden, head) = backward(sum.map_or(Wanted::New, Wanted::AddedTo));
+            of_hidden = Some(hidden);
+            head.expect("was asked for")
+        });
+        give::<B>(grads, to_hidden, of_hidden.expect("was computed beside the head's"));
     }
 }
 

@@ -214,19 +214,27 @@ impl Seen<'_> {
     }
 }
 
-/// Gradients of the hidden states and, if it is wanted, of the head, in its own layout. Scores are
-/// computed again.
+/// Where the gradient of a head goes, in the head's own layout.
+#[derive(Debug)]
+pub struct OfHead<'a> {
+    /// As many as the head has.
+    pub numbers: &'a mut [f32],
+    /// Whether they are added to, or overwritten.
+    pub adds: bool,
+}
+
+/// The gradient of the hidden states and, if it is wanted, that of the head. Scores are computed
+/// again.
 pub fn backward(
     hidden: &[f32],
     head: Head<'_>,
     targets: &[usize],
     seen: Seen<'_>,
-    of_head_too: bool,
-) -> (Vec<f32>, Option<Vec<f32>>) {
+    mut of_head: Option<OfHead<'_>>,
+) -> Vec<f32> {
     let (width, n_tokens) = (head.width(), targets.len());
     let chunk = chunk(n_tokens);
     let mut of_hidden = vec![0.0; hidden.len()];
-    let mut of_head = of_head_too.then(|| unwritten(head.weight.len()));
     let mut slopes = unwritten(n_tokens * chunk.min(head.n_entries));
     for first in (0..head.n_entries).step_by(chunk) {
         let entries = (first, chunk.min(head.n_entries - first));
@@ -236,20 +244,20 @@ pub fn backward(
             Precision::Bf16 => backward_entries_in_bf16,
         };
         pass(hidden, (head, entries), targets, seen, slopes, &mut of_hidden);
-        let Some(of_head) = &mut of_head else { continue };
+        let Some(OfHead { numbers, adds }) = &mut of_head else { continue };
+        let target = if *adds { Target::add } else { Target::write };
         let slopes = View::whole(slopes, [n_tokens, entries.1]);
         let hidden = View::whole(hidden, [n_tokens, width]);
         let scale = 1.0 / head.temperature;
         if head.tied {
-            let rows = &mut of_head[first * width..][..entries.1 * width];
-            let target = Target::write(rows, width);
+            let target = target(&mut numbers[first * width..][..entries.1 * width], width);
             product_in(head.precision, slopes.transposed(), hidden, scale, target);
         } else {
-            let target = Target::write(&mut of_head[first..], head.n_entries);
+            let target = target(&mut numbers[first..], head.n_entries);
             product_in(head.precision, hidden.transposed(), slopes, scale, target);
         }
     }
-    (of_hidden, of_head)
+    of_hidden
 }
 
 /// The gradient of some entries' scores, and what it adds to that of the hidden states.

@@ -9,9 +9,9 @@ use crate::cpu::matmul::{Target, View, product_in};
 use crate::cpu::norm::Affine;
 use crate::cpu::pieces::unwritten;
 use crate::cpu::rotary::Angles;
-use crate::cpu::vocabulary::{Head, N_STATS};
+use crate::cpu::vocabulary::{Head, N_STATS, OfHead};
 use crate::cpu::{activation, attention, norm, optimizer, pieces, rotary, vocabulary};
-use crate::kernels::{AttentionSeen, Kernels, StatsSeen};
+use crate::kernels::{AttentionSeen, Kernels, StatsSeen, Wanted};
 use crate::settings::{AdamW, Gelu, HeadLayout, Heads, Precision};
 use numbers::{Numbers, like, matrix, owned, vector, whole_numbers, width};
 
@@ -101,14 +101,16 @@ impl Kernels for Flex {
         matrix(output, [n_rows, n_in])
     }
 
-    fn project_backward_weight(input: F, grad: F, precision: Precision) -> F {
+    fn project_backward_weight(input: F, grad: F, sum: Option<F>, precision: Precision) -> F {
         let (x, g) = (Numbers::of(&input), Numbers::of(&grad));
         let (n_in, n_out) = (width(&input), width(&grad));
         let n_rows = x.len() / n_in;
-        let mut output = unwritten(n_in * n_out);
+        let adds = sum.is_some();
+        let mut output = sum.map_or_else(|| matrix(unwritten(n_in * n_out), [n_in, n_out]), owned);
+        let target = if adds { Target::add } else { Target::write };
         let (x, g) = (View::whole(&x, [n_rows, n_in]), View::whole(&g, [n_rows, n_out]));
-        product_in(precision, x.transposed(), g, 1.0, Target::write(&mut output, n_out));
-        matrix(output, [n_in, n_out])
+        product_in(precision, x.transposed(), g, 1.0, target(output.storage_mut(), n_out));
+        output
     }
 
     fn sum_of_rows(rows: F) -> F {
@@ -148,15 +150,23 @@ impl Kernels for Flex {
         targets: IntTensor<Self>,
         layout: HeadLayout,
         seen: StatsSeen<Self>,
-        of_head_too: bool,
+        of_head: Wanted<F>,
     ) -> (F, Option<F>) {
         let targets = whole_numbers(&targets);
         let (h, weight) = (Numbers::of(&hidden), Numbers::of(&head));
         let [stats, logs, grad] = [&seen.stats, &seen.logs, &seen.grad].map(Numbers::of);
         let seen = vocabulary::Seen { stats: &stats, logs: &logs, grad: &grad };
         let layout = head_of(&head, &weight, layout);
-        let (of_hidden, of_head) = vocabulary::backward(&h, layout, &targets, seen, of_head_too);
-        (like(&hidden, of_hidden), of_head.map(|it| like(&head, it)))
+        let adds = matches!(of_head, Wanted::AddedTo(_));
+        let mut of_head = match of_head {
+            Wanted::Not => None,
+            Wanted::New => Some(like(&head, unwritten(weight.len()))),
+            Wanted::AddedTo(sum) => Some(owned(sum)),
+        };
+        let numbers = of_head.as_mut().map(|it| it.storage_mut());
+        let target = numbers.map(|numbers| OfHead { numbers, adds });
+        let of_hidden = vocabulary::backward(&h, layout, &targets, seen, target);
+        (like(&hidden, of_hidden), of_head)
     }
 
     fn adamw(weights: F, grad: F, [first, second]: [F; 2], step: &AdamW) -> (F, [F; 2]) {

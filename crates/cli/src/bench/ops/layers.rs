@@ -121,7 +121,7 @@ impl<B: Kernels> Operations<'_, B> {
         self.compare(
             "linear_backward_weight",
             product,
-            || B::project_backward_weight(x(), g(), Precision::F32),
+            || B::project_backward_weight(x(), g(), None, Precision::F32),
             || composed::linear_backward_weight::<B>(x(), g()),
         )?;
         self.compare(

@@ -1,6 +1,6 @@
 use anyhow::Result;
 use burn::prelude::*;
-use rein_kernels::{HeadLayout, Kernels, Precision, StatsSeen, composed};
+use rein_kernels::{HeadLayout, Kernels, Precision, StatsSeen, Wanted, composed};
 
 use super::{Load, Operations};
 
@@ -32,7 +32,7 @@ impl<B: Kernels> Operations<'_, B> {
         self.compare(
             "token_stats_backward",
             Load::Flops(3 * product),
-            || B::token_stats_backward(hidden(), head(), targets(), layout, seen(), true),
+            || B::token_stats_backward(hidden(), head(), targets(), layout, seen(), Wanted::New),
             || {
                 composed::token_stats_backward::<B>(
                     hidden(),
