@@ -276,3 +276,25 @@ fn a_model_and_a_tokenizer_that_do_not_fit() {
         ],
     );
 }
+
+/// Only machines without the instructions refuse bf16; which this one is decides what is tested.
+#[test]
+fn precisions_that_the_machine_lacks() {
+    let place = Workplace::new();
+    if rein_kernels::cpu::bf16::is_fast() {
+        return train(
+            &place,
+            &["precision.rollout=f16"],
+            &expect![[
+                r#"error: --set precision.rollout=f16: `precision.rollout` is "f16", which isn't known; did you mean "bf16"?"#
+            ]],
+        );
+    }
+    train(
+        &place,
+        &["precision.rollout=bf16"],
+        &expect![[
+            r#"error: `precision.rollout` is "bf16", but the processor doesn't compute in bf16 (AVX512-BF16); set it to "f32" or leave it out"#
+        ]],
+    );
+}

@@ -6,6 +6,8 @@ use burn_flex::{Flex, FlexDevice};
 use rein_kernels::{HeadLayout, Precision, ops};
 
 type B = Autodiff<Flex>;
+/// An operation on some tensors, in a precision.
+type Operation<'a> = &'a dyn Fn(&[Tensor<B, 2>], Precision) -> Tensor<B, 2>;
 
 /// Numbers that look random, within ±1.
 fn numbers(count: usize, seed: usize) -> Vec<f32> {
@@ -18,11 +20,7 @@ fn numbers(count: usize, seed: usize) -> Vec<f32> {
 }
 
 /// The output and the gradients of all inputs, in one precision.
-fn run(
-    shapes: &[[usize; 2]],
-    precision: Precision,
-    f: &dyn Fn(&[Tensor<B, 2>], Precision) -> Tensor<B, 2>,
-) -> Vec<Vec<f32>> {
+fn run(shapes: &[[usize; 2]], precision: Precision, f: Operation<'_>) -> Vec<Vec<f32>> {
     let tensor = |(salt, shape): (usize, &[usize; 2])| {
         let data = TensorData::new(numbers(shape[0] * shape[1], salt), *shape);
         Tensor::<B, 2>::from_data(data, &FlexDevice).require_grad()
@@ -39,7 +37,7 @@ fn run(
 
 /// Cosine of the two at least 0.9999, and a distance of at most 1 % of their length; and that they
 /// aren't the same: something was rounded.
-fn near(what: &str, shapes: &[[usize; 2]], f: &dyn Fn(&[Tensor<B, 2>], Precision) -> Tensor<B, 2>) {
+fn near(what: &str, shapes: &[[usize; 2]], f: Operation<'_>) {
     let [full, rounded] = [Precision::F32, Precision::Bf16].map(|it| run(shapes, it, f));
     for (part, (full, rounded)) in full.iter().zip(&rounded).enumerate() {
         let dot = |a: &[f32], b: &[f32]| -> f64 {

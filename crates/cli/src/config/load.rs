@@ -264,7 +264,13 @@ mod tests {
         assert_eq!(config.reward.precision, Precision::Bf16);
         assert_eq!(config.rl.ppo().precision, config.precision);
         assert_eq!(config.precision.frozen, Precision::F32, "never unless it is asked for");
-        check("", &["precision.optimizer=\"bf16\""], expect![[""]]);
+        check(
+            "[precision]\ntrainin = \"bf16\"\n",
+            &[],
+            expect![
+                "run.toml:2: unknown key `precision.trainin`; did you mean `precision.training`?"
+            ],
+        );
     }
 
     #[test]
