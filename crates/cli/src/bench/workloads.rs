@@ -163,6 +163,8 @@ impl<B: LmAutodiffBackend> Networks<B> {
         if config.samples_elsewhere() {
             rows.iter_mut().zip(sampled).for_each(|(row, it)| row.sampled_logprobs = Some(it));
         }
+        // Whoever holds the weights keeps the update from changing them in place.
+        drop(actors);
         let (_, experience) = prepare(&rows, config, 0.05);
         let batch: Vec<_> = experience.iter().collect();
         for _ in 0..config.epochs {
