@@ -26,6 +26,7 @@ pub mod train;
 pub mod update;
 
 mod actor_critic;
+mod describe;
 mod error;
 
 pub use actor_critic::{ActorCritic, Learners};

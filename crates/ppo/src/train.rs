@@ -26,8 +26,8 @@ use serde_json::Map;
 
 use crate::PpoError;
 use crate::actor_critic::{ActorCritic, Learners};
-use crate::advantage::explained_variance;
 use crate::config::PpoConfig;
+use crate::describe::{describe_rollout, describe_update, describe_values};
 use crate::importance;
 use crate::kl::KlController;
 use crate::loss::Diagnostics;
@@ -142,7 +142,8 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         self.check_scores(step, rows)?;
         let (shaped, experience) = prepare(rows, &self.config, self.kl.coefficient());
         let rate = self.config.optimizer.rate(step, self.config.steps);
-        let mut metrics = self.describe_rollout(rows, &shaped);
+        let mut metrics =
+            describe_rollout(rows, &shaped, self.kl.coefficient(), self.reward.name());
         describe_values(rows, &experience, &mut metrics);
         let (norms, seen) = self.update(step, &experience, rate)?;
         describe_update(&seen, &mut metrics);
@@ -230,35 +231,6 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         })
     }
 
-    /// TRL's names, with means over real tokens only.
-    fn describe_rollout(&self, rows: &[Row], shaped: &[Shaped]) -> Metrics {
-        let mut metrics = Metrics::default();
-        let count = rows.len() as f64;
-        let mean = |value: &dyn Fn(&Row, &Shaped) -> f64| {
-            rows.iter().zip(shaped).map(|(row, shaped)| value(row, shaped)).sum::<f64>() / count
-        };
-        let beta = self.kl.coefficient();
-        let nats = |shaped: &Shaped| shaped.kl.iter().sum::<f64>();
-        let surprise = |row: &Row| -row.logprobs.iter().map(|it| f64::from(*it)).sum::<f64>();
-        let raw = mean(&|row, _| f64::from(row.score));
-        let variance = mean(&|row, _| (f64::from(row.score) - raw).powi(2));
-        let name = self.reward.name();
-        metrics.push("objective/kl", mean(&|_, shaped| nats(shaped)));
-        metrics.push("objective/entropy", mean(&|row, _| surprise(row)));
-        metrics.push("objective/non_score_reward", mean(&|_, shaped| -beta * nats(shaped)));
-        metrics
-            .push("objective/rlhf_reward", mean(&|_, shaped| shaped.score - beta * nats(shaped)));
-        metrics.push("objective/scores", mean(&|_, shaped| shaped.score));
-        metrics.push("objective/kl_coef", beta);
-        metrics.push(format!("rewards/{name}/mean"), raw);
-        metrics.push(format!("rewards/{name}/std"), variance.sqrt());
-        let unfinished = mean(&|row, _| f64::from(u8::from(!row.finished)));
-        metrics.push("val/num_eos_tokens", count * (1.0 - unfinished));
-        metrics.push("completions/mean_length", mean(&|row, _| row.logprobs.len() as f64));
-        metrics.push("completions/clipped_ratio", unfinished);
-        metrics
-    }
-
     fn log_samples(
         &self,
         step: usize,
@@ -279,26 +251,6 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         }
         Ok(())
     }
-}
-
-fn describe_values(rows: &[Row], experience: &[Experience], metrics: &mut Metrics) {
-    let (mut values, mut returns) = (Vec::new(), Vec::new());
-    for (row, experience) in rows.iter().zip(experience) {
-        returns.extend(experience.returns.iter().map(|it| f64::from(*it)));
-        values.extend(row.values[..experience.returns.len()].iter().map(|it| f64::from(*it)));
-    }
-    metrics.push("critic/vf_explained_var", explained_variance(&returns, &values));
-}
-
-fn describe_update(seen: &Diagnostics, metrics: &mut Metrics) {
-    metrics.push("policy/approxkl_avg", seen.approx_kl / seen.n_tokens);
-    metrics.push("policy/clipfrac_avg", seen.n_clipped / seen.n_tokens);
-    metrics.push("policy/entropy_avg", seen.entropy / seen.n_tokens);
-    metrics.push("loss/policy_avg", seen.policy_loss / seen.n_tokens);
-    metrics.push("loss/value_avg", seen.value_loss / seen.n_values);
-    metrics.push("val/clipfrac_avg", seen.n_values_clipped / seen.n_values);
-    metrics.push("val/ratio", seen.ratio / seen.n_tokens);
-    metrics.push("val/ratio_var", seen.ratio_variance());
 }
 
 impl<B: LmAutodiffBackend> Train for Ppo<B> {
@@ -335,7 +287,7 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         let (completions, rows) = self.roll_out(&self.prompts.heldout[..n_prompts], seed)?;
         let shaping = Shaping::new(&self.config, self.kl.coefficient());
         let shaped: Vec<Shaped> = rows.iter().map(|row| shape(row, &shaping)).collect();
-        let all = self.describe_rollout(&rows, &shaped);
+        let all = describe_rollout(&rows, &shaped, self.kl.coefficient(), self.reward.name());
         let score = all.get("objective/rlhf_reward").expect("described above");
         let mut metrics = Metrics::default();
         for name in ["objective/scores", "objective/kl", "completions/mean_length"] {
