@@ -1,13 +1,20 @@
 //! Matrix products, by the gemm crate.
 
 use gemm::Parallelism;
+use multiversion::multiversion;
+use rayon::prelude::*;
 
 use super::bf16;
 use super::bf16::strip::Lanes;
+use super::pieces::unwritten;
 use crate::settings::Precision;
 
 /// Operations below which one thread is faster than several.
 const FEW_OPERATIONS: usize = 1 << 18;
+/// Rows of the left factor that are worth turning the right one.
+const MANY_ROWS: usize = 48;
+/// Rows and columns that are turned at once.
+const TILE: usize = 16;
 
 /// A matrix somewhere in a slice; transposed and cut ones are views, too.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +83,37 @@ impl<'a> View<'a> {
     }
 }
 
+impl View<'_> {
+    /// Whether its columns are what lies together: gemm takes twice as long for such a right factor as
+    /// for one that lies in rows.
+    fn lies_across(&self) -> bool {
+        self.strides[0] == 1 && self.strides[1] > 1
+    }
+
+    /// Copies the numbers of a matrix that lies across into rows.
+    fn copy_across(&self, rows: &mut [f32]) {
+        let [n_rows, width] = self.shape;
+        copy_across(self.data, self.strides[1], [n_rows, width], rows);
+    }
+}
+
+/// Copies columns that begin `stride` numbers apart, in tiles that fit into registers.
+#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+fma", "x86_64+avx2+fma"))]
+fn copy_across(data: &[f32], stride: usize, [n_rows, width]: [usize; 2], rows: &mut [f32]) {
+    let mut tile = [[0.0; TILE]; TILE];
+    for first in (0..width).step_by(TILE) {
+        let count = TILE.min(width - first);
+        for (column, tile) in tile.iter_mut().enumerate().take(count) {
+            tile[..n_rows].copy_from_slice(&data[(first + column) * stride..][..n_rows]);
+        }
+        for (row, numbers) in rows.chunks_exact_mut(width).enumerate() {
+            for (number, column) in numbers[first..first + count].iter_mut().zip(&tile) {
+                *number = column[row];
+            }
+        }
+    }
+}
+
 /// Where a product goes: a row-major matrix whose rows begin `stride` numbers apart.
 #[derive(Debug)]
 pub struct Target<'a> {
@@ -110,7 +148,15 @@ impl<'a> Target<'a> {
 pub fn product(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>) {
     let few = a.shape[0] * a.shape[1] * b.shape[1] < FEW_OPERATIONS;
     let threads = if few { Parallelism::None } else { Parallelism::Rayon(0) };
-    call(a, b, scale, target, threads);
+    if few || !b.lies_across() || a.shape[0] < MANY_ROWS {
+        return call(a, b, scale, target, threads);
+    }
+    let mut turned = unwritten(b.shape[0] * b.shape[1]);
+    let width = b.shape[1];
+    turned.par_chunks_mut(TILE * width).enumerate().for_each(|(block, rows)| {
+        b.rows(block * TILE, rows.len() / width).copy_across(rows);
+    });
+    call(a, View::whole(&turned, b.shape), scale, target, threads);
 }
 
 /// [`product`] with factors of this precision.
@@ -129,7 +175,16 @@ pub fn product_in(precision: Precision, a: View<'_>, b: View<'_>, scale: f32, ta
 /// # Panics
 /// Shapes that don't fit together.
 pub fn product_here(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>) {
-    call(a, b, scale, target, Parallelism::None);
+    let few = a.shape[0] * a.shape[1] * b.shape[1] < FEW_OPERATIONS;
+    if few || !b.lies_across() || a.shape[0] < MANY_ROWS {
+        return call(a, b, scale, target, Parallelism::None);
+    }
+    let mut turned = unwritten(b.shape[0] * b.shape[1]);
+    let width = b.shape[1];
+    turned.chunks_mut(TILE * width).enumerate().for_each(|(block, rows)| {
+        b.rows(block * TILE, rows.len() / width).copy_across(rows);
+    });
+    call(a, View::whole(&turned, b.shape), scale, target, Parallelism::None);
 }
 
 #[expect(unsafe_code, reason = "gemm takes pointers; the lengths of the slices are checked here")]

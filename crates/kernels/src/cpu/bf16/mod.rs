@@ -8,8 +8,8 @@
 //! for `n` inputs: two roundings of half a unit of 2⁻⁸ each, and what the sums round away.
 //!
 //! Processors with AVX-512-BF16 multiply two pairs at a time in each lane, twice as many as in f32.
-//! Factors are put in order in [`strip`]s, a pair of neighbouring inputs beside the other lanes' pairs,
-//! which is what the [`tile`] reads from front to back. Other processors run the same sums in the
+//! Factors are put in order in strips, a pair of neighbouring inputs beside the other lanes' pairs,
+//! which is what the tile reads from front to back. Other processors run the same sums in the
 //! same order one by one: [`is_fast`] says which it will be.
 
 mod product;
