@@ -1,6 +1,6 @@
 //! The processes of a run: this one alone, or as many as `mpirun` has started.
 //!
-//! Everything that knows MPI lies in [`mpi`]; the rest of the program and the libraries see [`Workers`].
+//! Everything that knows MPI lies in `mpi`; the rest of the program and the libraries see [`Workers`].
 
 #[cfg(feature = "mpi")]
 mod mpi;
