@@ -93,13 +93,6 @@ impl<B: Kernels> GradientSum<B> {
         locked(&self.0.nodes).push(node);
     }
 
-    pub(crate) fn add(&self, gradient: FloatTensor<B>) {
-        self.change(|sum| match sum {
-            Some(sum) => B::plus(sum, gradient),
-            None => gradient,
-        });
-    }
-
     /// Replaces the sum by what it becomes; it can be changed in place.
     pub(crate) fn change(&self, change: impl FnOnce(Option<FloatTensor<B>>) -> FloatTensor<B>) {
         let mut sum = locked(&self.0.sum);

@@ -116,10 +116,7 @@ pub trait Kernels: Backend {
         _precision: Precision,
     ) -> FloatTensor<Self> {
         let gradient = composed::linear_backward_weight::<Self>(input, grad);
-        match sum {
-            Some(sum) => Self::plus(sum, gradient),
-            None => gradient,
-        }
+        added::<Self>(sum, gradient)
     }
 
     /// The sum of rows, `[width]`.
@@ -193,6 +190,17 @@ pub trait Kernels: Backend {
     /// `Σ x²`, `[1]`.
     fn sum_of_squares(values: FloatTensor<Self>) -> FloatTensor<Self> {
         composed::sum_of_squares::<Self>(values)
+    }
+}
+
+/// A gradient, added to a sum if there is one.
+pub(crate) fn added<B: Kernels>(
+    sum: Option<FloatTensor<B>>,
+    gradient: FloatTensor<B>,
+) -> FloatTensor<B> {
+    match sum {
+        Some(sum) => B::plus(sum, gradient),
+        None => gradient,
     }
 }
 

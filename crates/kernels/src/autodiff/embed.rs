@@ -1,5 +1,3 @@
-use std::marker::PhantomData;
-
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -8,37 +6,28 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::TensorMetadata;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 
-use crate::gather::GradientSum;
+use super::give_to_sum;
 use crate::kernels::Kernels;
 
 type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
 
 #[derive(Debug)]
-struct Embed<C>(PhantomData<C>);
+struct Embed;
 
-impl<B: Kernels, C: CheckpointStrategy> Backward<B, 1> for Embed<C> {
-    /// The table, for its place on the tape, and the rows that were read.
-    type State = (Tracked<B, C>, IntTensor<B>);
+impl<B: Kernels> Backward<B, 1> for Embed {
+    /// The table, for its shape, and the rows that were read.
+    type State = (FloatTensor<B>, IntTensor<B>);
 
-    /// Few rows get something. Where the head is the embedding, they are added to the gradient that
-    /// it gave, and there is no second table.
+    /// Few rows get something: where the table's gradient is summed, there is no second table.
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (table, ids) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
-        let added = |known: Option<FloatTensor<B>>| {
-            let known = known.unwrap_or_else(|| {
-                let numbers = &table.primitive;
-                B::float_zeros(numbers.shape(), &B::float_device(numbers), numbers.dtype().into())
-            });
-            B::add_rows(known, ids, grad)
-        };
-        match GradientSum::<B>::at(table.node.id) {
-            Some(sum) => sum.change(added),
-            None => {
-                let known = grads.remove::<B>(&table);
-                grads.register::<B>(table.node.id, added(known));
-            }
-        }
+        let [parent] = ops.parents.map(|it| it.map(|it| it.id));
+        give_to_sum::<B>(grads, parent, |sum| {
+            let zeros =
+                || B::float_zeros(table.shape(), &B::float_device(&table), table.dtype().into());
+            B::add_rows(sum.unwrap_or_else(zeros), ids, grad)
+        });
     }
 }
 
@@ -47,8 +36,8 @@ pub(super) fn embed<B: Kernels, C: CheckpointStrategy>(
     ids: IntTensor<B>,
 ) -> Tracked<B, C> {
     let output = B::embed(table.primitive.clone(), ids.clone());
-    match Embed(PhantomData::<C>).prepare::<C>([table.node.clone()]).compute_bound().stateful() {
-        OpsKind::Tracked(prep) => prep.finish((table, ids), output),
+    match Embed.prepare::<C>([table.node]).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish((table.primitive, ids), output),
         OpsKind::UnTracked(prep) => prep.finish(output),
     }
 }

@@ -7,7 +7,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::FloatTensor;
 
 use crate::gather::{Gathers, GradientSum};
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, added};
 
 /// Keeps what flows back by operations that don't look for the sum; the parent gets nothing.
 #[derive(Debug)]
@@ -22,7 +22,9 @@ impl<B: Kernels> Backward<B, 1> for Gather {
         let mut tensor = <Autodiff<B> as AutodiffBackend>::from_inner(primitive);
         tensor.node = ops.node;
         let rest = grads.remove::<B>(&tensor);
-        rest.into_iter().for_each(|rest| sum.add(rest));
+        if let Some(rest) = rest {
+            sum.change(|sum| added::<B>(sum, rest));
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 
 use crate::gather::GradientSum;
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, added};
 use crate::settings::{Gelu, HeadLayout, Heads, Precision};
 
 impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
@@ -79,21 +79,18 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
 
 /// Adds a gradient to that of a parent which wants one.
 fn give<B: Kernels>(grads: &mut Gradients, parent: Option<NodeId>, grad: FloatTensor<B>) {
-    give_to_sum::<B>(grads, parent, |sum| match sum {
-        Some(sum) => B::plus(sum, grad),
-        None => grad,
-    });
+    give_to_sum::<B>(grads, parent, |sum| added::<B>(sum, grad));
 }
 
 /// The same, where the gradient can be added to a sum as it is computed.
 fn give_to_sum<B: Kernels>(
     grads: &mut Gradients,
     parent: Option<NodeId>,
-    added: impl FnOnce(Option<FloatTensor<B>>) -> FloatTensor<B>,
+    change: impl FnOnce(Option<FloatTensor<B>>) -> FloatTensor<B>,
 ) {
     let Some(parent) = parent else { return };
     match GradientSum::<B>::at(parent) {
-        Some(sum) => sum.change(added),
-        None => grads.register::<B>(parent, added(None)),
+        Some(sum) => sum.change(change),
+        None => grads.register::<B>(parent, change(None)),
     }
 }

@@ -90,10 +90,19 @@ impl View<'_> {
         self.strides[0] == 1 && self.strides[1] > 1
     }
 
-    /// Copies the numbers of a matrix that lies across into rows.
-    fn copy_across(&self, rows: &mut [f32]) {
+    /// The numbers of a matrix that lies across, row by row.
+    fn in_rows(self, threads: Parallelism) -> Vec<f32> {
         let [n_rows, width] = self.shape;
-        copy_across(self.data, self.strides[1], [n_rows, width], rows);
+        let mut turned = unwritten(n_rows * width);
+        let copy = |(block, rows): (usize, &mut [f32])| {
+            let from = self.rows(block * TILE, rows.len() / width);
+            copy_across(from.data, from.strides[1], from.shape, rows);
+        };
+        match threads {
+            Parallelism::None => turned.chunks_mut(TILE * width).enumerate().for_each(copy),
+            Parallelism::Rayon(_) => turned.par_chunks_mut(TILE * width).enumerate().for_each(copy),
+        }
+        turned
     }
 }
 
@@ -146,17 +155,8 @@ impl<'a> Target<'a> {
 /// # Panics
 /// Shapes that don't fit together.
 pub fn product(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>) {
-    let few = a.shape[0] * a.shape[1] * b.shape[1] < FEW_OPERATIONS;
-    let threads = if few { Parallelism::None } else { Parallelism::Rayon(0) };
-    if few || !b.lies_across() || a.shape[0] < MANY_ROWS {
-        return call(a, b, scale, target, threads);
-    }
-    let mut turned = unwritten(b.shape[0] * b.shape[1]);
-    let width = b.shape[1];
-    turned.par_chunks_mut(TILE * width).enumerate().for_each(|(block, rows)| {
-        b.rows(block * TILE, rows.len() / width).copy_across(rows);
-    });
-    call(a, View::whole(&turned, b.shape), scale, target, threads);
+    let threads = if is_small(a, b) { Parallelism::None } else { Parallelism::Rayon(0) };
+    on_threads(a, b, scale, target, threads);
 }
 
 /// [`product`] with factors of this precision.
@@ -175,16 +175,20 @@ pub fn product_in(precision: Precision, a: View<'_>, b: View<'_>, scale: f32, ta
 /// # Panics
 /// Shapes that don't fit together.
 pub fn product_here(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>) {
-    let few = a.shape[0] * a.shape[1] * b.shape[1] < FEW_OPERATIONS;
-    if few || !b.lies_across() || a.shape[0] < MANY_ROWS {
-        return call(a, b, scale, target, Parallelism::None);
+    on_threads(a, b, scale, target, Parallelism::None);
+}
+
+/// Turns a right factor that lies across, where there are rows enough to make up for it.
+fn on_threads(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>, threads: Parallelism) {
+    if is_small(a, b) || !b.lies_across() || a.shape[0] < MANY_ROWS {
+        return call(a, b, scale, target, threads);
     }
-    let mut turned = unwritten(b.shape[0] * b.shape[1]);
-    let width = b.shape[1];
-    turned.chunks_mut(TILE * width).enumerate().for_each(|(block, rows)| {
-        b.rows(block * TILE, rows.len() / width).copy_across(rows);
-    });
-    call(a, View::whole(&turned, b.shape), scale, target, Parallelism::None);
+    let turned = b.in_rows(threads);
+    call(a, View::whole(&turned, b.shape), scale, target, threads);
+}
+
+fn is_small(a: View<'_>, b: View<'_>) -> bool {
+    a.shape[0] * a.shape[1] * b.shape[1] < FEW_OPERATIONS
 }
 
 #[expect(unsafe_code, reason = "gemm takes pointers; the lengths of the slices are checked here")]
@@ -238,6 +242,28 @@ mod tests {
         let corner = whole.columns(1, 2).rows(1, 1);
         product_here(corner, corner.transposed(), 1.0, Target::add(&mut c[2..], 1));
         assert_eq!(c[2], 62.0);
+    }
+
+    #[test]
+    fn a_right_factor_that_lies_across() {
+        // Neither a multiple of a tile.
+        let [m, k, n] = [50, 83, 77];
+        let numbers = |count: usize, step: usize| -> Vec<f32> {
+            (0..count).map(|it| ((it * step) % 17) as f32 - 8.0).collect()
+        };
+        let (a, b) = (numbers(m * k, 5), numbers(n * k, 7));
+        let view = View::whole(&b, [n, k]).transposed();
+        assert!(!is_small(View::whole(&a, [m, k]), view) && view.lies_across());
+        let whole_numbers = |row: usize, column: usize| -> f32 {
+            (0..k).map(|it| a[row * k + it] * b[column * k + it]).sum()
+        };
+        for run in [product, product_here] {
+            let mut c = vec![1.0; m * n];
+            run(View::whole(&a, [m, k]), view, 2.0, Target::add(&mut c, n));
+            for (place, c) in c.into_iter().enumerate() {
+                assert_eq!(c, 1.0 + 2.0 * whole_numbers(place / n, place % n), "number {place}");
+            }
+        }
     }
 
     #[test]
