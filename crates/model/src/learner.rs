@@ -52,7 +52,8 @@ impl<B: LmAutodiffBackend, M: AutodiffModule<B>> Learner<B, M> {
         Gradients::of(self.module(), micro_batches, loss)
     }
 
-    /// Sums the workers' gradients, clips the sum and updates the module; returns the gradient's norm before clipping.
+    /// Sums the workers' gradients, clips the sum and updates the module; returns the gradient's norm
+    /// before clipping.
     ///
     /// # Errors
     /// A gradient that isn't finite: the module stays as it was. `step` is counted from 0.

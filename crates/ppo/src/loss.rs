@@ -102,46 +102,44 @@ impl Diagnostics {
 
     /// Adds what the other workers saw of the same minibatch.
     pub fn sum_over(&mut self, workers: &Workers) {
-        let mut sums = [
-            self.n_tokens,
-            self.ratio,
-            self.ratio_square,
-            self.approx_kl,
-            self.n_clipped,
-            self.n_values,
-            self.n_values_clipped,
-            self.entropy,
-            self.policy_loss,
-            self.value_loss,
-        ];
+        let mut sums = self.sums().map(|it| *it);
         workers.sum_f64(&mut sums);
-        [
-            self.n_tokens,
-            self.ratio,
-            self.ratio_square,
-            self.approx_kl,
-            self.n_clipped,
-            self.n_values,
-            self.n_values_clipped,
-            self.entropy,
-            self.policy_loss,
-            self.value_loss,
-        ] = sums;
+        self.sums().into_iter().zip(sums).for_each(|(own, sum)| *own = sum);
         self.ratio_error = workers.largest(self.ratio_error);
     }
 
     /// Adds another minibatch.
-    pub fn add(&mut self, other: &Self) {
-        self.n_tokens += other.n_tokens;
-        self.ratio += other.ratio;
-        self.ratio_square += other.ratio_square;
+    pub fn add(&mut self, mut other: Self) {
+        self.sums().into_iter().zip(other.sums()).for_each(|(own, it)| *own += *it);
         self.ratio_error = self.ratio_error.max(other.ratio_error);
-        self.approx_kl += other.approx_kl;
-        self.n_clipped += other.n_clipped;
-        self.n_values += other.n_values;
-        self.n_values_clipped += other.n_values_clipped;
-        self.entropy += other.entropy;
-        self.policy_loss += other.policy_loss;
-        self.value_loss += other.value_loss;
+    }
+
+    /// All but the largest error, which doesn't add up.
+    fn sums(&mut self) -> [&mut f64; 10] {
+        let Self {
+            n_tokens,
+            ratio,
+            ratio_square,
+            ratio_error: _,
+            approx_kl,
+            n_clipped,
+            n_values,
+            n_values_clipped,
+            entropy,
+            policy_loss,
+            value_loss,
+        } = self;
+        [
+            n_tokens,
+            ratio,
+            ratio_square,
+            approx_kl,
+            n_clipped,
+            n_values,
+            n_values_clipped,
+            entropy,
+            policy_loss,
+            value_loss,
+        ]
     }
 }

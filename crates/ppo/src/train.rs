@@ -216,7 +216,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
                 sums.policy += norms.policy;
                 sums.value += norms.value;
                 n_updates += 1;
-                all.add(&seen);
+                all.add(seen);
             }
         }
         let mean = |sum: f64| sum / f64::from(n_updates);

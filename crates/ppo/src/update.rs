@@ -82,8 +82,7 @@ pub fn prepare(
 ///
 /// Losses are divided by the tokens of the whole minibatch, so that it can be cut into micro-batches
 /// in any way. The networks share nothing, so one is updated after the other: there is one gradient
-/// at a time, clipped by its own norm. Workers share the rows;
-/// each must have one.
+/// at a time, clipped by its own norm. Workers share the rows, and each must have one.
 pub fn update_minibatch<B: LmAutodiffBackend>(
     learners: &mut Learners<B>,
     minibatch: &[&Experience],
@@ -113,7 +112,7 @@ pub fn update_minibatch<B: LmAutodiffBackend>(
         losses.sum() * (f64::from(config.value_coefficient) / n_values)
     });
     valued.sum_over(&workers);
-    seen.add(&valued);
+    seen.add(valued);
     finite(step, "the value model's loss", seen.value_loss)?;
     let of_value = value.update(step, gradients, learning_rate)?;
     Ok((Norms { policy: of_policy, value: of_value }, seen))

@@ -1,22 +1,28 @@
-//! Importance weights reach the policy loss, and nothing else.
+//! Importance weights reach the policy loss, and nothing else, whenever completions are sampled in bf16.
 
 use burn::backend::Autodiff;
 use burn_flex::{Flex, FlexDevice};
 use rein_data::encoding::TokenRow;
+use rein_data::example::Completion;
+use rein_data::log::{Metrics, RunLog};
 use rein_data::seed::Seed;
+use rein_data::stage::Train;
+use rein_data::tokenizer::Tokenizer;
 use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::weights::RandomWeights;
-use rein_model::{CausalLm, ScalarModel};
+use rein_model::{CausalLm, Precision, Precisions, ScalarModel};
 use rein_ppo::config::PpoConfig;
 use rein_ppo::loss::Diagnostics;
+use rein_ppo::train::{Ppo, Prompts};
 use rein_ppo::update::{Experience, Norms, update_minibatch};
 use rein_ppo::{ActorCritic, Learners};
+use rein_reward::{Reward, RewardError};
 
 type AB = Autodiff<Flex>;
 
-fn actors() -> ActorCritic<AB> {
+fn actors(vocab_size: usize) -> ActorCritic<AB> {
     let config = ModelConfig::llama(LlamaShape {
-        vocab_size: 30,
+        vocab_size,
         hidden_size: 16,
         mlp_size: 32,
         n_layers: 1,
@@ -45,7 +51,7 @@ fn seen(importance: Option<Vec<f32>>) -> (Norms, Diagnostics) {
         returns: vec![1.0, 1.0],
     };
     let config = PpoConfig { micro_batch_rows: 1, clip_range: 10.0, ..PpoConfig::default() };
-    let mut learners = Learners::new(actors(), config.optimizer);
+    let mut learners = Learners::new(actors(30), config.optimizer);
     update_minibatch(&mut learners, &[&row], &config, 1e-3, 0, &FlexDevice).expect("updates")
 }
 
@@ -61,4 +67,46 @@ fn the_policy_loss_is_weighted_and_nothing_else() {
     let (none, _) = seen(Some(vec![0.0; 2]));
     assert!(none.policy == 0.0 && norm.policy > 0.0, "what weighs nothing pulls nowhere");
     assert_eq!(none.value, norm.value);
+}
+
+/// Likes nothing in particular.
+struct Length;
+
+impl Reward for Length {
+    fn name(&self) -> &'static str {
+        "length"
+    }
+
+    fn score(&self, completions: &[Completion]) -> Result<Vec<f32>, RewardError> {
+        Ok(completions.iter().map(|it| it.tokens.len() as f32).collect())
+    }
+}
+
+/// What a whole step tells, completions sampled in this precision.
+fn step(rollout: Precision) -> Metrics {
+    let config = PpoConfig {
+        steps: 1,
+        prompts_per_step: 6,
+        max_new_tokens: 5,
+        precision: Precisions { rollout, ..Precisions::default() },
+        ..PpoConfig::default()
+    };
+    let tokenizer = Tokenizer::train_bpe(["the letter e"], 262).expect("trains");
+    let prompts = Prompts { train: vec!["the".into(), "letter".into()], heldout: Vec::new() };
+    let (reward, seed) = (Box::new(Length), Seed::new(3));
+    let mut ppo = Ppo::new(config, actors(262), reward, tokenizer, prompts, seed, &FlexDevice)
+        .expect("fits together");
+    ppo.step(0, &mut RunLog::silent()).expect("steps")
+}
+
+#[test]
+fn rollouts_in_bf16_are_always_corrected_and_others_never() {
+    let rounded = step(Precision::Bf16);
+    let of = |name: &str| rounded.get(name).expect("is told");
+    let far = of("sampling/sampling_logp_difference/max");
+    assert!(far > 0.0 && far < 0.05, "{far} nats apart");
+    let [least, most] =
+        ["min", "max"].map(|it| of(&format!("sampling/importance_sampling_ratio/{it}")));
+    assert!(least < 1.0 && most > 1.0 && most <= 2.0, "weights of {least} to {most}");
+    assert_eq!(step(Precision::F32).get("sampling/importance_sampling_ratio/mean"), None);
 }
