@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use anyhow::{Result, bail};
 use rein_data::seed::Seed;
+use rein_model::Precision;
 use rein_model::config::ModelConfig;
 use rein_model::lora::LoraConfig;
 
@@ -46,24 +47,34 @@ struct Network {
     name: &'static str,
     n_params: usize,
     n_trained: usize,
+    precision: Precision,
 }
 
 impl Network {
     fn trained(name: &'static str, n_params: usize) -> Self {
-        Self { name, n_params, n_trained: n_params }
+        Self::adapted(name, 0, n_params)
     }
 
     fn frozen(name: &'static str, n_params: usize) -> Self {
-        Self { name, n_params, n_trained: 0 }
+        Self::adapted(name, n_params, 0)
+    }
+
+    /// Kept in another precision.
+    fn kept_in(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Frozen weights with `n_trained` more beside them.
     fn adapted(name: &'static str, n_frozen: usize, n_trained: usize) -> Self {
-        Self { name, n_params: n_frozen + n_trained, n_trained }
+        Self { name, n_params: n_frozen + n_trained, n_trained, precision: Precision::F32 }
     }
 
     fn weights(&self) -> u64 {
-        self.n_params as u64 * FLOAT
+        let bytes = match self.precision {
+            Precision::F32 => FLOAT,
+            Precision::Bf16 => FLOAT / 2,
+        };
+        self.n_params as u64 * bytes
     }
 
     /// One number to a weight that is trained.
@@ -78,11 +89,12 @@ impl Network {
 }
 
 impl StagePlan {
-    /// Bytes that the stage needs at once.
+    /// Bytes that the stage needs at once: networks are updated one after the other, so that there is
+    /// one gradient at a time.
     pub(crate) fn memory(&self) -> u64 {
-        let networks =
-            self.networks.iter().map(|it| it.weights() + it.gradients() + it.optimizer());
-        networks.sum::<u64>() + self.activations + PROGRAM
+        let networks = self.networks.iter().map(|it| it.weights() + it.optimizer());
+        let gradient = self.networks.iter().map(Network::gradients).max().unwrap_or(0);
+        networks.sum::<u64>() + gradient + self.activations + PROGRAM
     }
 }
 
@@ -271,6 +283,9 @@ impl<'a> Sizes<'a> {
         let config = self.config().rl.ppo();
         let [policy, scalar] = self.n_params;
         let lora = config.lora.as_ref();
+        let frozen = config.precision.frozen;
+        // Without its adapters, the policy is the reference, unless that is packed.
+        let is_shared = lora.is_some() && frozen == Precision::F32;
         let rows = (config.steps * config.rows_per_step()) as f64;
         let tokens = rows * (self.prompt[1] + self.completion());
         let longest = self.prompt[0] as usize + config.max_new_tokens;
@@ -282,11 +297,10 @@ impl<'a> Sizes<'a> {
             networks: vec![
                 self.trained("policy", policy, lora),
                 self.trained("value model", scalar, lora),
-                // Without its adapters, the policy is the reference.
-                Network::frozen("reference", if lora.is_some() { 0 } else { policy }),
-                Network::frozen("reward model", scalar),
+                Network::frozen("reference", if is_shared { 0 } else { policy }).kept_in(frozen),
+                Network::frozen("reward model", scalar).kept_in(frozen),
             ],
-            activations: with_head + without,
+            activations: with_head.max(without),
             trained_tokens: 2.0 * config.epochs as f64 * tokens,
             judged_tokens: 4.0 * tokens,
             sampled_tokens: tokens,
