@@ -1,12 +1,13 @@
-//! Matrix products, by the gemm crate.
+//! Matrix products: by [`strips`] where processors have AVX-512, by the gemm crate elsewhere and for
+//! what is small.
 
 use gemm::Parallelism;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::bf16;
-use super::bf16::strip::Lanes;
 use super::pieces::unwritten;
+use super::strips::{self, Lanes};
 use crate::settings::Precision;
 
 /// Operations below which one thread is faster than several.
@@ -178,8 +179,13 @@ pub fn product_here(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>) {
     on_threads(a, b, scale, target, Parallelism::None);
 }
 
-/// Turns a right factor that lies across, where there are rows enough to make up for it.
+/// For gemm, a right factor that lies across is turned where there are rows enough to make up for it;
+/// strips don't mind.
 fn on_threads(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>, threads: Parallelism) {
+    if strips::is_fast() && !is_small(a, b) {
+        let on_all_threads = !matches!(threads, Parallelism::None);
+        return strips::product::<f32>(a, b, scale, target, on_all_threads);
+    }
     if is_small(a, b) || !b.lies_across() || a.shape[0] < MANY_ROWS {
         return call(a, b, scale, target, threads);
     }
@@ -187,7 +193,8 @@ fn on_threads(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>, threads:
     call(a, View::whole(&turned, b.shape), scale, target, threads);
 }
 
-fn is_small(a: View<'_>, b: View<'_>) -> bool {
+/// Whether one thread is faster than several.
+pub(super) fn is_small(a: View<'_>, b: View<'_>) -> bool {
     a.shape[0] * a.shape[1] * b.shape[1] < FEW_OPERATIONS
 }
 

@@ -17,6 +17,7 @@ pub mod packed;
 pub mod packed_head;
 pub mod pieces;
 pub mod rotary;
+mod strips;
 mod tile;
 pub mod vocabulary;
 

@@ -9,9 +9,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::bf16::strip::{Lanes, fill};
-use super::bf16::tile::{COLUMNS, Place, ROWS, multiply as multiply_strips};
-use super::bf16::widen;
+use super::bf16::{Pair, widen};
+use super::pieces::{Number, unwritten};
+use super::strips::{self, COLUMNS, Lanes, Place, ROWS, Rows as Strip, Unit};
 use super::tile::{Columns, WIDTH, multiply_panel};
 use crate::settings::Precision;
 
@@ -45,10 +45,52 @@ pub struct Packed {
 /// The weights of all panels.
 #[derive(Debug)]
 enum Panels {
-    /// `[panels, in]`
-    F32(Vec<Columns>),
-    /// A strip of columns for each panel, `[panels, pairs of inputs, columns]`.
-    Bf16(Vec<u32>),
+    /// `[in]` each.
+    F32(Blocks<Columns>),
+    /// A strip of columns each, `[pairs of inputs, columns]`.
+    Bf16(Blocks<Pair>),
+}
+
+/// Panels of the same length, in as many buffers as there are sources with whole panels: these are as
+/// large as the weights' gradients, so that an update takes the room that sampling leaves.
+#[derive(Debug)]
+struct Blocks<T> {
+    buffers: Vec<Vec<T>>,
+    /// Panels in the buffers before each, ascending.
+    firsts: Vec<usize>,
+    /// The length of a panel.
+    len: usize,
+}
+
+impl<T: Number + Send> Blocks<T> {
+    /// Panels of sources as wide as this, each of which `fill` writes whole.
+    fn new(widths: &[usize], len: usize, fill: impl Fn(usize, &mut [T]) + Sync) -> Self {
+        let n_panels = widths.iter().sum::<usize>().div_ceil(WIDTH);
+        let are_whole = widths.iter().all(|width| width.is_multiple_of(WIDTH));
+        let counts: Vec<usize> = match are_whole {
+            true => widths.iter().map(|width| width / WIDTH).collect(),
+            false => vec![n_panels],
+        };
+        let firsts = counts.iter().scan(0, |first, count| {
+            *first += count;
+            Some(*first - count)
+        });
+        let firsts = firsts.collect();
+        let mut buffers: Vec<Vec<T>> = counts.iter().map(|it| unwritten(it * len)).collect();
+        let panels: Vec<&mut [T]> =
+            buffers.iter_mut().flat_map(|buffer| buffer.chunks_exact_mut(len)).collect();
+        panels.into_par_iter().enumerate().for_each(|(panel, it)| fill(panel, it));
+        Self { buffers, firsts, len }
+    }
+
+    fn panel(&self, panel: usize) -> &[T] {
+        let buffer = self.firsts.partition_point(|first| *first <= panel) - 1;
+        &self.buffers[buffer][(panel - self.firsts[buffer]) * self.len..][..self.len]
+    }
+
+    fn n_bytes(&self) -> usize {
+        self.buffers.iter().map(|buffer| size_of_val(buffer.as_slice())).sum()
+    }
 }
 
 /// Rows that begin `stride` numbers apart.
@@ -107,9 +149,7 @@ impl Packed {
             })
             .collect();
         let n_out = widths.iter().sum();
-        let n_panels = usize::div_ceil(n_out, WIDTH);
-        let mut begins = vec![Columns::ZERO; n_panels];
-        let fill_panel = |panel: usize, columns: &mut [Columns], begin: &mut Columns| {
+        let fill_panel = |panel: usize, columns: &mut [Columns]| {
             // The sources' columns that lie in this panel.
             let (first, mut source_first) = (panel * WIDTH, 0);
             if first + WIDTH > n_out {
@@ -119,34 +159,26 @@ impl Packed {
                 let from = first.max(source_first);
                 let to = (first + WIDTH).min(source_first + width);
                 if from < to {
-                    let place = [from - first, from - source_first, to - from];
-                    source.copy(*width, place, columns, begin);
+                    source.copy(*width, [from - first, from - source_first, to - from], columns);
                 }
                 source_first += width;
             }
         };
         let panels = match precision {
-            Precision::F32 => {
-                let mut columns = unwritten(n_panels * n_in);
-                let panels = columns.par_chunks_exact_mut(n_in).zip(&mut begins).enumerate();
-                panels.for_each(|(panel, (columns, begin))| fill_panel(panel, columns, begin));
-                Panels::F32(columns)
-            }
+            Precision::F32 => Panels::F32(Blocks::new(&widths, n_in, fill_panel)),
             Precision::Bf16 => {
                 let len = n_in.div_ceil(2) * COLUMNS;
-                let mut strips = vec![0; n_panels * len];
-                let panels = strips.par_chunks_exact_mut(len).zip(&mut begins).enumerate();
-                let room = || vec![Columns::ZERO; n_in];
-                panels.for_each_init(room, |columns, (panel, (strip, begin))| {
-                    fill_panel(panel, columns, begin);
-                    let data = numbers_of(columns);
+                Panels::Bf16(Blocks::new(&widths, len, |panel, strip| {
+                    let mut columns = vec![Columns::ZERO; n_in];
+                    fill_panel(panel, &mut columns);
+                    let data = numbers_of(&columns);
                     let (n_lanes, input) = (WIDTH, WIDTH);
                     let from = Lanes { data, n_lanes, n_inputs: n_in, lane: 1, input };
-                    fill::<COLUMNS>(strip, from);
-                });
-                Panels::Bf16(strips)
+                    Pair::fill::<COLUMNS>(strip, from);
+                }))
             }
         };
+        let begins = begins(sources, &widths);
         Self { panels, begins, n_in, n_out }
     }
 
@@ -159,11 +191,11 @@ impl Packed {
         let (panel, column) = (output / WIDTH, output % WIDTH);
         match &self.panels {
             Panels::F32(columns) => {
-                let columns = &columns[panel * self.n_in..];
+                let columns = columns.panel(panel);
                 weights.iter_mut().zip(columns).for_each(|(it, columns)| *it = columns.0[column]);
             }
             Panels::Bf16(strips) => {
-                let pairs = strips[panel * self.n_in.div_ceil(2) * COLUMNS..].chunks(COLUMNS);
+                let pairs = strips.panel(panel).chunks(COLUMNS);
                 for (weights, pairs) in weights.chunks_mut(2).zip(pairs) {
                     let halves = [pairs[column] as u16, (pairs[column] >> 16) as u16];
                     weights.iter_mut().zip(halves).for_each(|(it, half)| *it = widen(half));
@@ -180,8 +212,8 @@ impl Packed {
     /// Bytes that a product reads.
     pub fn n_bytes(&self) -> usize {
         match &self.panels {
-            Panels::F32(columns) => size_of_val(columns.as_slice()),
-            Panels::Bf16(strips) => size_of_val(strips.as_slice()),
+            Panels::F32(columns) => columns.n_bytes(),
+            Panels::Bf16(strips) => strips.n_bytes(),
         }
     }
 
@@ -261,20 +293,20 @@ impl Packed {
     unsafe fn multiply_one(
         &self,
         panel: usize,
-        (input, strips): (Rows<'_>, &[u32]),
+        (input, strips): (Rows<'_>, &[Pair]),
         (target, stride, adds): (*mut f32, usize, bool),
         width: usize,
     ) {
         let begin = &self.begins[panel];
         match &self.panels {
             Panels::F32(columns) => {
-                let columns = &columns[panel * self.n_in..][..self.n_in];
+                let columns = columns.panel(panel);
                 // SAFETY: the caller's word.
                 unsafe { multiply_panel(input, columns, begin, (target, stride, adds), width) }
             }
             Panels::Bf16(panels) => {
                 let n_pairs = self.n_in.div_ceil(2);
-                let columns = &panels[panel * n_pairs * COLUMNS..][..n_pairs * COLUMNS];
+                let columns = panels.panel(panel);
                 for (strip, rows) in strips.chunks_exact(n_pairs * ROWS).enumerate() {
                     let first = strip * ROWS;
                     let shape = [ROWS.min(input.count - first), width];
@@ -282,7 +314,9 @@ impl Packed {
                     unsafe {
                         let target = target.add(first * stride);
                         let place = Place { target, stride, shape, scale: 1.0, adds };
-                        multiply_strips(rows, columns, &begin.0, place);
+                        let (rows, columns) =
+                            (Strip::of_strip(rows), strips::Columns::of_strip(columns));
+                        Pair::multiply(rows, columns, n_pairs, &begin.0, place);
                     }
                 }
             }
@@ -290,7 +324,7 @@ impl Packed {
     }
 
     /// The rows in strips, as bf16 wants them.
-    fn strips_of(&self, input: Rows<'_>) -> Vec<u32> {
+    fn strips_of(&self, input: Rows<'_>) -> Vec<Pair> {
         let Panels::Bf16(_) = self.panels else { return Vec::new() };
         let Rows { data, stride, count } = input;
         let len = self.n_in.div_ceil(2) * ROWS;
@@ -298,7 +332,7 @@ impl Packed {
         let rows = Lanes { data, n_lanes: count, n_inputs: self.n_in, lane: stride, input: 1 };
         for (strip, pairs) in strips.chunks_exact_mut(len).enumerate() {
             let first = strip * ROWS;
-            fill::<ROWS>(pairs, rows.part((first, ROWS.min(count - first)), (0, self.n_in)));
+            Pair::fill::<ROWS>(pairs, rows.part((first, ROWS.min(count - first)), (0, self.n_in)));
         }
         strips
     }
@@ -311,27 +345,22 @@ fn numbers_of(columns: &[Columns]) -> &[f32] {
     unsafe { std::slice::from_raw_parts(columns.as_ptr().cast(), columns.len() * WIDTH) }
 }
 
-/// Columns that mean nothing yet: each of them must be written before any is read.
-#[expect(unsafe_code, clippy::uninit_vec, reason = "filling pages twice takes as long as the work")]
-fn unwritten(len: usize) -> Vec<Columns> {
-    let mut buffer = Vec::with_capacity(len);
-    // SAFETY: the capacity is there, and every bit pattern is a number.
-    unsafe { buffer.set_len(len) };
-    buffer
+/// What sums begin with, `[panels]`.
+fn begins(sources: &[Source<'_>], widths: &[usize]) -> Vec<Columns> {
+    let biases = sources.iter().zip(widths);
+    let biases = biases.flat_map(|(source, width)| match source.bias {
+        Some(bias) => bias.to_vec(),
+        None => vec![0.0; *width],
+    });
+    let biases: Vec<f32> = biases.collect();
+    let panel =
+        |biases: &[f32]| Columns(std::array::from_fn(|at| biases.get(at).copied().unwrap_or(0.0)));
+    biases.chunks(WIDTH).map(panel).collect()
 }
 
 impl Source<'_> {
     /// Copies `count` of its columns, the first of which is `from`, to the panel's place `to`.
-    fn copy(
-        &self,
-        width: usize,
-        [to, from, count]: [usize; 3],
-        columns: &mut [Columns],
-        begin: &mut Columns,
-    ) {
-        if let Some(bias) = self.bias {
-            begin.0[to..to + count].copy_from_slice(&bias[from..from + count]);
-        }
+    fn copy(&self, width: usize, [to, from, count]: [usize; 3], columns: &mut [Columns]) {
         if self.transposed {
             let n_in = columns.len();
             for (place, output) in self.values.chunks_exact(n_in).skip(from).take(count).enumerate()

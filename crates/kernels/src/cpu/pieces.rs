@@ -10,11 +10,18 @@ pub fn rows_of_a_piece(width: usize) -> usize {
     (PIECE / width.max(1)).max(1)
 }
 
+/// What is a number, or made of nothing else, whatever its bits.
+pub(super) trait Number: Copy {}
+
+impl Number for f32 {}
+impl Number for u32 {}
+
 /// A buffer whose numbers mean nothing yet: each of them must be written before any is read.
 #[expect(unsafe_code, clippy::uninit_vec, reason = "filling pages twice takes as long as the work")]
-pub fn unwritten(len: usize) -> Vec<f32> {
+#[expect(private_bounds, reason = "who may be a number is decided here")]
+pub fn unwritten<T: Number>(len: usize) -> Vec<T> {
     let mut buffer = Vec::with_capacity(len);
-    // SAFETY: the capacity is there, and every bit pattern is an `f32`.
+    // SAFETY: the capacity is there, and every bit pattern is a number.
     unsafe { buffer.set_len(len) };
     buffer
 }

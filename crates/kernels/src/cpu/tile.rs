@@ -2,6 +2,7 @@
 //! registers.
 
 use super::packed::Rows;
+use super::pieces::Number;
 
 /// Output columns of a panel.
 pub(super) const WIDTH: usize = 32;
@@ -10,6 +11,8 @@ pub(super) const WIDTH: usize = 32;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Columns(pub(super) [f32; WIDTH]);
+
+impl Number for Columns {}
 
 impl Columns {
     pub(super) const ZERO: Self = Self([0.0; WIDTH]);

@@ -12,11 +12,55 @@
 //! which is what the tile reads from front to back. Other processors run the same sums in the
 //! same order one by one: [`is_fast`] says which it will be.
 
-mod product;
-pub(super) mod strip;
-pub(super) mod tile;
+mod strip;
+mod tile;
 
-pub use product::{product, product_here};
+use super::matmul::{Target, View, is_small};
+use super::strips::{
+    Begin, COLUMNS, Columns, Lanes, Place, ROWS, Rows, Unit, product as product_of,
+};
+
+/// `target = scale · a b` with both factors in bf16, on all threads if it is large.
+///
+/// # Panics
+/// Shapes that don't fit together.
+pub fn product(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>) {
+    product_of::<Pair>(a, b, scale, target, !is_small(a, b));
+}
+
+/// [`product`] on this thread.
+///
+/// # Panics
+/// Shapes that don't fit together.
+pub fn product_here(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>) {
+    product_of::<Pair>(a, b, scale, target, false);
+}
+
+/// Two neighbouring inputs of a lane, the earlier one in the lower half.
+pub(super) type Pair = u32;
+
+#[expect(unsafe_code, reason = "the output is shared by threads")]
+impl Unit for Pair {
+    const INPUTS: usize = 2;
+
+    fn fill<const WIDTH: usize>(strip: &mut [Self], from: Lanes<'_>) {
+        strip::fill::<WIDTH>(strip, from);
+    }
+
+    unsafe fn multiply(
+        rows: Rows<'_, Self>,
+        columns: Columns<'_, Self>,
+        n_units: usize,
+        begin: &Begin,
+        place: Place,
+    ) {
+        let apart = [rows.row, rows.unit, columns.unit];
+        assert_eq!(apart, [1, ROWS, COLUMNS], "pairs lie in strips");
+        let (rows, columns) = (&rows.data[..n_units * ROWS], &columns.data[..n_units * COLUMNS]);
+        // SAFETY: the caller's word.
+        unsafe { tile::multiply(rows, columns, begin, place) }
+    }
+}
 
 /// Whether this processor multiplies bf16 by instructions of its own. Without, products are the same
 /// and many times slower than in f32.

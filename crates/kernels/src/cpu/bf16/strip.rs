@@ -5,39 +5,7 @@
 //! the lower half. Lanes and inputs that don't exist are 0.
 
 use super::round;
-
-/// Numbers somewhere in a slice: those of a lane begin `lane` apart, a lane's own are `input` apart.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Lanes<'a> {
-    pub(crate) data: &'a [f32],
-    pub(crate) n_lanes: usize,
-    pub(crate) n_inputs: usize,
-    pub(crate) lane: usize,
-    pub(crate) input: usize,
-}
-
-impl Lanes<'_> {
-    /// Some inputs of some lanes.
-    pub(crate) fn part(
-        self,
-        (lane, n_lanes): (usize, usize),
-        (input, n_inputs): (usize, usize),
-    ) -> Self {
-        let data = &self.data[lane * self.lane + input * self.input..];
-        Self { data, n_lanes, n_inputs, ..self }
-    }
-
-    fn at(&self, lane: usize, input: usize) -> u16 {
-        let exists = lane < self.n_lanes && input < self.n_inputs;
-        if exists { round(self.data[lane * self.lane + input * self.input]) } else { 0 }
-    }
-
-    fn is_inside(&self) -> bool {
-        let last = |count: usize, apart: usize| count.saturating_sub(1) * apart;
-        let end = last(self.n_lanes, self.lane) + last(self.n_inputs, self.input);
-        self.n_lanes * self.n_inputs == 0 || end < self.data.len()
-    }
-}
+use crate::cpu::strips::Lanes;
 
 /// Writes a strip of `WIDTH` lanes.
 ///
@@ -65,8 +33,9 @@ pub(crate) fn fill<const WIDTH: usize>(strip: &mut [u32], from: Lanes<'_>) {
 fn fill_one_by_one<const WIDTH: usize>(strip: &mut [u32], from: Lanes<'_>) {
     for (pair, lanes) in strip.chunks_exact_mut(WIDTH).enumerate() {
         for (lane, place) in lanes.iter_mut().enumerate() {
-            let [low, high] = [2 * pair, 2 * pair + 1].map(|input| from.at(lane, input));
-            *place = u32::from(high) << 16 | u32::from(low);
+            let [low, high] =
+                [2 * pair, 2 * pair + 1].map(|input| u32::from(round(from.at(lane, input))));
+            *place = high << 16 | low;
         }
     }
 }
@@ -77,15 +46,8 @@ mod avx512 {
     use std::arch::x86_64::*;
     use std::mem::transmute;
 
-    use super::Lanes;
-
-    /// Lanes of a vector.
-    const VECTOR: usize = 16;
-
-    /// The lowest lanes of a vector.
-    fn lowest(count: usize) -> __mmask16 {
-        ((1_u32 << count.min(VECTOR)) - 1) as __mmask16
-    }
+    use crate::cpu::strips::Lanes;
+    use crate::cpu::strips::avx512::{VECTOR, lowest, turn};
 
     /// Lanes that lie side by side: two inputs are read and woven into one another.
     ///
@@ -145,37 +107,6 @@ mod avx512 {
                 }
             }
         }
-    }
-
-    /// Rows as columns: pairs of rows, then fours, then quarters of vectors change places.
-    #[target_feature(enable = "avx512f")]
-    fn turn(rows: [__m512i; VECTOR]) -> [__m512i; VECTOR] {
-        let mut twos = rows;
-        for i in (0..VECTOR).step_by(2) {
-            twos[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
-            twos[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
-        }
-        let mut fours = twos;
-        for i in (0..VECTOR).step_by(4) {
-            fours[i] = _mm512_unpacklo_epi64(twos[i], twos[i + 2]);
-            fours[i + 1] = _mm512_unpackhi_epi64(twos[i], twos[i + 2]);
-            fours[i + 2] = _mm512_unpacklo_epi64(twos[i + 1], twos[i + 3]);
-            fours[i + 3] = _mm512_unpackhi_epi64(twos[i + 1], twos[i + 3]);
-        }
-        // `fours[4 i + j]` holds in its quarter `q` column `4 q + j` of rows `4 i ..`.
-        let mut columns = fours;
-        for j in 0..4 {
-            let [a, b, c, d] = [0, 4, 8, 12].map(|i| fours[i + j]);
-            let (low, high) =
-                (_mm512_shuffle_i32x4::<0x44>(a, b), _mm512_shuffle_i32x4::<0xee>(a, b));
-            let (low_too, high_too) =
-                (_mm512_shuffle_i32x4::<0x44>(c, d), _mm512_shuffle_i32x4::<0xee>(c, d));
-            columns[j] = _mm512_shuffle_i32x4::<0x88>(low, low_too);
-            columns[4 + j] = _mm512_shuffle_i32x4::<0xdd>(low, low_too);
-            columns[8 + j] = _mm512_shuffle_i32x4::<0x88>(high, high_too);
-            columns[12 + j] = _mm512_shuffle_i32x4::<0xdd>(high, high_too);
-        }
-        columns
     }
 }
 

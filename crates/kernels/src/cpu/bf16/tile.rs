@@ -1,27 +1,6 @@
 //! The innermost loops: a few rows by one strip of columns, with the sums in registers.
 
-/// Rows of a strip on the left.
-pub(crate) const ROWS: usize = 12;
-/// Columns of a strip on the right.
-pub(crate) const COLUMNS: usize = 32;
-
-/// What each column's sum begins with.
-pub(crate) type Begin = [f32; COLUMNS];
-
-/// Where a tile's sums go.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    /// The first row's first column.
-    pub(crate) target: *mut f32,
-    /// How far rows are apart.
-    pub(crate) stride: usize,
-    /// Rows and columns that exist.
-    pub(crate) shape: [usize; 2],
-    /// The sums are multiplied by it.
-    pub(crate) scale: f32,
-    /// Whether they are added to what stands there.
-    pub(crate) adds: bool,
-}
+use crate::cpu::strips::{Begin, COLUMNS, Place, ROWS};
 
 /// Multiplies a strip of rows by a strip of columns, pair by pair.
 ///
@@ -73,7 +52,7 @@ mod avx512 {
     use std::arch::x86_64::*;
     use std::mem::transmute;
 
-    use super::{Begin, COLUMNS, Place, ROWS};
+    use crate::cpu::strips::{Begin, COLUMNS, Place, ROWS, write};
 
     /// # Safety
     /// That of [`multiply`](super::multiply), and AVX-512 with BF16.
@@ -110,25 +89,7 @@ mod avx512 {
                 x = x.add(ROWS);
                 y = y.add(COLUMNS);
             }
-            let scale = _mm512_set1_ps(place.scale);
-            let exist = ((1_u64 << place.shape[1]) - 1) as u32;
-            for (row, sums) in sums.into_iter().enumerate() {
-                for (half, sum) in sums.into_iter().enumerate() {
-                    let mask = (exist >> (16 * half)) as __mmask16;
-                    let target = place.target.wrapping_add(row * place.stride + 16 * half);
-                    let old = if place.adds {
-                        _mm512_maskz_loadu_ps(mask, target)
-                    } else {
-                        _mm512_setzero_ps()
-                    };
-                    let new = _mm512_add_ps(_mm512_mul_ps(scale, sum), old);
-                    if mask == u16::MAX {
-                        _mm512_storeu_ps(target, new);
-                    } else {
-                        _mm512_mask_storeu_ps(target, mask, new);
-                    }
-                }
-            }
+            write(sums, place);
         }
     }
 }
