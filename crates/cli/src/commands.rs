@@ -160,7 +160,7 @@ impl Work for Stages<'_> {
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<ExitCode> {
         let Stages { args, prepared, stage, workers } = self;
         if let Some((_, setup)) = &prepared {
-            setup.check_precision::<B>()?;
+            setup.check_precision::<B>(&device)?;
         }
         let root = prepared.as_ref().filter(|_| workers.count() > 1).map(|(root, _)| root);
         let interrupt = catch_interrupts(root.map(|root| advice(root)))?;

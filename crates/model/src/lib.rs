@@ -26,6 +26,7 @@ pub mod sft;
 pub mod tokens;
 pub mod weights;
 
+mod adamw;
 mod all_reduce;
 mod attention;
 mod block;
@@ -67,7 +68,7 @@ pub use learner::Learner;
 pub use linear::Linear;
 pub use monitor::Monitor;
 pub use norm::Norm;
-pub use precision::{Precisions, obstacle};
+pub use precision::{Precisions, moments_obstacle, obstacle};
 pub use rein_kernels::Precision;
 pub use sampling::Sampling;
 pub use scalar_model::ScalarModel;

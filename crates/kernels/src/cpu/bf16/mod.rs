@@ -13,6 +13,7 @@
 //! same order one by one: [`is_fast`] says which it will be.
 
 mod product;
+pub mod random;
 pub(super) mod strip;
 pub(super) mod tile;
 
