@@ -33,6 +33,7 @@ mod block;
 mod causal_lm;
 mod decoder;
 mod decoding;
+mod digest;
 mod drawing;
 mod engine;
 mod error;
