@@ -243,6 +243,23 @@ impl From<Factors> for Precision {
     }
 }
 
+/// What an optimiser's moments are rounded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Moments {
+    F32,
+    /// At random, up or down
+    Bf16,
+}
+
+impl From<Moments> for Precision {
+    fn from(moments: Moments) -> Self {
+        match moments {
+            Moments::F32 => Self::F32,
+            Moments::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// How large
@@ -254,6 +271,9 @@ pub(crate) struct BenchArgs {
     /// In what matrix products are computed, and frozen models and rollouts kept
     #[arg(long, value_enum, default_value = "f32")]
     pub(crate) dtype: Factors,
+    /// In what the optimiser keeps its moments
+    #[arg(long, value_enum, default_value = "f32")]
+    pub(crate) moments: Moments,
     /// Where to compute
     #[arg(long, value_enum)]
     pub(crate) backend: Option<BackendName>,

@@ -160,7 +160,7 @@ impl Work for Stages<'_> {
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<ExitCode> {
         let Stages { args, prepared, stage, workers } = self;
         if let Some((_, setup)) = &prepared {
-            setup.check_precision::<B>()?;
+            setup.check_precision::<B>(&device)?;
         }
         let root = prepared.as_ref().filter(|_| workers.count() > 1).map(|(root, _)| root);
         let interrupt = catch_interrupts(root.map(|root| advice(root)))?;
@@ -322,7 +322,7 @@ fn one_line(error: &anyhow::Error) -> String {
 /// Whether the run failed, rather than its input.
 fn is_failure(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause.downcast_ref::<DataError>().is_some_and(DataError::is_disk_full)
+        cause.downcast_ref::<DataError>().is_some_and(DataError::is_failure)
             || cause.downcast_ref::<HubError>().is_some_and(HubError::is_failure)
             || cause.downcast_ref::<FeedbackError>().is_some_and(FeedbackError::is_disk_full)
             || matches!(cause.downcast_ref(), Some(ModelError::NotFinite { .. }))

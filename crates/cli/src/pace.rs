@@ -44,7 +44,7 @@ impl Work for Measure<'_> {
     type Output = Pace;
 
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<Pace> {
-        self.setup.check_precision::<B>()?;
+        self.setup.check_precision::<B>(&device)?;
         let Setup { config, tokenizer, model: shape, rows, world, .. } = self.setup;
         let mut weights = RandomWeights::new(shape, Seed::new(0));
         let model = CausalLm::<B>::new(shape, &mut weights, &device)?;

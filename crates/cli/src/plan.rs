@@ -1,5 +1,7 @@
 //! What a run will do, and whether the machine can hold it.
 
+mod network;
+
 use std::fmt::Write;
 
 use anyhow::{Result, bail};
@@ -8,6 +10,7 @@ use rein_model::Precision;
 use rein_model::config::ModelConfig;
 use rein_model::lora::LoraConfig;
 
+use self::network::Network;
 use crate::config::{Config, Stage};
 use crate::pace::Pace;
 use crate::setup::Setup;
@@ -40,52 +43,6 @@ pub(crate) struct StagePlan {
     pub(crate) judged_tokens: f64,
     /// Tokens that are sampled.
     pub(crate) sampled_tokens: f64,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Network {
-    name: &'static str,
-    n_params: usize,
-    n_trained: usize,
-    precision: Precision,
-}
-
-impl Network {
-    fn trained(name: &'static str, n_params: usize) -> Self {
-        Self::adapted(name, 0, n_params)
-    }
-
-    fn frozen(name: &'static str, n_params: usize) -> Self {
-        Self::adapted(name, n_params, 0)
-    }
-
-    /// Kept in another precision.
-    fn kept_in(self, precision: Precision) -> Self {
-        Self { precision, ..self }
-    }
-
-    /// Frozen weights with `n_trained` more beside them.
-    fn adapted(name: &'static str, n_frozen: usize, n_trained: usize) -> Self {
-        Self { name, n_params: n_frozen + n_trained, n_trained, precision: Precision::F32 }
-    }
-
-    fn weights(&self) -> u64 {
-        let bytes = match self.precision {
-            Precision::F32 => FLOAT,
-            Precision::Bf16 => FLOAT / 2,
-        };
-        self.n_params as u64 * bytes
-    }
-
-    /// One number to a weight that is trained.
-    fn gradients(&self) -> u64 {
-        self.n_trained as u64 * FLOAT
-    }
-
-    /// AdamW keeps two numbers to a weight.
-    fn optimizer(&self) -> u64 {
-        2 * self.gradients()
-    }
 }
 
 impl StagePlan {
@@ -187,10 +144,11 @@ impl<'a> Sizes<'a> {
 
     /// A network that is trained: whole, or by adapters.
     fn trained(&self, name: &'static str, n_params: usize, lora: Option<&LoraConfig>) -> Network {
-        match lora.and_then(|lora| lora.n_params(&self.setup.model).ok()) {
+        let network = match lora.and_then(|lora| lora.n_params(&self.setup.model).ok()) {
             Some(n_trained) => Network::adapted(name, n_params, n_trained),
             None => Network::trained(name, n_params),
-        }
+        };
+        network.with_moments(self.config().precision.moments)
     }
 
     fn config(&self) -> &Config {
@@ -385,5 +343,21 @@ mod tests {
         plan.check(needed).expect("just fits");
         let error = plan.check(needed - 1).expect_err("does not fit").to_string();
         assert!(error.contains("micro_batch_rows"), "{error}");
+    }
+
+    #[test]
+    fn moments_in_bf16_take_half() {
+        let plan = |sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|it| (*it).to_owned()).collect();
+            let config = config::load(None, &sets).expect("loads");
+            let setup = Setup::new(config, &HubArgs::default()).expect("fits together");
+            Plan::new(&setup, &[Stage::Sft, Stage::Reward, Stage::Rl])
+        };
+        let few = "data.demonstrations=64";
+        let (full, rounded) = (plan(&[few]), plan(&[few, "precision.moments=bf16"]));
+        for (full, rounded) in full.stages.iter().zip(&rounded.stages) {
+            let n_trained: usize = full.networks.iter().map(|it| it.n_trained).sum();
+            assert_eq!(full.memory() - rounded.memory(), 4 * n_trained as u64);
+        }
     }
 }

@@ -12,7 +12,7 @@ use rein_model::backend::LmBackend;
 use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::guard::fits;
 use rein_model::sft::{SftConfig, SftRows};
-use rein_model::{obstacle, read_config, require_weights};
+use rein_model::{moments_obstacle, obstacle, read_config, require_weights};
 
 use crate::args::HubArgs;
 use crate::chat_template::{chat_template, with_template};
@@ -211,9 +211,12 @@ impl Setup {
     }
 
     /// Refuses precisions that the backend or the machine doesn't have.
-    pub(crate) fn check_precision<B: LmBackend>(&self) -> Result<()> {
-        for (key, precision) in self.config.precision.by_key() {
-            if let Some(obstacle) = obstacle::<B>(precision) {
+    pub(crate) fn check_precision<B: LmBackend>(&self, device: &B::Device) -> Result<()> {
+        let precision = &self.config.precision;
+        let products = precision.products_by_key().map(|(key, it)| (key, obstacle::<B>(it)));
+        let moments = ("moments", moments_obstacle::<B>(precision.moments, device));
+        for (key, obstacle) in products.into_iter().chain([moments]) {
+            if let Some(obstacle) = obstacle {
                 bail!(
                     "`precision.{key}` is \"bf16\", but {obstacle}; set it to \"f32\" or leave it out"
                 );

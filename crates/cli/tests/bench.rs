@@ -31,6 +31,16 @@ fn workloads_take_sizes_of_their_own() {
 }
 
 #[test]
+fn moments_are_kept_as_asked() {
+    for what in ["sft", "ppo"] {
+        for moments in ["f32", "bf16"] {
+            let args = [&[what, "--iters", "1", "--moments", moments], &SMALL[..]].concat();
+            assert_eq!(bench(&args)[0]["moments"], moments, "on any processor");
+        }
+    }
+}
+
+#[test]
 fn every_operation_stands_beside_its_composition() {
     let lines = bench(&[&["ops", "--iters", "2"], &SMALL[..]].concat());
     let names: Vec<&str> = lines.iter().filter_map(|line| line["what"].as_str()).collect();
@@ -57,6 +67,7 @@ fn every_operation_stands_beside_its_composition() {
         "token_stats",
         "token_stats_backward",
         "adamw",
+        "adamw_bf16",
         "sum_of_squares",
         "decode_attention",
         "packed_product",

@@ -43,6 +43,19 @@ pub enum DataError {
         /// What is wrong with it and what would be right.
         reason: String,
     },
+    /// Workers that train one model no longer have the same.
+    #[error(
+        "step {step}: worker {worker} of {count} has other weights than the first; checkpoints from before are \
+         intact. Give all workers the same build, config and files, and go on from there"
+    )]
+    Diverged {
+        /// The last step that was done, counted from 1.
+        step: usize,
+        /// The first worker that differs, counted from 1.
+        worker: usize,
+        /// How many there are.
+        count: usize,
+    },
     /// A setting or value cannot be used.
     #[error("{0}")]
     Invalid(String),
@@ -60,6 +73,11 @@ impl DataError {
 
     pub(crate) fn file(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
         Self::File { path: path.as_ref().to_path_buf(), reason: reason.into() }
+    }
+
+    /// Whether the run failed, rather than its input: the disk ran full or workers went apart.
+    pub fn is_failure(&self) -> bool {
+        self.is_disk_full() || matches!(self, Self::Diverged { .. })
     }
 
     /// Whether the disk ran full, so that freeing space and resuming is the way out.

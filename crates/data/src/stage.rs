@@ -5,7 +5,8 @@
 //! checkpoint and ends with the same bits as a run that was never interrupted.
 //!
 //! Where several workers train together, each drives the stage. The first one writes; what it decides
-//! (where to go on, which evaluation is the best) and whether anybody was asked to stop, all hear.
+//! (where to go on, which evaluation is the best) and whether anybody was asked to stop, all hear. Before each
+//! checkpoint they compare their weights, which have to be the same.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,12 @@ pub trait Train {
 
     /// Becomes what was saved in `folder`.
     fn restore(&mut self, folder: &Path) -> Result<(), Self::Error>;
+
+    /// A hash of all that the steps change, which several workers compare before each checkpoint. `None` for
+    /// stages that have no weights.
+    fn digest(&self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// What an evaluation found.
@@ -221,6 +228,7 @@ fn save<T: Train>(
     progress: &Progress,
     cadence: &Cadence,
 ) -> Result<(), T::Error> {
+    context.workers.agree(progress.step, || stage.digest())?;
     if !context.workers.leads() {
         return Ok(());
     }
@@ -236,4 +244,70 @@ fn save<T: Train>(
     })?;
     let best: Vec<usize> = progress.best.iter().map(|best| best.step).collect();
     Ok(checkpoints.prune(cadence.keep_last, &best)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workers::tests::together;
+
+    /// Counts its steps. Of several workers, the second one loses a bit in step 5.
+    struct Count {
+        total: u64,
+        loses: bool,
+    }
+
+    impl Train for Count {
+        type Error = DataError;
+
+        fn step(&mut self, step: usize, _: &mut RunLog) -> Result<Metrics, DataError> {
+            self.total += if self.loses && step == 4 { 0 } else { 1 };
+            Ok(Metrics::default())
+        }
+
+        fn evaluate(&mut self) -> Result<Option<Evaluation>, DataError> {
+            Ok(None)
+        }
+
+        fn save(&self, _: &Path) -> Result<(), DataError> {
+            Ok(())
+        }
+
+        fn restore(&mut self, _: &Path) -> Result<(), DataError> {
+            Ok(())
+        }
+
+        fn digest(&self) -> Option<Vec<u8>> {
+            Some(self.total.to_le_bytes().to_vec())
+        }
+    }
+
+    /// What each of two workers says, and the steps that have a checkpoint.
+    fn drive_two(loses: bool) -> (Vec<Result<Outcome, String>>, Vec<usize>) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let cadence = Cadence { save_every: 3, evaluate_every: 0, ..Cadence::default() };
+        let run = RunDir::create(&folder.path().join("run")).expect("creates");
+        let outcomes = together(2, |workers| {
+            let joined = RunDir::join(run.root());
+            let (mut log, interrupt) = (RunLog::silent(), Interrupt::default());
+            let mut context =
+                Context { run: &joined, log: &mut log, interrupt: &interrupt, workers: &workers };
+            let mut stage = Count { total: 0, loses: loses && !workers.leads() };
+            drive(&mut context, "count", &mut stage, 9, &cadence).map_err(|it| it.to_string())
+        });
+        (outcomes, run.checkpoints("count").steps().expect("lists"))
+    }
+
+    #[test]
+    fn workers_that_differ_are_found_at_the_next_checkpoint_which_is_not_written() {
+        let (outcomes, steps) = drive_two(false);
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        assert_eq!(steps, [6, 9]);
+        let (outcomes, steps) = drive_two(true);
+        for outcome in outcomes {
+            let error = outcome.expect_err("they differ");
+            assert!(error.contains("step 6: worker 2 of 2 has other weights"), "{error}");
+        }
+        assert_eq!(steps, [3], "only what was the same everywhere");
+    }
 }

@@ -132,6 +132,26 @@ impl Workers {
         self.largest(f64::from(u8::from(says))) > 0.0
     }
 
+    /// Compares what all workers have made until `step`, by its digest. One worker alone isn't asked for it; if
+    /// one of several has none, none of them has.
+    ///
+    /// # Errors
+    /// A worker whose digest isn't the first one's. All of them hear it.
+    pub fn agree(
+        &self,
+        step: usize,
+        digest: impl FnOnce() -> Option<Vec<u8>>,
+    ) -> Result<(), DataError> {
+        let Some(link) = &self.0 else { return Ok(()) };
+        let Some(digest) = digest() else { return Ok(()) };
+        let digests = link.gather(&digest);
+        let count = digests.len();
+        match digests.iter().position(|it| *it != digests[0]) {
+            Some(rank) => Err(DataError::Diverged { step, worker: rank + 1, count }),
+            None => Ok(()),
+        }
+    }
+
     /// Waits for the others.
     pub fn meet(&self) {
         self.sum_f64(&mut [0.0]);
@@ -153,7 +173,7 @@ fn misfit() -> DataError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::{Barrier, Mutex};
     use std::thread;
 
@@ -208,7 +228,7 @@ mod tests {
     }
 
     /// What each of `count` workers makes.
-    fn together<T: Send>(count: usize, make: impl Fn(Workers) -> T + Sync) -> Vec<T> {
+    pub(crate) fn together<T: Send>(count: usize, make: impl Fn(Workers) -> T + Sync) -> Vec<T> {
         let table =
             Table { seats: Mutex::new(vec![Vec::new(); count]), barrier: Barrier::new(count) };
         let table = Arc::new(table);
@@ -264,6 +284,26 @@ mod tests {
             (word.expect("is heard"), any, workers.any(false), workers.largest(-1.0))
         });
         assert_eq!(heard, vec![(40, true, false, -1.0); 3]);
+    }
+
+    #[test]
+    fn whoever_made_something_else_is_named() {
+        let agree = |odd: usize| {
+            together(4, |workers| {
+                let rank = workers.rank();
+                workers
+                    .agree(7, || Some(vec![3, u8::from(rank >= odd)]))
+                    .map_err(|it| it.to_string())
+            })
+        };
+        assert_eq!(agree(4), vec![Ok(()); 4]);
+        let told = agree(2);
+        for told in told {
+            let error = told.expect_err("differs");
+            assert!(error.contains("step 7: worker 3 of 4 has other weights"), "{error}");
+        }
+        let alone = Workers::default().agree(7, || unreachable!("nobody to compare with"));
+        assert!(alone.is_ok());
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub fn token_stats<B: Kernels>(
 }
 
 /// Weights and moments after one step of AdamW (Loshchilov and Hutter, 2019), in place where nobody
-/// else holds them.
+/// else holds them. Moments are f32 or, both of them, bf16, and remain what they are.
 ///
 /// # Shapes
 /// - all: `[numbers]`

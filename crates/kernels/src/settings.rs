@@ -77,6 +77,9 @@ pub struct HeadLayout {
 
 /// One step of AdamW: `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`,
 /// `w ← keep · w − rate · m / (√v / root_correction + ε)`.
+///
+/// Moments may be bf16. The weight is computed from them in f32, and then they are rounded
+/// [at random](crate::cpu::bf16::random).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
     /// `1 − lr λ`, with the weight decay `λ`.
@@ -93,4 +96,6 @@ pub struct AdamW {
     pub epsilon: f32,
     /// Gradients are multiplied by it first: below 1 where they are clipped.
     pub grad_scale: f32,
+    /// From which it follows how moments in bf16 are rounded: another number for each tensor and step.
+    pub seed: u64,
 }

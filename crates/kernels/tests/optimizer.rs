@@ -21,6 +21,7 @@ fn updated<B: Kernels>() -> Vec<Vec<f32>> {
         root_correction: 0.3,
         epsilon: 1e-8,
         grad_scale: 0.5,
+        seed: 7,
     };
     let moments = [tensor(0.3), tensor(0.7).abs()];
     let kept = tensor(0.1);

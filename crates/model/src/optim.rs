@@ -1,19 +1,15 @@
 //! AdamW with global-norm clipping, keyed by the tensors' names.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::path::Path as FilePath;
+use std::collections::BTreeMap;
 
 use burn::module::{AutodiffModule, ModuleMapper, Param};
 use burn::prelude::*;
-use rein_kernels::{GradientSum, gathered, ops};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use rein_kernels::{GradientSum, Precision, gathered, ops};
 use serde::{Deserialize, Serialize};
 
-use crate::ModelError;
+pub use crate::adamw::AdamW;
 use crate::backend::{LmAutodiffBackend, LmBackend};
-use crate::named::{FlatTensor, Path, named_tensors};
+use crate::named::{FlatTensor, Path};
 use crate::schedule::Schedule;
 use crate::tokens::host;
 
@@ -37,6 +33,9 @@ pub struct OptimizerConfig {
     pub weight_decay: f64,
     /// Gradients whose norm over all weights exceeds this are scaled down to it; 0 means never.
     pub max_grad_norm: f64,
+    /// In which both moments are kept; a run's `[precision]` says it for all stages.
+    #[serde(skip)]
+    pub moments: Precision,
 }
 
 impl Default for OptimizerConfig {
@@ -51,6 +50,7 @@ impl Default for OptimizerConfig {
             epsilon: 1e-8,
             weight_decay: 0.0,
             max_grad_norm: 1.0,
+            moments: Precision::F32,
         }
     }
 }
@@ -90,7 +90,7 @@ impl OptimizerConfig {
 pub struct Gradients<B: Backend> {
     pub(crate) tensors: BTreeMap<String, FlatTensor<B>>,
     /// What they are yet to be multiplied by; an update does it in passing.
-    scale: f64,
+    pub(crate) scale: f64,
 }
 
 impl<B: LmBackend> Gradients<B> {
@@ -157,168 +157,5 @@ impl<AB: LmAutodiffBackend> ModuleMapper<AB> for Gatherer<'_, AB::InnerBackend> 
         let sum = self.sums.entry(self.path.name()).or_default();
         let (id, tensor, mapper) = param.consume();
         Param::from_mapped_value(id, gathered(tensor, sum), mapper)
-    }
-}
-
-/// AdamW (Loshchilov and Hutter, 2019), computed as PyTorch does.
-///
-/// `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`,
-/// `p ← p (1 − lr λ) − lr · m̂ / (√v̂ + ε)` with `m̂ = m / (1 − β₁ᵗ)` and `v̂ = v / (1 − β₂ᵗ)`.
-#[derive(Clone, Debug)]
-pub struct AdamW<B: Backend> {
-    config: OptimizerConfig,
-    /// Updates done.
-    n_updates: usize,
-    moments: BTreeMap<String, Moments<B>>,
-}
-
-#[derive(Clone, Debug)]
-struct Moments<B: Backend> {
-    first: Tensor<B, 1>,
-    second: Tensor<B, 1>,
-}
-
-impl<B: LmBackend> AdamW<B> {
-    /// An optimiser without any history.
-    pub fn new(config: OptimizerConfig) -> Self {
-        Self { config, n_updates: 0, moments: BTreeMap::new() }
-    }
-
-    /// The module after one update. Tensors without a gradient stay as they are.
-    pub fn update<AB: LmAutodiffBackend<InnerBackend = B>, M: AutodiffModule<AB>>(
-        &mut self,
-        module: M,
-        gradients: Gradients<B>,
-        learning_rate: f64,
-    ) -> M {
-        self.n_updates += 1;
-        let step = self.step(learning_rate, gradients.scale);
-        module.map(&mut Updater { optimizer: self, gradients, step, path: Path::default() })
-    }
-
-    fn update_tensor(
-        &mut self,
-        name: String,
-        value: Tensor<B, 1>,
-        gradient: Tensor<B, 1>,
-        step: &rein_kernels::AdamW,
-    ) -> Tensor<B, 1> {
-        let moments = match self.moments.remove(&name) {
-            Some(Moments { first, second }) => [first, second],
-            None => [gradient.zeros_like(), gradient.zeros_like()],
-        };
-        let (value, [first, second]) = ops::adamw(value, gradient, moments, step);
-        self.moments.insert(name, Moments { first, second });
-        value
-    }
-
-    /// The numbers of an update; the gradients are yet to be multiplied by `grad_scale`.
-    fn step(&self, learning_rate: f64, grad_scale: f64) -> rein_kernels::AdamW {
-        let OptimizerConfig { betas: [beta1, beta2], epsilon, weight_decay, .. } = self.config;
-        let correction = |beta: f64| 1.0 - beta.powi(self.n_updates as i32);
-        rein_kernels::AdamW {
-            keep: (1.0 - learning_rate * weight_decay) as f32,
-            rate: (learning_rate / correction(beta1)) as f32,
-            beta1: beta1 as f32,
-            beta2: beta2 as f32,
-            root_correction: correction(beta2).sqrt() as f32,
-            epsilon: epsilon as f32,
-            grad_scale: grad_scale as f32,
-        }
-    }
-
-    /// Writes the moments to a safetensors file.
-    pub fn save(&self, path: &FilePath) -> Result<(), ModelError> {
-        let mut bytes = BTreeMap::new();
-        for (name, Moments { first, second }) in &self.moments {
-            for (moment, tensor) in [("first", first), ("second", second)] {
-                let values = FlatTensor(tensor.clone()).to_values();
-                let le: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                bytes.insert(format!("{moment}.{name}"), (values.len(), le));
-            }
-        }
-        let views = bytes.iter().map(|(name, (n_values, bytes))| {
-            (name, TensorView::new(Dtype::F32, vec![*n_values], bytes).expect("whole f32 values"))
-        });
-        let metadata = HashMap::from([("n_updates".to_owned(), self.n_updates.to_string())]);
-        safetensors::serialize_to_file(views, Some(metadata), path).map_err(|error| match error {
-            safetensors::SafeTensorError::IoError(source) => {
-                rein_data::DataError::Io { path: path.to_path_buf(), source }.into()
-            }
-            other => ModelError::checkpoint(path, other.to_string()),
-        })
-    }
-
-    /// Reads what [`save`](Self::save) wrote of an optimiser of `module`.
-    ///
-    /// # Errors
-    /// A file that isn't one, or moments that no tensor of the module has.
-    pub fn load<AB: LmAutodiffBackend<InnerBackend = B>, M: AutodiffModule<AB>>(
-        config: OptimizerConfig,
-        module: &M,
-        path: &FilePath,
-        device: &B::Device,
-    ) -> Result<Self, ModelError> {
-        let refuse = |reason: String| ModelError::checkpoint(path, reason);
-        let bytes = fs::read(path).map_err(|error| refuse(error.to_string()))?;
-        let (_, header) =
-            SafeTensors::read_metadata(&bytes).map_err(|error| refuse(error.to_string()))?;
-        let n_updates =
-            header.metadata().as_ref().and_then(|map| map.get("n_updates")?.parse().ok());
-        let n_updates =
-            n_updates.ok_or_else(|| refuse("no `n_updates`; not an optimiser state".into()))?;
-        let stored = SafeTensors::deserialize(&bytes).map_err(|error| refuse(error.to_string()))?;
-        let read = |name: &str| -> Result<Tensor<B, 1>, ModelError> {
-            let view = stored.tensor(name).map_err(|error| refuse(error.to_string()))?;
-            let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-            let values: Vec<f32> = view.data().chunks_exact(4).map(value).collect();
-            let n_values = values.len();
-            Ok(Tensor::from_data(TensorData::new(values, [n_values]), device))
-        };
-        let tensors = named_tensors(module);
-        let names = stored.names();
-        let names = names.iter().filter_map(|name| name.strip_prefix("first."));
-        let moments = names
-            .map(|name| {
-                let first = read(&format!("first.{name}"))?;
-                let second = read(&format!("second.{name}"))?;
-                let known = tensors.get(name).map(|FlatTensor(tensor)| tensor.dims());
-                if known != Some(first.dims()) || known != Some(second.dims()) {
-                    let reason = format!("the model has no tensor {name} of this size");
-                    return Err(refuse(reason));
-                }
-                Ok((name.to_owned(), Moments { first, second }))
-            })
-            .collect::<Result<_, ModelError>>()?;
-        Ok(Self { config, n_updates, moments })
-    }
-}
-
-struct Updater<'a, B: Backend> {
-    optimizer: &'a mut AdamW<B>,
-    gradients: Gradients<B>,
-    step: rein_kernels::AdamW,
-    path: Path,
-}
-
-impl<AB: LmAutodiffBackend> ModuleMapper<AB> for Updater<'_, AB::InnerBackend> {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.enter(name);
-    }
-
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.exit();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<AB, D>>) -> Param<Tensor<AB, D>> {
-        let name = self.path.name();
-        let Some(FlatTensor(gradient)) = self.gradients.tensors.remove(&name) else { return param };
-        let (id, tensor, mapper) = param.consume();
-        let shape = tensor.shape();
-        let value = tensor.inner().reshape([shape.num_elements()]);
-        let updated = self.optimizer.update_tensor(name, value, gradient, &self.step);
-        // A new leaf of the tape, as the old one was.
-        let tensor = Tensor::from_inner(updated.reshape(shape)).require_grad();
-        Param::from_mapped_value(id, tensor, mapper)
     }
 }

@@ -1,6 +1,7 @@
 //! Models whose matrix products are rounded.
 
 use burn::prelude::*;
+use burn::tensor::DType;
 use rein_kernels::Precision;
 use rein_kernels::cpu::bf16;
 use serde::{Deserialize, Serialize};
@@ -11,8 +12,8 @@ use crate::decoder::Decoder;
 use crate::linear::Linear;
 use crate::{Attention, CausalLm, ScalarModel};
 
-/// What a run computes and keeps in which precision. Weights that are trained, gradients and
-/// optimisers are f32 always.
+/// What a run computes and keeps in which precision. Weights that are trained and gradients are f32
+/// always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Precisions {
@@ -22,17 +23,20 @@ pub struct Precisions {
     pub frozen: Precision,
     /// The products of training, forward and backward.
     pub training: Precision,
+    /// The optimiser's moments.
+    pub moments: Precision,
 }
 
 impl Precisions {
-    /// All of it in one.
-    pub fn all(precision: Precision) -> Self {
-        Self { rollout: precision, frozen: precision, training: precision }
+    /// All products in one; moments stay f32.
+    pub fn of_products(precision: Precision) -> Self {
+        let moments = Precision::F32;
+        Self { rollout: precision, frozen: precision, training: precision, moments }
     }
 
-    /// The keys of a config, and what they ask for.
-    pub fn by_key(&self) -> [(&'static str, Precision); 3] {
-        let Self { rollout, frozen, training } = *self;
+    /// The keys of a config that products in bf16 can be asked for with, and what they ask for.
+    pub fn products_by_key(&self) -> [(&'static str, Precision); 3] {
+        let Self { rollout, frozen, training, .. } = *self;
         [("rollout", rollout), ("frozen", frozen), ("training", training)]
     }
 }
@@ -47,6 +51,16 @@ pub fn obstacle<B: LmBackend>(precision: Precision) -> Option<&'static str> {
         }
         Precision::Bf16 => None,
     }
+}
+
+/// Why an optimiser's moments can't be kept in this precision on the backend, if they can't. Rounding
+/// them takes no instructions of the processor's own.
+pub fn moments_obstacle<B: LmBackend>(
+    precision: Precision,
+    device: &B::Device,
+) -> Option<&'static str> {
+    let can_be_kept = precision == Precision::F32 || B::supports_dtype(device, DType::BF16);
+    (!can_be_kept).then_some("the backend keeps no tensors in bf16")
 }
 
 impl<B: LmBackend> CausalLm<B> {

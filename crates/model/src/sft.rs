@@ -302,6 +302,10 @@ impl<B: LmAutodiffBackend> Train for Sft<B> {
         self.n_tokens = read_state::<State>(folder)?.num_tokens;
         Ok(())
     }
+
+    fn digest(&self) -> Option<Vec<u8>> {
+        Some(self.learner.digest())
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -349,6 +349,11 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         self.kl.restore(state.kl_coefficient);
         Ok(())
     }
+
+    fn digest(&self) -> Option<Vec<u8>> {
+        let Learners { policy, value } = &self.learners;
+        Some([policy.digest(), value.digest()].concat())
+    }
 }
 
 #[derive(Serialize, Deserialize)]

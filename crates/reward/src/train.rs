@@ -294,6 +294,10 @@ impl<B: LmAutodiffBackend> Train for RewardTraining<B> {
         self.n_tokens = read_state::<State>(folder)?.num_tokens;
         Ok(())
     }
+
+    fn digest(&self) -> Option<Vec<u8>> {
+        Some(self.learner.digest())
+    }
 }
 
 #[derive(Serialize, Deserialize)]

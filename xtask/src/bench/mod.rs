@@ -40,6 +40,9 @@ pub(crate) struct BenchArgs {
     /// f32, or bf16 where the processor has it; peers compute in f32
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "bf16"])]
     dtype: String,
+    /// In what the optimiser keeps its moments; f32 if left out, and with `--against-peers` as `--dtype`
+    #[arg(long, value_name = "TYPE", value_parser = ["f32", "bf16"])]
+    moments: Option<String>,
     /// Run transformers and TRL in turn with Rein, and print the ratios
     #[arg(long)]
     against_peers: bool,
@@ -103,8 +106,16 @@ impl BenchArgs {
         let mut bench = self.rein.command(program);
         bench.args([cell.workload, "--shape", cell.shape]);
         bench.args(["--iters", &self.iters.to_string()]);
-        bench.args(["--dtype", &self.dtype]);
+        bench.args(["--dtype", &self.dtype, "--moments", self.moments()]);
         bench
+    }
+
+    fn moments(&self) -> &str {
+        match &self.moments {
+            Some(moments) => moments,
+            None if self.against_peers => &self.dtype,
+            None => "f32",
+        }
     }
 }
 

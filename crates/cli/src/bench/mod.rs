@@ -18,7 +18,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::config::ModelConfig;
-use rein_model::{Precision, obstacle};
+use rein_model::{Precision, moments_obstacle, obstacle};
 use serde::Serialize;
 
 use self::clock::time;
@@ -59,8 +59,9 @@ pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
 fn workload(what: Workload, args: &BenchArgs) -> Result<ExitCode> {
     let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
     let (shape, sizes, iterations) = (args.shape, args.sizes, args.iters);
-    let precision = args.dtype.into();
-    let bench = Bench { what, shape, sizes, iterations, backend: backend.name(), precision };
+    let (precision, moments) = (args.dtype.into(), args.moments.into());
+    let backend_name = backend.name();
+    let bench = Bench { what, shape, sizes, iterations, backend: backend_name, precision, moments };
     print(&format!("{}\n", run_on(backend, bench)?));
     Ok(ExitCode::SUCCESS)
 }
@@ -103,6 +104,7 @@ struct Figures {
     backend: String,
     threads: usize,
     dtype: Precision,
+    moments: Precision,
     /// Seconds.
     median: f64,
     min: f64,
@@ -123,6 +125,7 @@ pub(crate) struct Bench {
     pub(crate) iterations: usize,
     pub(crate) backend: String,
     pub(crate) precision: Precision,
+    pub(crate) moments: Precision,
 }
 
 impl Work for Bench {
@@ -131,11 +134,14 @@ impl Work for Bench {
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<String> {
         let sizes = self.shape.sizes().with(&self.sizes)?;
         let config = ModelConfig::llama(sizes.model)?;
-        let precision = self.precision;
+        let (precision, moments) = (self.precision, self.moments);
         if let Some(obstacle) = obstacle::<B>(precision) {
             bail!("`--dtype bf16`: {obstacle}; leave the option out to compute in f32");
         }
-        let bench = Networks::<B> { sizes, config, device, precision };
+        if let Some(obstacle) = moments_obstacle::<B>(moments, &device) {
+            bail!("`--moments bf16`: {obstacle}; leave the option out to keep them in f32");
+        }
+        let bench = Networks::<B> { sizes, config, device, precision, moments };
         let (seconds, n_tokens, flops) = match self.what {
             Workload::Sft => bench.sft(self.iterations)?,
             Workload::Rollout => bench.rollout(self.iterations)?,
@@ -150,6 +156,7 @@ impl Work for Bench {
             backend: self.backend,
             threads: n_threads(),
             dtype: precision,
+            moments,
             median,
             min: seconds[0],
             max: seconds[seconds.len() - 1],

@@ -31,6 +31,7 @@ pub(super) struct Networks<B: LmAutodiffBackend> {
     pub(super) config: ModelConfig,
     pub(super) device: B::Device,
     pub(super) precision: Precision,
+    pub(super) moments: Precision,
 }
 
 impl<B: LmAutodiffBackend> Networks<B> {
@@ -57,12 +58,13 @@ impl<B: LmAutodiffBackend> Networks<B> {
             .map(|tokens| TokenRow::new(tokens, vec![true; n_time]))
             .collect();
         let batch: Vec<&TokenRow> = rows.iter().collect();
-        let config = SftConfig {
+        let mut config = SftConfig {
             batch_rows: n_rows,
             micro_batch_rows: n_rows,
             precision: self.precision,
             ..SftConfig::default()
         };
+        config.optimizer.moments = self.moments;
         let [train, heldout] = [rows.clone(), Vec::new()].map(TokenStore::in_memory);
         let data = SftRows { train, heldout };
         let mut stage =
@@ -110,13 +112,14 @@ impl<B: LmAutodiffBackend> Networks<B> {
         repeat: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<Vec<f64>>,
     ) -> Result<(Vec<f64>, usize, f64)> {
         let [n_prompts, n_prompt, n_new] = self.sizes.rollout;
-        let config = PpoConfig {
+        let mut config = PpoConfig {
             prompts_per_step: n_prompts,
             micro_batch_rows: self.sizes.micro_batch_rows,
             max_new_tokens: n_new,
-            precision: Precisions::all(self.precision),
+            precision: Precisions::of_products(self.precision),
             ..PpoConfig::default()
         };
+        config.optimizer.moments = self.moments;
         let actors = ActorCritic { policy: self.causal_lm(1)?, value: self.scalar_model(2)? };
         let actors = actors.with_precision(self.precision);
         let mut learners = Learners::new(actors, config.optimizer);

@@ -258,11 +258,15 @@ mod tests {
 
     #[test]
     fn all_stages_compute_in_the_precision_of_the_run() {
-        let sets = ["precision.training=bf16", "precision.rollout=bf16"].map(str::to_owned);
+        let sets = ["training", "rollout", "moments"].map(|it| format!("precision.{it}=bf16"));
         let config = load(None, &sets).expect("loads");
         assert_eq!(config.sft.precision, Precision::Bf16);
         assert_eq!(config.reward.precision, Precision::Bf16);
         assert_eq!(config.rl.ppo().precision, config.precision);
+        for optimizer in [config.sft.optimizer, config.reward.optimizer, config.rl.ppo().optimizer]
+        {
+            assert_eq!(optimizer.moments, Precision::Bf16);
+        }
         assert_eq!(config.precision.frozen, Precision::F32, "never unless it is asked for");
         check(
             "[precision]\ntrainin = \"bf16\"\n",

@@ -34,6 +34,9 @@ impl Config {
         reward.precision = precision.training;
         let RlConfig::Ppo(ppo) = rl;
         ppo.precision = *precision;
+        for optimizer in [&mut sft.optimizer, &mut reward.optimizer, &mut ppo.optimizer] {
+            optimizer.moments = precision.moments;
+        }
     }
 
     fn problems(&self, possible: &[Stage]) -> Vec<String> {

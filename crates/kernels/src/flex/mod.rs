@@ -2,6 +2,7 @@
 
 mod numbers;
 
+use burn::tensor::DType;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn_flex::Flex;
 
@@ -171,8 +172,14 @@ impl Kernels for Flex {
 
     fn adamw(weights: F, grad: F, [first, second]: [F; 2], step: &AdamW) -> (F, [F; 2]) {
         let [mut weights, mut first, mut second] = [weights, first, second].map(owned);
-        let moments = [first.storage_mut(), second.storage_mut()];
-        optimizer::adamw(weights.storage_mut(), &Numbers::of(&grad), moments, step);
+        let (numbers, grad) = (weights.storage_mut(), Numbers::of(&grad));
+        if first.dtype() == DType::BF16 {
+            let moments = [first.storage_mut(), second.storage_mut()];
+            optimizer::adamw_bf16(numbers, &grad, moments, step);
+        } else {
+            let moments = [first.storage_mut(), second.storage_mut()];
+            optimizer::adamw(numbers, &grad, moments, step);
+        }
         (weights, [first, second])
     }
 

@@ -20,7 +20,7 @@ pub enum FloatType {
 
 impl FloatType {
     /// The type of a file's tensor; `None` if it is another one.
-    pub(super) fn of(dtype: Dtype) -> Option<Self> {
+    pub(crate) fn of(dtype: Dtype) -> Option<Self> {
         match dtype {
             Dtype::F32 => Some(Self::F32),
             Dtype::F16 => Some(Self::F16),
@@ -62,7 +62,7 @@ impl FloatType {
     }
 
     /// Appends the values that `bytes` hold to `values`.
-    pub(super) fn decode(self, bytes: &[u8], values: &mut Vec<f32>) {
+    pub(crate) fn decode(self, bytes: &[u8], values: &mut Vec<f32>) {
         let of_two = |pair: &[u8]| u16::from_le_bytes([pair[0], pair[1]]);
         match self {
             Self::F32 => values.extend(

@@ -8,6 +8,7 @@ mod bf16;
 mod golden;
 mod lora;
 mod models;
+mod moments;
 mod packing;
 mod round_trip;
 mod sampling;

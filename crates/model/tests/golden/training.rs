@@ -4,12 +4,16 @@ use rein_data::encoding::TokenRow;
 use rein_data::seed::Seed;
 use rein_data::stage::Train;
 use rein_data::store::TokenStore;
-use rein_model::load_causal_lm;
+use rein_model::lora::LoraConfig;
 use rein_model::optim::OptimizerConfig;
 use rein_model::sft::{Sft, SftConfig, SftRows};
+use rein_model::tokens::TokenBatch;
+use rein_model::{CausalLm, Learner, load_causal_lm};
 use serde_json::Value;
 
-use crate::golden::{assert_near, assert_same_weights, has, number, numbers, rows, training_runs};
+use crate::golden::{
+    assert_near, assert_same_weights, has, number, numbers, own_root, rows, training_runs,
+};
 use crate::{AB, DEVICE};
 
 #[test]
@@ -74,4 +78,29 @@ pub(crate) fn label_rows(batch: &Value) -> Vec<TokenRow> {
         TokenRow::new(tokens, real.iter().map(|cell| labels[row][*cell] >= 0.0).collect())
     };
     (0..ids.len()).map(row).collect()
+}
+
+#[test]
+fn a_digest_tells_weights_apart() {
+    let folder = own_root().join("models/llama");
+    let learner = |seed| {
+        let model: CausalLm<AB> = load_causal_lm(&folder, &DEVICE).expect("loads");
+        let lora = LoraConfig { rank: 2, ..LoraConfig::default() };
+        let model = match seed {
+            Some(seed) => model.with_lora(&lora, Seed::new(seed), &DEVICE).expect("fits"),
+            None => model,
+        };
+        Learner::new(model, OptimizerConfig::default())
+    };
+    assert_eq!(learner(None).digest(), learner(None).digest());
+    assert_eq!(learner(Some(1)).digest(), learner(Some(1)).digest());
+    let digests = [None, Some(1), Some(2)].map(|seed| learner(seed).digest());
+    assert!(digests[0] != digests[1] && digests[1] != digests[2], "adapters count, too");
+    let mut trained = learner(None);
+    let gradients = trained.gradients([()], |model, ()| {
+        let token = TokenBatch::right_padded(&[[3]], &DEVICE);
+        model.hidden(&token).sum() * 1e-3
+    });
+    trained.update(0, gradients, 1e-6).expect("updates");
+    assert_ne!(trained.digest(), digests[0], "a small update is seen");
 }

@@ -12,6 +12,7 @@
 //! which is what the tile reads from front to back. Other processors run the same sums in the
 //! same order one by one: [`is_fast`] says which it will be.
 
+pub mod random;
 mod strip;
 mod tile;
 
