@@ -118,7 +118,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
             ..PpoConfig::default()
         };
         let actors = ActorCritic { policy: self.causal_lm(1)?, value: self.scalar_model(2)? };
-        let actors = actors.with_precision(self.precision);
+        let actors = actors.computed_as(&config);
         let mut learners = Learners::new(actors, config.optimizer);
         let reference = Frozen::new(self.causal_lm(3)?.valid(), self.precision);
         let reward = LearnedReward::new(

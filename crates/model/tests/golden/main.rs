@@ -9,6 +9,7 @@ mod golden;
 mod lora;
 mod models;
 mod packing;
+mod recompute;
 mod round_trip;
 mod sampling;
 mod training;
