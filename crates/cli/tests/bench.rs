@@ -31,6 +31,15 @@ fn workloads_take_sizes_of_their_own() {
 }
 
 #[test]
+fn workloads_that_train_may_recompute_and_say_so() {
+    for what in ["sft", "ppo"] {
+        let lines =
+            bench(&[&[what, "--iters", "1", "--gradient-checkpointing"], &SMALL[..]].concat());
+        assert_eq!(lines[0]["gradient_checkpointing"], true);
+    }
+}
+
+#[test]
 fn every_operation_stands_beside_its_composition() {
     let lines = bench(&[&["ops", "--iters", "2"], &SMALL[..]].concat());
     let names: Vec<&str> = lines.iter().filter_map(|line| line["what"].as_str()).collect();

@@ -21,6 +21,7 @@ use rein_model::config::ModelConfig;
 use rein_model::{Precision, obstacle};
 use serde::Serialize;
 
+use self::args::TrainingArgs;
 use self::clock::time;
 use self::ops::Ops;
 use self::soak::Soak;
@@ -36,9 +37,9 @@ pub(crate) use self::shape::Shape;
 /// Measures what was asked for.
 pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
     match command {
-        BenchCommand::Sft(args) => workload(Workload::Sft, args),
-        BenchCommand::Rollout(args) => workload(Workload::Rollout, args),
-        BenchCommand::Ppo(args) => workload(Workload::Ppo, args),
+        BenchCommand::Sft(args) => training(Workload::Sft, args),
+        BenchCommand::Rollout(args) => workload(Workload::Rollout, args, false),
+        BenchCommand::Ppo(args) => training(Workload::Ppo, args),
         BenchCommand::Ops(args) => {
             let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
             run_on(backend, Ops { args, backend: backend.name() })?;
@@ -56,11 +57,17 @@ pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
     }
 }
 
-fn workload(what: Workload, args: &BenchArgs) -> Result<ExitCode> {
+fn training(what: Workload, args: &TrainingArgs) -> Result<ExitCode> {
+    workload(what, &args.bench, args.gradient_checkpointing)
+}
+
+fn workload(what: Workload, args: &BenchArgs, recomputes: bool) -> Result<ExitCode> {
     let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
     let (shape, sizes, iterations) = (args.shape, args.sizes, args.iters);
     let precision = args.dtype.into();
-    let bench = Bench { what, shape, sizes, iterations, backend: backend.name(), precision };
+    let backend_name = backend.name();
+    let bench =
+        Bench { what, shape, sizes, iterations, backend: backend_name, precision, recomputes };
     print(&format!("{}\n", run_on(backend, bench)?));
     Ok(ExitCode::SUCCESS)
 }
@@ -103,6 +110,8 @@ struct Figures {
     backend: String,
     threads: usize,
     dtype: Precision,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    gradient_checkpointing: bool,
     /// Seconds.
     median: f64,
     min: f64,
@@ -123,6 +132,7 @@ pub(crate) struct Bench {
     pub(crate) iterations: usize,
     pub(crate) backend: String,
     pub(crate) precision: Precision,
+    pub(crate) recomputes: bool,
 }
 
 impl Work for Bench {
@@ -131,11 +141,11 @@ impl Work for Bench {
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<String> {
         let sizes = self.shape.sizes().with(&self.sizes)?;
         let config = ModelConfig::llama(sizes.model)?;
-        let precision = self.precision;
+        let Self { precision, recomputes, .. } = self;
         if let Some(obstacle) = obstacle::<B>(precision) {
             bail!("`--dtype bf16`: {obstacle}; leave the option out to compute in f32");
         }
-        let bench = Networks::<B> { sizes, config, device, precision };
+        let bench = Networks::<B> { sizes, config, device, precision, recomputes };
         let (seconds, n_tokens, flops) = match self.what {
             Workload::Sft => bench.sft(self.iterations)?,
             Workload::Rollout => bench.rollout(self.iterations)?,
@@ -150,6 +160,7 @@ impl Work for Bench {
             backend: self.backend,
             threads: n_threads(),
             dtype: precision,
+            gradient_checkpointing: recomputes,
             median,
             min: seconds[0],
             max: seconds[seconds.len() - 1],

@@ -31,6 +31,8 @@ pub(super) struct Networks<B: LmAutodiffBackend> {
     pub(super) config: ModelConfig,
     pub(super) device: B::Device,
     pub(super) precision: Precision,
+    /// Whether updates compute again what is inside blocks.
+    pub(super) recomputes: bool,
 }
 
 impl<B: LmAutodiffBackend> Networks<B> {
@@ -60,6 +62,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
         let config = SftConfig {
             batch_rows: n_rows,
             micro_batch_rows: n_rows,
+            gradient_checkpointing: self.recomputes,
             precision: self.precision,
             ..SftConfig::default()
         };
@@ -113,6 +116,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
         let config = PpoConfig {
             prompts_per_step: n_prompts,
             micro_batch_rows: self.sizes.micro_batch_rows,
+            gradient_checkpointing: self.recomputes,
             max_new_tokens: n_new,
             precision: Precisions::all(self.precision),
             ..PpoConfig::default()
