@@ -20,6 +20,7 @@ use crate::setup::Setup;
 /// Tokens a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Pace {
+    /// Times the passes over each.
     trained: f64,
     judged: f64,
     sampled: f64,
@@ -28,10 +29,15 @@ pub(crate) struct Pace {
 impl Pace {
     /// About how long a stage will take.
     pub(crate) fn seconds(self, stage: &StagePlan) -> f64 {
-        stage.trained_tokens / self.trained
+        stage.trained_tokens * n_passes(stage.recomputes) / self.trained
             + stage.judged_tokens / self.judged
             + stage.sampled_tokens / self.sampled
     }
+}
+
+/// A backward pass counts as two, and what is inside blocks may be computed twice.
+fn n_passes(recomputes: bool) -> f64 {
+    if recomputes { 4.0 } else { 3.0 }
 }
 
 /// Measures the pace of a run's model.
@@ -51,6 +57,7 @@ impl Work for Measure<'_> {
         let inner = model.valid();
 
         let sft = config.sft.clone();
+        let n_passes = n_passes(sft.gradient_checkpointing);
         let first = 0..rows.train.len().min(sft.batch_rows);
         let few: Vec<TokenRow> = first.map(|row| rows.train.row(row)).collect::<Result<_, _>>()?;
         let batch: Vec<&TokenRow> = few.iter().collect();
@@ -84,7 +91,7 @@ impl Work for Measure<'_> {
             Ok(())
         })?;
         Ok(Pace {
-            trained: n_tokens / trained,
+            trained: n_tokens * n_passes / trained,
             judged: n_tokens / judged,
             sampled: n_sampled as f64 / sampled,
         })

@@ -41,6 +41,15 @@ fn moments_are_kept_as_asked() {
 }
 
 #[test]
+fn workloads_that_train_may_recompute_and_say_so() {
+    for what in ["sft", "ppo"] {
+        let lines =
+            bench(&[&[what, "--iters", "1", "--gradient-checkpointing"], &SMALL[..]].concat());
+        assert_eq!(lines[0]["gradient_checkpointing"], true);
+    }
+}
+
+#[test]
 fn every_operation_stands_beside_its_composition() {
     let lines = bench(&[&["ops", "--iters", "2"], &SMALL[..]].concat());
     let names: Vec<&str> = lines.iter().filter_map(|line| line["what"].as_str()).collect();

@@ -101,6 +101,11 @@ impl<B: LmBackend> Block<B> {
         Part::ALL.iter().any(|part| self.adapter(*part).is_some())
     }
 
+    /// Whether some of it drops a part of its input in training.
+    pub(crate) fn has_dropout(&self) -> bool {
+        Part::ALL.iter().any(|part| self.adapter(*part).is_some_and(Adapter::drops))
+    }
+
     pub(crate) fn drop_adapters(&mut self) {
         let present = Part::ALL.into_iter().filter(|part| self.adapter(*part).is_some());
         present.collect::<Vec<_>>().into_iter().for_each(|part| *self.adapter_mut(part) = None);

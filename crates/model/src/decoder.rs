@@ -9,6 +9,7 @@ use crate::block::Block;
 use crate::config::{ModelConfig, Positions};
 use crate::kv_cache::KvCache;
 use crate::norm::Norm;
+use crate::recompute::{is_recording, record};
 use crate::rotary::RotaryTables;
 use crate::tokens::{TokenBatch, indices, repeated};
 use crate::weights::{WeightSource, param};
@@ -29,6 +30,18 @@ pub struct Decoder<B: Backend> {
     /// Of products with the embedding, where it is the head.
     #[module(skip)]
     pub(crate) precision: Precision,
+    /// Whether gradients recompute what is inside blocks.
+    #[module(skip)]
+    pub(crate) recomputes: bool,
+}
+
+/// What is looked up in the embeddings.
+#[derive(Clone, Debug)]
+pub(crate) struct Places<B: Backend> {
+    /// `[batch · time]`
+    ids: Tensor<B, 1, Int>,
+    /// `[batch · time]`, where positions are learned.
+    positions: Option<Tensor<B, 1, Int>>,
 }
 
 impl<B: LmBackend> Decoder<B> {
@@ -51,6 +64,7 @@ impl<B: LmBackend> Decoder<B> {
             norm: Norm::new(config, source, "norm", hidden_size, device)?,
             config: config.clone(),
             precision: Precision::F32,
+            recomputes: false,
         })
     }
 
@@ -90,10 +104,8 @@ impl<B: LmBackend> Decoder<B> {
         let [n_batch, n_time] = ids.dims();
         let device = ids.device();
         let positions = positions(begins, n_past, n_time);
-        let mut stream = ops::embed(self.embedding.val(), ids.reshape([n_batch * n_time]));
-        if let Some(table) = &self.positions {
-            stream = stream + ops::embed(table.val(), indices(&positions, &device));
-        }
+        let learned = self.positions.as_ref().map(|_| indices(&positions, &device));
+        let places = Places { ids: ids.reshape([n_batch * n_time]), positions: learned };
         let ModelConfig { n_heads, n_kv_heads, head_dim, .. } = self.config;
         let rotary = match &self.config.positions {
             Positions::Rotary(rotary) => {
@@ -105,11 +117,26 @@ impl<B: LmBackend> Decoder<B> {
         let begins = begins.into();
         let heads = Heads { n_batch, n_time, n_heads, n_kv_heads, head_dim, begins };
         let around = Surroundings { rotary, heads, mask };
-        for (layer, block) in self.blocks.iter().enumerate() {
-            let cache = cache.as_mut().map(|cache| &mut cache.layers[layer]);
-            stream = block.forward(stream, &around, cache);
-        }
+        let stream = if self.recomputes && cache.is_none() && is_recording::<B>(&device) {
+            record(self, places, around)
+        } else {
+            let mut stream = self.embed(&places);
+            for (layer, block) in self.blocks.iter().enumerate() {
+                let cache = cache.as_mut().map(|cache| &mut cache.layers[layer]);
+                stream = block.forward(stream, &around, cache);
+            }
+            stream
+        };
         self.norm.forward(stream).reshape([n_batch, n_time, self.config.hidden_size])
+    }
+
+    /// What enters the first block, `[batch · time, hidden]`.
+    pub(crate) fn embed(&self, places: &Places<B>) -> Tensor<B, 2> {
+        let stream = ops::embed(self.embedding.val(), places.ids.clone());
+        match (&self.positions, &places.positions) {
+            (Some(table), Some(positions)) => stream + ops::embed(table.val(), positions.clone()),
+            _ => stream,
+        }
     }
 }
 

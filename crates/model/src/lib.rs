@@ -47,6 +47,7 @@ mod monitor;
 mod named;
 mod norm;
 mod precision;
+mod recompute;
 mod rotary;
 mod scalar_model;
 mod session;

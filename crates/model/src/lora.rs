@@ -169,6 +169,11 @@ impl<B: LmBackend> Adapter<B> {
         (input.matmul(self.a.val()) * self.scale).matmul(self.b.val())
     }
 
+    /// Whether something is dropped in training.
+    pub(crate) fn drops(&self) -> bool {
+        self.dropout > 0.0
+    }
+
     fn drop(&self, input: Tensor<B, 2>) -> Tensor<B, 2> {
         let device = input.device();
         if self.dropout == 0.0 || !B::ad_enabled(&device) {

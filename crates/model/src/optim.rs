@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::adamw::AdamW;
 use crate::backend::{LmAutodiffBackend, LmBackend};
 use crate::named::{FlatTensor, Path};
+use crate::recompute::{Sums, recorded};
 use crate::schedule::Schedule;
 use crate::tokens::host;
 
@@ -101,12 +102,14 @@ impl<B: LmBackend> Gradients<B> {
         parts: impl IntoIterator<Item = T>,
         mut loss: impl FnMut(&M, T) -> Tensor<AB, 1>,
     ) -> Self {
-        let mut sums = BTreeMap::new();
+        let (mut sums, mut by_id) = (BTreeMap::new(), Sums::new());
         for part in parts {
             // The tape is used up by running it backwards, so each part has a new one.
-            let mut gatherer = Gatherer { path: Path::default(), sums: &mut sums };
+            let mut gatherer =
+                Gatherer { path: Path::default(), sums: &mut sums, by_id: &mut by_id };
             let module = module.clone().map(&mut gatherer);
-            loss(&module, part).backward();
+            let (mut rest, passes) = recorded::<AB, _>(|| loss(&module, part).backward());
+            passes.into_iter().rev().for_each(|pass| pass.replay(&mut rest, &by_id));
         }
         let known = |(name, sum): (String, GradientSum<B>)| Some((name, FlatTensor(sum.take()?)));
         Self { tensors: sums.into_iter().filter_map(known).collect(), scale: 1.0 }
@@ -139,6 +142,8 @@ impl<B: LmBackend> Gradients<B> {
 struct Gatherer<'a, B: LmBackend> {
     path: Path,
     sums: &'a mut BTreeMap<String, GradientSum<B>>,
+    /// The same ones.
+    by_id: &'a mut Sums<B>,
 }
 
 impl<AB: LmAutodiffBackend> ModuleMapper<AB> for Gatherer<'_, AB::InnerBackend> {
@@ -156,6 +161,7 @@ impl<AB: LmAutodiffBackend> ModuleMapper<AB> for Gatherer<'_, AB::InnerBackend> 
         }
         let sum = self.sums.entry(self.path.name()).or_default();
         let (id, tensor, mapper) = param.consume();
+        self.by_id.insert(id, sum.clone());
         Param::from_mapped_value(id, gathered(tensor, sum), mapper)
     }
 }

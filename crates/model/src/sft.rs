@@ -37,6 +37,8 @@ pub struct SftConfig {
     pub batch_rows: usize,
     /// Rows (or sequences) of one forward pass; divides `batch_rows` and doesn't change the update.
     pub micro_batch_rows: usize,
+    /// Whether what is inside blocks is computed again for the backward pass instead of kept.
+    pub gradient_checkpointing: bool,
     /// Longer rows are cut at their end. With `packing`, the length of a sequence.
     pub max_tokens: usize,
     /// Whether rows share sequences, without seeing each other, so that little of a batch is padding.
@@ -63,6 +65,7 @@ impl Default for SftConfig {
             epochs: 1.0,
             batch_rows: 32,
             micro_batch_rows: 32,
+            gradient_checkpointing: false,
             max_tokens: 1024,
             packing: false,
             group_by_length: false,
@@ -102,6 +105,12 @@ impl SftConfig {
             group_by_length: self.group_by_length,
         };
         Sequences::new(rows, batching, seed)
+    }
+
+    /// The model, computed as these settings say.
+    fn computed<B: LmBackend>(&self, model: CausalLm<B>) -> CausalLm<B> {
+        let model = model.with_precision(self.precision);
+        model.with_gradient_checkpointing(self.gradient_checkpointing)
     }
 
     /// Updates on `n_sequences` sequences.
@@ -156,7 +165,7 @@ impl<B: LmAutodiffBackend> Sft<B> {
             None => model,
         };
         Ok(Self {
-            learner: Learner::new(model.with_precision(config.precision), config.optimizer),
+            learner: Learner::new(config.computed(model), config.optimizer),
             sequences: config.sequences(rows.train, seed.child("order")),
             config,
             tokenizer,
@@ -297,7 +306,7 @@ impl<B: LmAutodiffBackend> Train for Sft<B> {
             }
             None => load_causal_lm(&folder.join(MODEL), &self.device)?,
         };
-        let model = model.with_precision(self.config.precision);
+        let model = self.config.computed(model);
         self.learner.restore(model, &folder.join(OPTIMIZER), &self.device)?;
         self.n_tokens = read_state::<State>(folder)?.num_tokens;
         Ok(())

@@ -4,7 +4,9 @@ use rein_data::seed::Seed;
 use rein_model::backend::{LmAutodiffBackend, LmBackend};
 use rein_model::lora::LoraConfig;
 use rein_model::optim::OptimizerConfig;
-use rein_model::{CausalLm, Learner, ModelError, Precision, ScalarModel};
+use rein_model::{CausalLm, Learner, ModelError, ScalarModel};
+
+use crate::config::PpoConfig;
 
 /// The two networks that PPO trains.
 #[derive(Module, Debug)]
@@ -33,11 +35,15 @@ impl<B: LmBackend> ActorCritic<B> {
         })
     }
 
-    /// Both networks with products of this precision.
+    /// Both networks, trained in the precision and with the memory that the config says.
     #[must_use]
-    pub fn with_precision(self, precision: Precision) -> Self {
+    pub fn computed_as(self, config: &PpoConfig) -> Self {
+        let (precision, recomputes) = (config.precision.training, config.gradient_checkpointing);
         let Self { policy, value } = self;
-        Self { policy: policy.with_precision(precision), value: value.with_precision(precision) }
+        Self {
+            policy: policy.with_precision(precision).with_gradient_checkpointing(recomputes),
+            value: value.with_precision(precision).with_gradient_checkpointing(recomputes),
+        }
     }
 
     /// Both networks without their adapters.

@@ -30,6 +30,8 @@ pub struct PpoConfig {
     pub minibatches: usize,
     /// Completions in one forward pass; divides a minibatch and doesn't change the update.
     pub micro_batch_rows: usize,
+    /// Whether an update computes what is inside blocks again for its backward pass instead of keeping it.
+    pub gradient_checkpointing: bool,
     /// The ratio of probabilities counts within `1 − clip ..= 1 + clip` (0.2; Schulman 2017, §6).
     pub clip_range: f32,
     /// Value predictions count within `old ± clip`.
@@ -97,6 +99,7 @@ impl Default for PpoConfig {
             epochs: 4,
             minibatches: 1,
             micro_batch_rows: 64,
+            gradient_checkpointing: false,
             clip_range: 0.2,
             clip_range_value: 0.2,
             importance_cap: 2.0,

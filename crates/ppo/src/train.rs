@@ -98,7 +98,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             Some(lora) => actors.with_lora(lora, seed.child("lora"), device)?,
             None => actors,
         };
-        let actors = actors.with_precision(config.precision.training);
+        let actors = actors.computed_as(&config);
         let reference = actors.policy.valid().without_lora();
         Ok(Self {
             // New adapters change nothing: the policy without them is where it stands now, and its
@@ -340,10 +340,9 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
                 load_scalar_model(&folder.join(VALUE_MODEL), device)?,
             ),
         };
-        let precision = self.config.precision.training;
-        let (acts, expects) = (acts.with_precision(precision), expects.with_precision(precision));
-        policy.restore(acts, &folder.join(OPTIMIZER), device)?;
-        value.restore(expects, &folder.join(VALUE_OPTIMIZER), device)?;
+        let actors = ActorCritic { policy: acts, value: expects }.computed_as(&self.config);
+        policy.restore(actors.policy, &folder.join(OPTIMIZER), device)?;
+        value.restore(actors.value, &folder.join(VALUE_OPTIMIZER), device)?;
         let state: State = read_state(folder)?;
         self.n_episodes = state.n_episodes;
         self.kl.restore(state.kl_coefficient);

@@ -11,7 +11,7 @@ use rein_data::seed::Seed;
 use rein_data::stage::{Cadence, Evaluation, Train};
 use rein_data::tokenizer::Tokenizer;
 use rein_data::workers::Workers;
-use rein_model::backend::LmAutodiffBackend;
+use rein_model::backend::{LmAutodiffBackend, LmBackend};
 use rein_model::checkpoint::{
     ADAPTER, MODEL, OPTIMIZER, read_state, save_with_tokenizer, write_state,
 };
@@ -44,6 +44,8 @@ pub struct RewardConfig {
     pub batch_rows: usize,
     /// Judgements of one forward pass; divides `batch_rows` and doesn't change the update.
     pub micro_batch_rows: usize,
+    /// Whether what is inside blocks is computed again for the backward pass instead of kept.
+    pub gradient_checkpointing: bool,
     /// Longer rows lose the beginning of their prompt.
     pub max_tokens: usize,
     /// Pulls the scores of a pair towards a sum of zero: `c (chosen + rejected)²`.
@@ -66,6 +68,7 @@ impl Default for RewardConfig {
             epochs: 1.0,
             batch_rows: 32,
             micro_batch_rows: 32,
+            gradient_checkpointing: false,
             max_tokens: 1024,
             center_rewards_coefficient: 0.01,
             lora: None,
@@ -92,6 +95,12 @@ impl RewardConfig {
             problems.push("`reward.max_tokens` must be above 0".into());
         }
         problems
+    }
+
+    /// The model, computed as these settings say.
+    fn computed<B: LmBackend>(&self, model: ScalarModel<B>) -> ScalarModel<B> {
+        let model = model.with_precision(self.precision);
+        model.with_gradient_checkpointing(self.gradient_checkpointing)
     }
 
     /// Updates on `n_judgements` judgements.
@@ -137,7 +146,7 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
             None => model,
         };
         Ok(Self {
-            learner: Learner::new(model.with_precision(config.precision), config.optimizer),
+            learner: Learner::new(config.computed(model), config.optimizer),
             order: RowOrder::new(train.len(), seed.child("order")),
             config,
             tokenizer,
@@ -289,7 +298,7 @@ impl<B: LmAutodiffBackend> Train for RewardTraining<B> {
             }
             None => load_scalar_model(&folder.join(MODEL), &self.device)?,
         };
-        let model = model.with_precision(self.config.precision);
+        let model = self.config.computed(model);
         self.learner.restore(model, &folder.join(OPTIMIZER), &self.device)?;
         self.n_tokens = read_state::<State>(folder)?.num_tokens;
         Ok(())
@@ -306,7 +315,7 @@ struct State {
 }
 
 /// How often a model's scores agree with judgements, of which each worker reads its share.
-pub fn accuracy<B: rein_model::backend::LmBackend>(
+pub fn accuracy<B: LmBackend>(
     model: &ScalarModel<B>,
     judgements: &Judgements,
     batch_rows: usize,

@@ -12,11 +12,11 @@ use crate::device::BackendName;
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     /// Time a step of fine-tuning: forward, backward, clipping and AdamW on one batch
-    Sft(BenchArgs),
+    Sft(TrainingArgs),
     /// Time a rollout: sampling completions of full length
     Rollout(BenchArgs),
     /// Time an iteration of PPO: sampling, judging and four epochs of updates
-    Ppo(BenchArgs),
+    Ppo(TrainingArgs),
     /// Time each fused operation beside its composition of ordinary ones
     ///
     /// Sizes are those of a step of fine-tuning; backends in main memory show what decoding is made of,
@@ -33,6 +33,16 @@ pub(crate) enum BenchCommand {
     /// Resident memory is looked at every 10 iterations and compared with that after 50. Ends with exit
     /// code 1 if it strays by more than 2 %.
     Soak(SoakArgs),
+}
+
+/// A workload that updates weights.
+#[derive(Debug, Args)]
+pub(crate) struct TrainingArgs {
+    #[command(flatten)]
+    pub(crate) bench: BenchArgs,
+    /// Compute what is inside blocks again for the backward pass instead of keeping it
+    #[arg(long)]
+    pub(crate) gradient_checkpointing: bool,
 }
 
 /// Sizes other than the shape's.

@@ -21,6 +21,7 @@ use rein_model::config::ModelConfig;
 use rein_model::{Precision, moments_obstacle, obstacle};
 use serde::Serialize;
 
+use self::args::TrainingArgs;
 use self::clock::time;
 use self::ops::Ops;
 use self::soak::Soak;
@@ -36,9 +37,9 @@ pub(crate) use self::shape::Shape;
 /// Measures what was asked for.
 pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
     match command {
-        BenchCommand::Sft(args) => workload(Workload::Sft, args),
-        BenchCommand::Rollout(args) => workload(Workload::Rollout, args),
-        BenchCommand::Ppo(args) => workload(Workload::Ppo, args),
+        BenchCommand::Sft(args) => training(Workload::Sft, args),
+        BenchCommand::Rollout(args) => workload(Workload::Rollout, args, false),
+        BenchCommand::Ppo(args) => training(Workload::Ppo, args),
         BenchCommand::Ops(args) => {
             let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
             run_on(backend, Ops { args, backend: backend.name() })?;
@@ -56,12 +57,16 @@ pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
     }
 }
 
-fn workload(what: Workload, args: &BenchArgs) -> Result<ExitCode> {
+fn training(what: Workload, args: &TrainingArgs) -> Result<ExitCode> {
+    workload(what, &args.bench, args.gradient_checkpointing)
+}
+
+fn workload(what: Workload, args: &BenchArgs, recomputes: bool) -> Result<ExitCode> {
     let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
     let (shape, sizes, iterations) = (args.shape, args.sizes, args.iters);
     let (precision, moments) = (args.dtype.into(), args.moments.into());
-    let backend_name = backend.name();
-    let bench = Bench { what, shape, sizes, iterations, backend: backend_name, precision, moments };
+    let backend = backend.name();
+    let bench = Bench { what, shape, sizes, iterations, backend, precision, moments, recomputes };
     print(&format!("{}\n", run_on(backend, bench)?));
     Ok(ExitCode::SUCCESS)
 }
@@ -105,6 +110,8 @@ struct Figures {
     threads: usize,
     dtype: Precision,
     moments: Precision,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    gradient_checkpointing: bool,
     /// Seconds.
     median: f64,
     min: f64,
@@ -126,6 +133,7 @@ pub(crate) struct Bench {
     pub(crate) backend: String,
     pub(crate) precision: Precision,
     pub(crate) moments: Precision,
+    pub(crate) recomputes: bool,
 }
 
 impl Work for Bench {
@@ -134,14 +142,14 @@ impl Work for Bench {
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<String> {
         let sizes = self.shape.sizes().with(&self.sizes)?;
         let config = ModelConfig::llama(sizes.model)?;
-        let (precision, moments) = (self.precision, self.moments);
+        let Self { precision, moments, recomputes, .. } = self;
         if let Some(obstacle) = obstacle::<B>(precision) {
             bail!("`--dtype bf16`: {obstacle}; leave the option out to compute in f32");
         }
         if let Some(obstacle) = moments_obstacle::<B>(moments, &device) {
             bail!("`--moments bf16`: {obstacle}; leave the option out to keep them in f32");
         }
-        let bench = Networks::<B> { sizes, config, device, precision, moments };
+        let bench = Networks::<B> { sizes, config, device, precision, moments, recomputes };
         let (seconds, n_tokens, flops) = match self.what {
             Workload::Sft => bench.sft(self.iterations)?,
             Workload::Rollout => bench.rollout(self.iterations)?,
@@ -157,6 +165,7 @@ impl Work for Bench {
             threads: n_threads(),
             dtype: precision,
             moments,
+            gradient_checkpointing: recomputes,
             median,
             min: seconds[0],
             max: seconds[seconds.len() - 1],

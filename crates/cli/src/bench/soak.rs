@@ -66,7 +66,9 @@ impl Work for Soak<'_> {
         let SoakArgs { shape, iterations, sizes: named, .. } = *self.args;
         let sizes = shape.sizes().with(&named)?;
         let (config, precision) = (ModelConfig::llama(sizes.model)?, Precision::F32);
-        let networks = Networks::<B> { sizes, config, device, precision, moments: precision };
+        let moments = precision;
+        let networks =
+            Networks::<B> { sizes, config, device, precision, moments, recomputes: false };
         let iterations = iterations as usize;
         let mut samples = Vec::new();
         let (seconds, ..) = networks.ppo(|run| {

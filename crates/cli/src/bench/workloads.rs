@@ -32,6 +32,8 @@ pub(super) struct Networks<B: LmAutodiffBackend> {
     pub(super) device: B::Device,
     pub(super) precision: Precision,
     pub(super) moments: Precision,
+    /// Whether updates compute again what is inside blocks.
+    pub(super) recomputes: bool,
 }
 
 impl<B: LmAutodiffBackend> Networks<B> {
@@ -61,6 +63,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
         let mut config = SftConfig {
             batch_rows: n_rows,
             micro_batch_rows: n_rows,
+            gradient_checkpointing: self.recomputes,
             precision: self.precision,
             ..SftConfig::default()
         };
@@ -115,13 +118,14 @@ impl<B: LmAutodiffBackend> Networks<B> {
         let mut config = PpoConfig {
             prompts_per_step: n_prompts,
             micro_batch_rows: self.sizes.micro_batch_rows,
+            gradient_checkpointing: self.recomputes,
             max_new_tokens: n_new,
             precision: Precisions::of_products(self.precision),
             ..PpoConfig::default()
         };
         config.optimizer.moments = self.moments;
         let actors = ActorCritic { policy: self.causal_lm(1)?, value: self.scalar_model(2)? };
-        let actors = actors.with_precision(self.precision);
+        let actors = actors.computed_as(&config);
         let mut learners = Learners::new(actors, config.optimizer);
         let reference = Frozen::new(self.causal_lm(3)?.valid(), self.precision);
         let reward = LearnedReward::new(

@@ -13,6 +13,8 @@ mod lora;
 mod models;
 #[path = "../golden/packing.rs"]
 mod packing;
+#[path = "../golden/recompute.rs"]
+mod recompute;
 #[path = "../golden/training.rs"]
 mod training;
 

@@ -10,6 +10,7 @@ mod lora;
 mod models;
 mod moments;
 mod packing;
+mod recompute;
 mod round_trip;
 mod sampling;
 mod training;

@@ -22,7 +22,7 @@ use crate::models::{as_expected, by_name, unpadded};
 use crate::{AB, B, DEVICE};
 
 /// The models of all fixtures, each with some rows.
-fn cases<BB: LmBackend<Device = crate::Device>>() -> Vec<(CausalLm<BB>, Vec<Vec<u32>>)> {
+pub(crate) fn cases<BB: LmBackend<Device = crate::Device>>() -> Vec<(CausalLm<BB>, Vec<Vec<u32>>)> {
     let case = |folder: &Path| {
         let model = as_expected(folder, load_causal_lm::<BB>(folder, &DEVICE))?;
         let (mut rows, _) = unpadded(&by_name(&folder.join("expected.safetensors")), "right");
@@ -86,7 +86,7 @@ fn a_changed_row_leaves_the_others_as_they_are_to_the_last_bit() {
 }
 
 /// Rows of which all but the first tokens are learned.
-fn learned(rows: Vec<Vec<u32>>) -> Vec<TokenRow> {
+pub(crate) fn learned(rows: Vec<Vec<u32>>) -> Vec<TokenRow> {
     rows.into_iter()
         .map(|tokens| {
             let learned = (0..tokens.len()).map(|column| column > tokens.len() / 3).collect();
@@ -135,7 +135,7 @@ fn a_step_measures_the_same_packed_or_not() {
     }
 }
 
-fn begin(config: &SftConfig, model: &CausalLm<AB>, train: TokenStore) -> Sft<AB> {
+pub(crate) fn begin(config: &SftConfig, model: &CausalLm<AB>, train: TokenStore) -> Sft<AB> {
     let rows = SftRows { train, heldout: TokenStore::in_memory(vec![]) };
     Sft::new(config.clone(), model.clone(), None, rows, Seed::new(4), &DEVICE).expect("begins")
 }
@@ -153,7 +153,7 @@ fn log(folder: &Path) -> RunLog {
 }
 
 /// All files of a checkpoint.
-fn files(folder: &Path) -> Vec<Vec<u8>> {
+pub(crate) fn files(folder: &Path) -> Vec<Vec<u8>> {
     let names = ["model/model.safetensors", "optimizer.safetensors", "state.json"];
     names.map(|name| fs::read(folder.join(name)).expect("was saved")).to_vec()
 }

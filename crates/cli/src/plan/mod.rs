@@ -1,5 +1,6 @@
 //! What a run will do, and whether the machine can hold it.
 
+mod activations;
 mod network;
 
 use std::fmt::Write;
@@ -7,9 +8,9 @@ use std::fmt::Write;
 use anyhow::{Result, bail};
 use rein_data::seed::Seed;
 use rein_model::Precision;
-use rein_model::config::ModelConfig;
 use rein_model::lora::LoraConfig;
 
+use self::activations::Pass;
 use self::network::Network;
 use crate::config::{Config, Stage};
 use crate::pace::Pace;
@@ -37,6 +38,8 @@ pub(crate) struct StagePlan {
     networks: Vec<Network>,
     /// Numbers that a micro-batch keeps for its backward pass, in bytes.
     activations: u64,
+    /// Whether it computes again what is inside blocks.
+    pub(crate) recomputes: bool,
     /// Tokens that networks are trained on, each time one is.
     pub(crate) trained_tokens: f64,
     /// Tokens that networks look at without being trained.
@@ -70,9 +73,15 @@ impl Plan {
         };
         if largest.memory() > available {
             let name = largest.stage.name();
+            let keeps = largest.activations > 0 && !largest.recomputes;
+            let or_not = if keeps {
+                format!(", or set `{name}.gradient_checkpointing`")
+            } else {
+                String::new()
+            };
             bail!(
                 "{name} needs about {}, but only {} of memory are free; lower \
-                 `{name}.micro_batch_rows`, the lengths or the model",
+                 `{name}.micro_batch_rows`, the lengths or the model{or_not}",
                 bytes(largest.memory()),
                 bytes(available)
             );
@@ -170,12 +179,18 @@ impl<'a> Sizes<'a> {
         // How many there are and how long they are doesn't depend on the seed.
         let sequences = config.sequences(self.setup.rows.train.clone(), Seed::new(0));
         let lengths = (0..sequences.len()).map(|sequence| sequences.n_tokens(sequence));
-        let longest = lengths.clone().max().unwrap_or(0);
+        let pass = Pass {
+            n_rows: config.micro_batch_rows,
+            n_time: lengths.clone().max().unwrap_or(0),
+            has_logits: true,
+            recomputes: config.gradient_checkpointing,
+        };
         StagePlan {
             stage: Stage::Sft,
             n_steps: config.n_steps(sequences.len()),
             networks: vec![self.trained("model", self.n_params[0], config.lora.as_ref())],
-            activations: activations(&self.setup.model, config.micro_batch_rows, longest, true),
+            activations: pass.kept(&self.setup.model),
+            recomputes: pass.recomputes,
             trained_tokens: lengths.sum::<usize>() as f64 * config.epochs,
             judged_tokens: 0.0,
             sampled_tokens: 0.0,
@@ -200,6 +215,7 @@ impl<'a> Sizes<'a> {
             n_steps: n_steps(config.pairs) + n_steps(config.heldout_pairs),
             networks: vec![Network::frozen("model", self.n_params[0])],
             activations: 0,
+            recomputes: false,
             trained_tokens: 0.0,
             judged_tokens: 0.0,
             sampled_tokens: 2.0 * pairs as f64 * (self.prompt[1] + self.completion()),
@@ -219,12 +235,18 @@ impl<'a> Sizes<'a> {
         let longest = (self.prompt[0] + self.longest_completion()).min(limit) as usize;
         let mean = (self.prompt[1] + self.completion()).min(limit);
         let n_rows = n_judgements as f64 * rows_each * config.epochs;
-        let micro_batch_rows = (config.micro_batch_rows as f64 * rows_each) as usize;
+        let pass = Pass {
+            n_rows: (config.micro_batch_rows as f64 * rows_each) as usize,
+            n_time: longest,
+            has_logits: false,
+            recomputes: config.gradient_checkpointing,
+        };
         StagePlan {
             stage: Stage::Reward,
             n_steps: config.n_steps(n_judgements),
             networks: vec![self.trained("reward model", self.n_params[1], config.lora.as_ref())],
-            activations: activations(&self.setup.model, micro_batch_rows, longest, false),
+            activations: pass.kept(&self.setup.model),
+            recomputes: pass.recomputes,
             trained_tokens: n_rows * mean,
             judged_tokens: 0.0,
             sampled_tokens: 0.0,
@@ -246,9 +268,13 @@ impl<'a> Sizes<'a> {
         let is_shared = lora.is_some() && frozen == Precision::F32;
         let rows = (config.steps * config.rows_per_step()) as f64;
         let tokens = rows * (self.prompt[1] + self.completion());
-        let longest = self.prompt[0] as usize + config.max_new_tokens;
-        let [with_head, without] = [true, false]
-            .map(|head| activations(&self.setup.model, config.micro_batch_rows, longest, head));
+        // The policy's: the value model has no logits.
+        let pass = Pass {
+            n_rows: config.micro_batch_rows,
+            n_time: self.prompt[0] as usize + config.max_new_tokens,
+            has_logits: true,
+            recomputes: config.gradient_checkpointing,
+        };
         StagePlan {
             stage: Stage::Rl,
             n_steps: config.steps,
@@ -258,7 +284,8 @@ impl<'a> Sizes<'a> {
                 Network::frozen("reference", if is_shared { 0 } else { policy }).kept_in(frozen),
                 Network::frozen("reward model", scalar).kept_in(frozen),
             ],
-            activations: with_head.max(without),
+            activations: pass.kept(&self.setup.model),
+            recomputes: pass.recomputes,
             trained_tokens: 2.0 * config.epochs as f64 * tokens,
             judged_tokens: 4.0 * tokens,
             sampled_tokens: tokens,
@@ -278,22 +305,12 @@ impl<'a> Sizes<'a> {
                 Network::frozen("reward model", self.n_params[1]),
             ],
             activations: 0,
+            recomputes: false,
             trained_tokens: 0.0,
             judged_tokens: 3.0 * tokens,
             sampled_tokens: tokens,
         }
     }
-}
-
-/// Bytes of what a forward pass keeps for its backward pass: some numbers of the residual stream's
-/// width and of the feed-forward layer's for each token and block. Attention weights and logits exist
-/// for one layer at a time, and whole only on backends without kernels of their own.
-fn activations(model: &ModelConfig, n_rows: usize, n_time: usize, has_logits: bool) -> u64 {
-    let per_block = 14 * model.hidden_size + 5 * model.mlp_size;
-    let logits = if has_logits { 3 * model.vocab_size } else { 0 };
-    let passing = logits.max(3 * model.n_heads * n_time);
-    let per_token = model.n_layers * per_block + passing;
-    (n_rows * n_time * per_token) as u64 * FLOAT
 }
 
 /// `12.3 M`
@@ -328,36 +345,4 @@ fn clock(seconds: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::args::HubArgs;
-    use crate::config;
-
-    #[test]
-    fn a_run_too_large_for_the_memory_is_refused() {
-        let sets = ["data.demonstrations=64".to_owned()];
-        let config = config::load(None, &sets).expect("loads");
-        let setup = Setup::new(config, &HubArgs::default()).expect("fits together");
-        let plan = Plan::new(&setup, &setup.config.stages);
-        let needed = plan.stages.iter().map(StagePlan::memory).max().expect("has stages");
-        plan.check(needed).expect("just fits");
-        let error = plan.check(needed - 1).expect_err("does not fit").to_string();
-        assert!(error.contains("micro_batch_rows"), "{error}");
-    }
-
-    #[test]
-    fn moments_in_bf16_take_half() {
-        let plan = |sets: &[&str]| {
-            let sets: Vec<String> = sets.iter().map(|it| (*it).to_owned()).collect();
-            let config = config::load(None, &sets).expect("loads");
-            let setup = Setup::new(config, &HubArgs::default()).expect("fits together");
-            Plan::new(&setup, &[Stage::Sft, Stage::Reward, Stage::Rl])
-        };
-        let few = "data.demonstrations=64";
-        let (full, rounded) = (plan(&[few]), plan(&[few, "precision.moments=bf16"]));
-        for (full, rounded) in full.stages.iter().zip(&rounded.stages) {
-            let n_trained: usize = full.networks.iter().map(|it| it.n_trained).sum();
-            assert_eq!(full.memory() - rounded.memory(), 4 * n_trained as u64);
-        }
-    }
-}
+mod tests;
