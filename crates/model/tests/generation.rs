@@ -10,7 +10,7 @@ use rein_model::logprobs::row_logprobs;
 use rein_model::sampling::{Choice, Filters};
 use rein_model::weights::RandomWeights;
 use rein_model::{
-    Batches, CausalLm, Finish, Generated, ModelError, Monitor, Sampling, Session, generate,
+    CausalLm, Finish, Generated, ModelError, Monitor, Sampler, Sampling, Session, generate,
 };
 
 const DEVICE: FlexDevice = FlexDevice;
@@ -244,8 +244,8 @@ impl Monitor for Strict {
 fn a_monitor_sees_every_token_and_is_obeyed() {
     let (model, prompts) = (model(), prompts(7));
     let sampling = Sampling { attempts: 3, batch_rows: 3, ..random() };
-    let mut batches =
-        Batches::new(&model, &prompts, &sampling, Seed::new(1), &DEVICE).expect("is valid");
+    let sampler = Sampler::new(&model, &sampling, &DEVICE).expect("is valid");
+    let mut batches = sampler.batches(&prompts, Seed::new(1)).expect("prompts fit");
     let mut strict = Strict { limit: 5, seen: vec![Vec::new(); prompts.len()] };
     let mut n_rows = 0;
     while let Some(rows) = batches.next(&mut strict) {
