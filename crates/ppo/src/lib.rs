@@ -26,6 +26,7 @@ pub mod train;
 pub mod update;
 
 mod actor_critic;
+mod checkpoint;
 mod describe;
 mod error;
 
