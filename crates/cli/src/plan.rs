@@ -291,15 +291,20 @@ impl<'a> Sizes<'a> {
         let longest = self.prompt[0] as usize + config.max_new_tokens;
         let [with_head, without] = [true, false]
             .map(|head| activations(&self.setup.model, config.micro_batch_rows, longest, head));
+        let mut networks = vec![
+            self.trained("policy", policy, lora),
+            self.trained("value model", scalar, lora),
+            Network::frozen("reference", if is_shared { 0 } else { policy }).kept_in(frozen),
+            Network::frozen("reward model", scalar).kept_in(frozen),
+        ];
+        if config.overlap {
+            let rollout = config.precision.rollout;
+            networks.push(Network::frozen("sampled policy", policy).kept_in(rollout));
+        }
         StagePlan {
             stage: Stage::Rl,
             n_steps: config.steps,
-            networks: vec![
-                self.trained("policy", policy, lora),
-                self.trained("value model", scalar, lora),
-                Network::frozen("reference", if is_shared { 0 } else { policy }).kept_in(frozen),
-                Network::frozen("reward model", scalar).kept_in(frozen),
-            ],
+            networks,
             activations: with_head.max(without),
             trained_tokens: 2.0 * config.epochs as f64 * tokens,
             judged_tokens: 4.0 * tokens,

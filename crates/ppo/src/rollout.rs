@@ -25,8 +25,8 @@ pub struct Row {
     pub finished: bool,
     /// What the policy gave to each token, in nats, at the sampling temperature.
     pub logprobs: Vec<f32>,
-    /// What sampling gave to each token, where it computes otherwise than the update: in another
-    /// precision.
+    /// What sampling gave to each token, where another policy did it than the one that learns: of another
+    /// precision, or of a step before.
     #[serde(default)]
     pub sampled_logprobs: Option<Vec<f32>>,
     /// What the frozen reference gave to it.

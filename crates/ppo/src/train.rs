@@ -1,7 +1,7 @@
 //! The stage that optimises a policy.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::module::AutodiffModule;
 use rein_data::batches::{RowOrder, permutation};
@@ -25,7 +25,8 @@ use crate::describe::{describe_rollout, describe_update, describe_values};
 use crate::importance;
 use crate::kl::KlController;
 use crate::loss::Diagnostics;
-use crate::rollout::{Judges, Prompt, Row, Sampled, collect, sample};
+use crate::overlap::{Ahead, Errand, beside};
+use crate::rollout::{Judges, Prompt, Row, Sampled, collect};
 use crate::shaping::{Shaped, Shaping, shape};
 use crate::update::{Experience, Norms, prepare, update_minibatch};
 
@@ -51,6 +52,8 @@ pub struct Ppo<B: LmAutodiffBackend> {
     kl: KlController,
     seed: Seed,
     n_episodes: u64,
+    /// Completions of the next step, if it overlaps with the last one.
+    ahead: Option<Ahead>,
     device: B::Device,
 }
 
@@ -102,6 +105,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             prompts,
             seed,
             n_episodes: 0,
+            ahead: None,
             device: device.clone(),
         })
     }
@@ -146,16 +150,34 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         Ok(metrics)
     }
 
-    /// Completions of these prompts. Each worker completes its share and hears of all.
-    fn sample(&self, prompts: &[String], seed: Seed) -> Result<Vec<Sampled>, PpoError> {
+    /// The prompts of a step and the node of their draws.
+    fn asked(&mut self, step: usize) -> (Vec<String>, Seed) {
+        let chosen = self.order.batch(step, self.config.prompts_per_step);
+        let repeated = chosen.into_iter().flat_map(|row| {
+            std::iter::repeat_n(&self.prompts.train[row], self.config.samples_per_prompt)
+        });
+        (repeated.cloned().collect(), self.seed.child("rollout").index(step as u64))
+    }
+
+    /// The share of these prompts that this worker completes, with the policy as it is now.
+    fn errand(&self, prompts: &[String], seed: Seed) -> Result<Errand<B::InnerBackend>, PpoError> {
         let sampling = self.config.sampling(self.tokenizer.special().eos);
         let workers = self.learners.policy.workers();
         let mine = workers.share(prompts).into_iter();
-        let mine = mine.map(|it| Prompt::encode(it, &self.tokenizer)).collect();
-        let policy = self.learners.policy.module().valid();
-        let sampler = Sampler::new(&policy, &sampling, &self.device)?;
-        let sampled = sample(&sampler, mine, &self.tokenizer, workers.row_seeds(seed))?;
-        Ok(workers.merge(sampled)?)
+        Ok(Errand {
+            // Packed or shared; whoever else held the weights would keep the update from changing them
+            // in place.
+            sampler: Sampler::new(&self.learners.policy.module().valid(), &sampling, &self.device)?,
+            prompts: mine.map(|it| Prompt::encode(it, &self.tokenizer)).collect(),
+            tokenizer: self.tokenizer.clone(),
+            seeds: workers.row_seeds(seed),
+        })
+    }
+
+    /// Completions of these prompts, by all workers.
+    fn sample(&self, prompts: &[String], seed: Seed) -> Result<Vec<Sampled>, PpoError> {
+        let mine = self.errand(prompts, seed)?.run()?;
+        Ok(self.learners.policy.workers().merge(mine)?)
     }
 
     /// What everyone says about completions. Each worker asks about its share and hears of all.
@@ -172,6 +194,29 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             rows.iter_mut().zip(logprobs).for_each(|(row, it)| row.sampled_logprobs = it);
         }
         Ok(workers.merge(rows)?)
+    }
+
+    /// [`learn`](Self::learn), while the next step's completions are sampled, if steps overlap and there is
+    /// a next one. Also returns how long learning took; the rest was waiting.
+    fn learn_beside(&mut self, step: usize, rows: &[Row]) -> Result<(Metrics, Duration), PpoError> {
+        let next = step + 1;
+        let errand = if self.config.overlap && next < self.config.steps {
+            let (prompts, seed) = self.asked(next);
+            Some(self.errand(&prompts, seed)?)
+        } else {
+            None
+        };
+        let learn = || {
+            let start = Instant::now();
+            (self.learn(step, rows), start.elapsed())
+        };
+        let ((metrics, took), sampled) = beside(errand.map(|it| || it.run()), learn);
+        let metrics = metrics?;
+        if let Some(mine) = sampled {
+            let sampled = self.learners.policy.workers().merge(mine?)?;
+            self.ahead = Some(Ahead { step: next, sampled });
+        }
+        Ok((metrics, took))
     }
 
     /// Epochs over shuffled minibatches. Returns the mean norms of the gradients.
@@ -245,22 +290,22 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
 
     fn step(&mut self, step: usize, log: &mut RunLog) -> Result<Metrics, PpoError> {
         let start = Instant::now();
-        let chosen = self.order.batch(step, self.config.prompts_per_step);
-        let repeated = chosen.into_iter().flat_map(|row| {
-            std::iter::repeat_n(&self.prompts.train[row], self.config.samples_per_prompt)
-        });
-        let prompts: Vec<String> = repeated.cloned().collect();
-        let sampled = self.sample(&prompts, self.seed.child("rollout").index(step as u64))?;
+        let sampled = match self.ahead.take().filter(|it| it.step == step) {
+            Some(ahead) => ahead.sampled,
+            None => {
+                let (prompts, seed) = self.asked(step);
+                self.sample(&prompts, seed)?
+            }
+        };
         let rows = self.judge(&sampled)?;
         if self.config.sample_every > 0 && step.is_multiple_of(self.config.sample_every) {
             self.log_samples(step, &sampled, &rows, log)?;
         }
-        let rolled_out = start.elapsed();
-        let mut metrics = self.learn(step, &rows)?;
+        let (mut metrics, learned) = self.learn_beside(step, &rows)?;
         let total = start.elapsed();
         metrics.push("eps", rows.len() as f64 / total.as_secs_f64());
-        metrics.push("timing_s/rollout", rolled_out.as_secs_f64());
-        metrics.push("timing_s/update", (total - rolled_out).as_secs_f64());
+        metrics.push("timing_s/rollout", (total - learned).as_secs_f64());
+        metrics.push("timing_s/update", learned.as_secs_f64());
         Ok(metrics)
     }
 
@@ -292,7 +337,14 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
 
     fn save(&self, folder: &Path) -> Result<(), PpoError> {
         self.learners.save(self.config.lora.as_ref(), &self.tokenizer, folder)?;
-        let state = State { n_episodes: self.n_episodes, kl_coefficient: self.kl.coefficient() };
+        if let Some(ahead) = &self.ahead {
+            ahead.save(folder)?;
+        }
+        let state = State {
+            n_episodes: self.n_episodes,
+            kl_coefficient: self.kl.coefficient(),
+            ahead: self.ahead.as_ref().map(|it| it.step),
+        };
         Ok(write_state(folder, &state)?)
     }
 
@@ -302,6 +354,10 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         let state: State = read_state(folder)?;
         self.n_episodes = state.n_episodes;
         self.kl.restore(state.kl_coefficient);
+        let shape = self.learners.policy.module().config();
+        let ahead = state.ahead.filter(|_| self.config.overlap);
+        let load = |step| Ahead::load(folder, step, self.config.rows_per_step(), shape);
+        self.ahead = ahead.map(load).transpose()?;
         Ok(())
     }
 }
@@ -310,6 +366,9 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
 struct State {
     n_episodes: u64,
     kl_coefficient: f64,
+    /// The step whose completions were sampled ahead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ahead: Option<usize>,
 }
 
 impl<B: LmAutodiffBackend> std::fmt::Debug for Ppo<B> {
