@@ -40,6 +40,9 @@ pub(crate) struct BenchArgs {
     /// f32, or bf16 where the processor has it; peers compute in f32
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "bf16"])]
     dtype: String,
+    /// Let PPO sample the next iteration's completions during an update
+    #[arg(long, conflicts_with = "against_peers")]
+    overlap: bool,
     /// Run transformers and TRL in turn with Rein, and print the ratios
     #[arg(long)]
     against_peers: bool,
@@ -104,6 +107,7 @@ impl BenchArgs {
         bench.args([cell.workload, "--shape", cell.shape]);
         bench.args(["--iters", &self.iters.to_string()]);
         bench.args(["--dtype", &self.dtype]);
+        bench.args((self.overlap && cell.workload == "ppo").then_some("--overlap"));
         bench
     }
 }

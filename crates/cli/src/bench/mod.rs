@@ -36,9 +36,9 @@ pub(crate) use self::shape::Shape;
 /// Measures what was asked for.
 pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
     match command {
-        BenchCommand::Sft(args) => workload(Workload::Sft, args),
-        BenchCommand::Rollout(args) => workload(Workload::Rollout, args),
-        BenchCommand::Ppo(args) => workload(Workload::Ppo, args),
+        BenchCommand::Sft(args) => workload(Workload::Sft, args, false),
+        BenchCommand::Rollout(args) => workload(Workload::Rollout, args, false),
+        BenchCommand::Ppo(args) => workload(Workload::Ppo, &args.bench, args.overlap),
         BenchCommand::Ops(args) => {
             let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
             run_on(backend, Ops { args, backend: backend.name() })?;
@@ -56,11 +56,12 @@ pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
     }
 }
 
-fn workload(what: Workload, args: &BenchArgs) -> Result<ExitCode> {
+fn workload(what: Workload, args: &BenchArgs, overlap: bool) -> Result<ExitCode> {
     let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
     let (shape, sizes, iterations) = (args.shape, args.sizes, args.iters);
     let precision = args.dtype.into();
-    let bench = Bench { what, shape, sizes, iterations, backend: backend.name(), precision };
+    let backend_name = backend.name();
+    let bench = Bench { what, shape, sizes, iterations, backend: backend_name, precision, overlap };
     print(&format!("{}\n", run_on(backend, bench)?));
     Ok(ExitCode::SUCCESS)
 }
@@ -103,6 +104,9 @@ struct Figures {
     backend: String,
     threads: usize,
     dtype: Precision,
+    /// Whether sampling and updates overlap.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    overlap: bool,
     /// Seconds.
     median: f64,
     min: f64,
@@ -123,6 +127,7 @@ pub(crate) struct Bench {
     pub(crate) iterations: usize,
     pub(crate) backend: String,
     pub(crate) precision: Precision,
+    pub(crate) overlap: bool,
 }
 
 impl Work for Bench {
@@ -139,7 +144,9 @@ impl Work for Bench {
         let (seconds, n_tokens, flops) = match self.what {
             Workload::Sft => bench.sft(self.iterations)?,
             Workload::Rollout => bench.rollout(self.iterations)?,
-            Workload::Ppo => bench.ppo(|iteration| time(self.iterations, iteration))?,
+            Workload::Ppo => {
+                bench.ppo(self.overlap, |iteration| time(self.iterations, iteration))?
+            }
         };
         let median = seconds[seconds.len() / 2];
         let figures = Figures {
@@ -150,6 +157,7 @@ impl Work for Bench {
             backend: self.backend,
             threads: n_threads(),
             dtype: precision,
+            overlap: self.overlap,
             median,
             min: seconds[0],
             max: seconds[seconds.len() - 1],
