@@ -1,6 +1,7 @@
 //! Generation by its rules, on small models with random weights.
 
 use std::ops::ControlFlow;
+use std::thread;
 
 use burn_flex::{Flex, FlexDevice};
 use rein_data::encoding::TokenRow;
@@ -258,6 +259,24 @@ fn a_monitor_sees_every_token_and_is_obeyed() {
     for attempts in &strict.seen {
         assert!(attempts.len() == 2 && attempts[0] != attempts[1], "fresh draws: {attempts:?}");
     }
+}
+
+#[test]
+fn a_sampler_is_a_snapshot_that_another_thread_can_take() {
+    let mut model = model();
+    let (prompts, sampling) = (prompts(7), Sampling { batch_rows: 3, ..random() });
+    let of = |model: &CausalLm<Flex>| {
+        generate(model, &prompts, &sampling, Seed::new(1), &DEVICE).expect("generates")
+    };
+    let before = of(&model);
+    let sampler = Sampler::new(&model, &sampling, &DEVICE).expect("is valid");
+    model.head = None;
+    let after = of(&model);
+    let rows = thread::scope(|scope| {
+        scope.spawn(|| sampler.generate(&prompts, Seed::new(1))).join().expect("no panic")
+    });
+    assert_eq!(rows.expect("generates"), before);
+    assert_ne!(after, before, "another head says something else");
 }
 
 /// A conversation whose beginning is known gives what one computed from its beginning gives.
