@@ -328,22 +328,6 @@ struct Seat {
     table: Arc<(Mutex<Vec<Vec<u8>>>, Barrier)>,
 }
 
-impl Seat {
-    fn sum<const N: usize, T: Copy + std::iter::Sum<T>>(
-        &self,
-        values: &mut [T],
-        to: fn(T) -> [u8; N],
-        from: fn([u8; N]) -> T,
-    ) {
-        let bytes: Vec<u8> = values.iter().flat_map(|it| to(*it)).collect();
-        let all = self.gather(&bytes);
-        for (place, value) in values.iter_mut().enumerate() {
-            let of = |bytes: &Vec<u8>| bytes[N * place..][..N].try_into().expect("N bytes");
-            *value = all.iter().map(|it| from(of(it))).sum();
-        }
-    }
-}
-
 impl Link for Seat {
     fn rank(&self) -> usize {
         self.rank
@@ -354,11 +338,18 @@ impl Link for Seat {
     }
 
     fn sum_f32(&self, values: &mut [f32]) {
-        self.sum(values, f32::to_le_bytes, f32::from_le_bytes);
+        let mut wide: Vec<f64> = values.iter().map(|it| f64::from(*it)).collect();
+        self.sum_f64(&mut wide);
+        values.iter_mut().zip(wide).for_each(|(value, sum)| *value = sum as f32);
     }
 
     fn sum_f64(&self, values: &mut [f64]) {
-        self.sum(values, f64::to_le_bytes, f64::from_le_bytes);
+        let bytes: Vec<u8> = values.iter().flat_map(|it| it.to_le_bytes()).collect();
+        let all = self.gather(&bytes);
+        for (place, value) in values.iter_mut().enumerate() {
+            let of = |all: &Vec<u8>| all[8 * place..][..8].try_into().expect("eight bytes");
+            *value = all.iter().map(|it| f64::from_le_bytes(of(it))).sum();
+        }
     }
 
     fn gather(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
