@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use burn::module::AutodiffModule;
 use rein_data::checkpoint::write_atomically;
 use rein_data::encoding::TokenRow;
-use rein_data::example::Preference;
+use rein_data::example::{Completion, Preference};
 use rein_data::helpdesk::Helpdesk;
 use rein_data::log::Metrics;
 use rein_data::seed::Seed;
@@ -16,10 +16,10 @@ use rein_model::backend::LmAutodiffBackend;
 use rein_model::sft::Sft;
 use rein_model::weights::RandomWeights;
 use rein_model::{
-    CausalLm, Frozen, ScalarModel, load_causal_lm, load_scalar_model, save_causal_lm,
+    CausalLm, Frozen, Sampler, ScalarModel, load_causal_lm, load_scalar_model, save_causal_lm,
     save_scalar_model,
 };
-use rein_ppo::rollout::{Judges, Row, collect, sample};
+use rein_ppo::rollout::{Judges, Prompt, Row, collect, sample};
 use rein_ppo::update::{prepare, update_minibatch};
 use rein_ppo::{ActorCritic, Learners};
 use rein_reward::LearnedReward;
@@ -160,7 +160,10 @@ impl<B: LmAutodiffBackend> Comparison<B> {
         let tokenizer = &self.parity.setup.tokenizer;
         let sampling = ppo.sampling(tokenizer.special().eos);
         let prompts = &self.parity.setup.world.prompts.train[..ppo.prompts_per_step];
-        let completions = sample(policy, prompts, &sampling, tokenizer, Seed::new(4), device)?;
+        let prompts = prompts.iter().map(|it| Prompt::encode(it, tokenizer)).collect();
+        let sampler = Sampler::new(policy, &sampling, device)?;
+        let sampled = sample(&sampler, prompts, tokenizer, Seed::new(4))?;
+        let completions: Vec<Completion> = sampled.into_iter().map(|it| it.completion).collect();
         let actors = ActorCritic { policy: policy.clone(), value: reward };
         let reference = load_causal_lm(&self.path(INITIAL), device)?;
         let reference = Frozen::new(reference, ppo.precision.frozen);

@@ -50,6 +50,17 @@ fn workloads_that_train_may_recompute_and_say_so() {
 }
 
 #[test]
+fn an_iteration_may_overlap_with_the_next_rollout() {
+    let [alone, overlapping] = [&[][..], &["--overlap"]].map(|flags| {
+        let lines = bench(&[&["ppo", "--iters", "2"], flags, &SMALL[..]].concat());
+        let [line] = &lines[..] else { panic!("one line, not {lines:?}") };
+        assert!(number(line, "median") > 0.0);
+        line.get("overlap").cloned()
+    });
+    assert_eq!((alone, overlapping), (None, Some(true.into())));
+}
+
+#[test]
 fn every_operation_stands_beside_its_composition() {
     let lines = bench(&[&["ops", "--iters", "2"], &SMALL[..]].concat());
     let names: Vec<&str> = lines.iter().filter_map(|line| line["what"].as_str()).collect();

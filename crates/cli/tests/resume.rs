@@ -40,6 +40,11 @@ fn adapters_are_resumed_bit_identical_too() {
     assert!(adapter.exists(), "{}", adapter.display());
 }
 
+#[test]
+fn overlapping_steps_are_resumed_bit_identical_too() {
+    kill_again_and_again(&Workplace::new(), &["--set", "rl.overlap=true"]);
+}
+
 /// Kills a run at a third and at two thirds of each stage and compares it with one that wasn't.
 fn kill_again_and_again(place: &Workplace, sets: &[&str]) {
     place.succeed(&[&TRAIN, sets].concat());

@@ -30,7 +30,8 @@ pub fn rows_fit(
     Ok(())
 }
 
-fn row_fits(config: &ModelConfig, row: &[u32], n_new: usize) -> Result<(), String> {
+/// [`rows_fit`] for one row: says what is wrong with it.
+pub fn row_fits(config: &ModelConfig, row: &[u32], n_new: usize) -> Result<(), String> {
     let (n_tokens, room, n_ids) = (row.len(), config.max_positions, config.vocab_size);
     if n_tokens == 0 {
         return Err("has no tokens".into());

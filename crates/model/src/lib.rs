@@ -6,8 +6,8 @@
 //! saved to the Hugging Face layout ([`load_causal_lm`], [`save_causal_lm`]).
 //!
 //! Models take tensors of token ids ([`tokens`]) and never see a string. [`generate()`] samples
-//! with a key-value cache while a [`Monitor`] may read along, a [`Session`] goes on from where it
-//! was, [`logprobs`] says what a model thinks of given tokens, [`sft`] trains it with the optimiser
+//! with a key-value cache while a [`Monitor`] may read along, a [`Sampler`] does so from a snapshot, a
+//! [`Session`] goes on from where it was, [`logprobs`] says what a model thinks of given tokens, [`sft`] trains it with the optimiser
 //! of [`optim`].
 //!
 //! This crate knows neither rewards nor reinforcement learning and enables no backend.
@@ -49,6 +49,7 @@ mod norm;
 mod precision;
 mod recompute;
 mod rotary;
+mod sampler;
 mod scalar_model;
 mod session;
 
@@ -58,7 +59,7 @@ pub use causal_lm::CausalLm;
 pub use decoder::Decoder;
 pub use error::ModelError;
 pub use frozen::Frozen;
-pub use generate::{Batches, Finish, Generated, generate};
+pub use generate::{Finish, Generated, generate};
 pub use hf::{
     AdapterConfig, ExportOptions, FloatType, Header, SaveOptions, SavedAdapter, TensorInfo, export,
     generation_ends, has_adapter, load_causal_lm, load_scalar_model, read_adapter_config,
@@ -72,6 +73,7 @@ pub use monitor::Monitor;
 pub use norm::Norm;
 pub use precision::{Precisions, moments_obstacle, obstacle};
 pub use rein_kernels::Precision;
+pub use sampler::{Batches, Sampler};
 pub use sampling::Sampling;
 pub use scalar_model::ScalarModel;
 pub use session::Session;

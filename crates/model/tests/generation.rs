@@ -1,6 +1,7 @@
 //! Generation by its rules, on small models with random weights.
 
 use std::ops::ControlFlow;
+use std::thread;
 
 use burn_flex::{Flex, FlexDevice};
 use rein_data::encoding::TokenRow;
@@ -10,7 +11,7 @@ use rein_model::logprobs::row_logprobs;
 use rein_model::sampling::{Choice, Filters};
 use rein_model::weights::RandomWeights;
 use rein_model::{
-    Batches, CausalLm, Finish, Generated, ModelError, Monitor, Sampling, Session, generate,
+    CausalLm, Finish, Generated, ModelError, Monitor, Sampler, Sampling, Session, generate,
 };
 
 const DEVICE: FlexDevice = FlexDevice;
@@ -244,8 +245,8 @@ impl Monitor for Strict {
 fn a_monitor_sees_every_token_and_is_obeyed() {
     let (model, prompts) = (model(), prompts(7));
     let sampling = Sampling { attempts: 3, batch_rows: 3, ..random() };
-    let mut batches =
-        Batches::new(&model, &prompts, &sampling, Seed::new(1), &DEVICE).expect("is valid");
+    let sampler = Sampler::new(&model, &sampling, &DEVICE).expect("is valid");
+    let mut batches = sampler.batches(&prompts, Seed::new(1)).expect("prompts fit");
     let mut strict = Strict { limit: 5, seen: vec![Vec::new(); prompts.len()] };
     let mut n_rows = 0;
     while let Some(rows) = batches.next(&mut strict) {
@@ -258,6 +259,24 @@ fn a_monitor_sees_every_token_and_is_obeyed() {
     for attempts in &strict.seen {
         assert!(attempts.len() == 2 && attempts[0] != attempts[1], "fresh draws: {attempts:?}");
     }
+}
+
+#[test]
+fn a_sampler_is_a_snapshot_that_another_thread_can_take() {
+    let mut model = model();
+    let (prompts, sampling) = (prompts(7), Sampling { batch_rows: 3, ..random() });
+    let of = |model: &CausalLm<Flex>| {
+        generate(model, &prompts, &sampling, Seed::new(1), &DEVICE).expect("generates")
+    };
+    let before = of(&model);
+    let sampler = Sampler::new(&model, &sampling, &DEVICE).expect("is valid");
+    model.head = None;
+    let after = of(&model);
+    let rows = thread::scope(|scope| {
+        scope.spawn(|| sampler.generate(&prompts, Seed::new(1))).join().expect("no panic")
+    });
+    assert_eq!(rows.expect("generates"), before);
+    assert_ne!(after, before, "another head says something else");
 }
 
 /// A conversation whose beginning is known gives what one computed from its beginning gives.

@@ -38,6 +38,9 @@ pub struct PpoConfig {
     pub clip_range_value: f32,
     /// Weights of tokens that another policy sampled, be it by rounding, are cut at this.
     pub importance_cap: f32,
+    /// Whether a step's completions are sampled while the step before is updated, by the policy as it
+    /// was before that update (Noukhovitch et al., 2024); importance weights correct for it.
+    pub overlap: bool,
     /// Weight of the value loss.
     pub value_coefficient: f32,
     /// Weight of the entropy bonus.
@@ -103,6 +106,7 @@ impl Default for PpoConfig {
             clip_range: 0.2,
             clip_range_value: 0.2,
             importance_cap: 2.0,
+            overlap: false,
             value_coefficient: 0.1,
             entropy_coefficient: 0.0,
             gamma: 1.0,
@@ -139,10 +143,11 @@ impl PpoConfig {
         self.prompts_per_step * self.samples_per_prompt
     }
 
-    /// Whether completions are sampled by another policy than the one that is trained: its rounding.
+    /// Whether completions are sampled by another policy than the one that is trained: the one before
+    /// the last update, or its rounding.
     pub fn samples_elsewhere(&self) -> bool {
         let Precisions { rollout, training, .. } = self.precision;
-        [rollout, training].contains(&Precision::Bf16)
+        self.overlap || [rollout, training].contains(&Precision::Bf16)
     }
 
     /// Completions of one update.

@@ -1,4 +1,5 @@
-//! Correction for completions that another policy than the trained one sampled, be it by rounding.
+//! Correction for completions that another policy than the trained one sampled: the one of a step before, or
+//! its rounding.
 
 use rein_data::log::Metrics;
 

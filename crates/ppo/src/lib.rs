@@ -11,7 +11,8 @@
 //! 4. [`update`]: several epochs over shuffled minibatches of the clipped losses of [`loss`].
 //! 5. [`kl::KlController`]: the KL coefficient follows the distance from the reference.
 //!
-//! Where sampling computes in another precision than the update, [`importance`] weighs the tokens.
+//! Where another policy sampled than the one that is updated, of another precision or of the step before
+//! ([`overlap`]), [`importance`] weighs the tokens.
 //!
 //! Advantages and losses are pure functions: no module, no optimiser, no config, no random numbers.
 
@@ -20,12 +21,14 @@ pub mod config;
 pub mod importance;
 pub mod kl;
 pub mod loss;
+pub mod overlap;
 pub mod rollout;
 pub mod shaping;
 pub mod train;
 pub mod update;
 
 mod actor_critic;
+mod checkpoint;
 mod describe;
 mod error;
 

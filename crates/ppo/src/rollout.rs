@@ -8,7 +8,7 @@ use rein_data::tokenizer::Tokenizer;
 use rein_model::backend::LmBackend;
 use rein_model::logprobs::{row_logprobs, split};
 use rein_model::tokens::{LearnedTokens, TokenBatch, host, indices};
-use rein_model::{CausalLm, Frozen, Sampling, ScalarModel, generate};
+use rein_model::{CausalLm, Frozen, Generated, Sampler, ScalarModel};
 use rein_reward::Reward;
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +25,8 @@ pub struct Row {
     pub finished: bool,
     /// What the policy gave to each token, in nats, at the sampling temperature.
     pub logprobs: Vec<f32>,
-    /// What sampling gave to each token, where it computes otherwise than the update: in another
-    /// precision.
+    /// What sampling gave to each token, where another policy did it than the one that learns: of another
+    /// precision, or of a step before.
     #[serde(default)]
     pub sampled_logprobs: Option<Vec<f32>>,
     /// What the frozen reference gave to it.
@@ -48,62 +48,48 @@ pub struct Judges<'a, B: Backend> {
     pub device: &'a B::Device,
 }
 
+/// A prompt to complete.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prompt {
+    /// As people read it.
+    pub text: String,
+    /// As the policy reads it.
+    pub tokens: Vec<u32>,
+}
+
+impl Prompt {
+    /// A text that is a prompt.
+    pub fn encode(text: &str, tokenizer: &Tokenizer) -> Self {
+        Self { text: text.to_owned(), tokens: tokenizer.encode_prompt(text) }
+    }
+}
+
+/// A completion, and what sampling gave to each of its tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// What came.
+    pub completion: Completion,
+    /// In nats, at the sampling temperature, one to a token.
+    pub logprobs: Vec<f32>,
+}
+
 /// Samples a completion of each prompt. Row `i` draws from `seeds.of(i)`.
 pub fn sample<B: LmBackend>(
-    policy: &CausalLm<B>,
-    prompts: &[String],
-    sampling: &Sampling,
+    sampler: &Sampler<B>,
+    prompts: Vec<Prompt>,
     tokenizer: &Tokenizer,
     seeds: impl Into<RowSeeds>,
-    device: &B::Device,
-) -> Result<Vec<Completion>, PpoError> {
-    let sampled = sample_with_logprobs(policy, prompts, sampling, tokenizer, seeds, device)?;
-    Ok(sampled.into_iter().map(|(completion, _)| completion).collect())
-}
-
-/// [`sample`], with what sampling gave to each token.
-pub fn sample_with_logprobs<B: LmBackend>(
-    policy: &CausalLm<B>,
-    prompts: &[String],
-    sampling: &Sampling,
-    tokenizer: &Tokenizer,
-    seeds: impl Into<RowSeeds>,
-    device: &B::Device,
-) -> Result<Vec<(Completion, Vec<f32>)>, PpoError> {
-    let encode = |prompt: &String| (prompt.clone(), tokenizer.encode_prompt(prompt));
-    let prompts = prompts.iter().map(encode).collect();
-    complete_with_logprobs(policy, prompts, sampling, tokenizer, seeds, device)
-}
-
-/// Samples a completion of each prompt, given as text and as tokens, see [`sample`].
-pub fn complete<B: LmBackend>(
-    policy: &CausalLm<B>,
-    prompts: Vec<(String, Vec<u32>)>,
-    sampling: &Sampling,
-    tokenizer: &Tokenizer,
-    seeds: impl Into<RowSeeds>,
-    device: &B::Device,
-) -> Result<Vec<Completion>, PpoError> {
-    let sampled = complete_with_logprobs(policy, prompts, sampling, tokenizer, seeds, device)?;
-    Ok(sampled.into_iter().map(|(completion, _)| completion).collect())
-}
-
-fn complete_with_logprobs<B: LmBackend>(
-    policy: &CausalLm<B>,
-    prompts: Vec<(String, Vec<u32>)>,
-    sampling: &Sampling,
-    tokenizer: &Tokenizer,
-    seeds: impl Into<RowSeeds>,
-    device: &B::Device,
-) -> Result<Vec<(Completion, Vec<f32>)>, PpoError> {
-    let (prompts, tokens): (Vec<String>, Vec<Vec<u32>>) = prompts.into_iter().unzip();
-    let generated = generate(policy, &tokens, sampling, seeds, device)?;
-    let rows = prompts.into_iter().zip(tokens).zip(generated);
+) -> Result<Vec<Sampled>, PpoError> {
+    let (texts, tokens): (Vec<String>, Vec<Vec<u32>>) =
+        prompts.into_iter().map(|it| (it.text, it.tokens)).unzip();
+    let generated = sampler.generate(&tokens, seeds)?;
+    let rows = texts.into_iter().zip(tokens).zip(generated);
     Ok(rows
         .map(|((prompt, prompt_tokens), generated)| {
             let (finished, text) = (generated.finished(), tokenizer.decode(&generated.tokens));
-            let tokens = generated.tokens;
-            (Completion { prompt, prompt_tokens, finished, text, tokens }, generated.logprobs)
+            let Generated { tokens, logprobs, .. } = generated;
+            let completion = Completion { prompt, prompt_tokens, finished, text, tokens };
+            Sampled { completion, logprobs }
         })
         .collect())
 }

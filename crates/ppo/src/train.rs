@@ -1,7 +1,7 @@
 //! The stage that optimises a policy.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::module::AutodiffModule;
 use rein_data::batches::{RowOrder, permutation};
@@ -12,17 +12,11 @@ use rein_data::stage::{Evaluation, Train};
 use rein_data::tokenizer::Tokenizer;
 use rein_data::workers::Workers;
 use rein_model::backend::LmAutodiffBackend;
-use rein_model::checkpoint::{
-    ADAPTER, MODEL, OPTIMIZER, read_state, save_with_tokenizer, write_state,
-};
+use rein_model::checkpoint::{read_state, write_state};
 use rein_model::guard::fits;
-use rein_model::{
-    AdapterConfig, CausalLm, Frozen, load_causal_lm, load_scalar_model, save_adapter,
-    save_causal_lm, save_scalar_adapter, save_scalar_model,
-};
+use rein_model::{CausalLm, Frozen, Sampler};
 use rein_reward::Reward;
 use serde::{Deserialize, Serialize};
-use serde_json::Map;
 
 use crate::PpoError;
 use crate::actor_critic::{ActorCritic, Learners};
@@ -31,17 +25,12 @@ use crate::describe::{describe_rollout, describe_update, describe_values};
 use crate::importance;
 use crate::kl::KlController;
 use crate::loss::Diagnostics;
-use crate::rollout::{Judges, Row, collect, sample_with_logprobs};
+use crate::overlap::{Ahead, Errand, beside};
+use crate::rollout::{Judges, Prompt, Row, Sampled, collect};
 use crate::shaping::{Shaped, Shaping, shape};
 use crate::update::{Experience, Norms, prepare, update_minibatch};
 
-/// The folder of the value model within a checkpoint.
-pub const VALUE_MODEL: &str = "value_model";
-/// The folder of the value model's adapters within a checkpoint, if it is trained by LoRA.
-pub const VALUE_ADAPTER: &str = "value_adapter";
-
-/// The file of the value model's optimiser within a checkpoint.
-const VALUE_OPTIMIZER: &str = "value_optimizer.safetensors";
+pub use crate::checkpoint::{VALUE_ADAPTER, VALUE_MODEL};
 
 /// Before the first update a ratio may be off by rounding, and by no more.
 const RATIO_TOLERANCE: f64 = 1e-2;
@@ -63,6 +52,8 @@ pub struct Ppo<B: LmAutodiffBackend> {
     kl: KlController,
     seed: Seed,
     n_episodes: u64,
+    /// Completions of the next step, if it overlaps with the last one.
+    ahead: Option<Ahead>,
     device: B::Device,
 }
 
@@ -114,6 +105,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             prompts,
             seed,
             n_episodes: 0,
+            ahead: None,
             device: device.clone(),
         })
     }
@@ -158,33 +150,73 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         Ok(metrics)
     }
 
-    /// Completions of these prompts and what everyone says about them. Each worker completes its share
-    /// and hears of all.
-    fn roll_out(
-        &self,
-        prompts: &[String],
-        seed: Seed,
-    ) -> Result<(Vec<Completion>, Vec<Row>), PpoError> {
-        let actors = self.actors();
-        let PpoConfig { temperature, micro_batch_rows, .. } = self.config;
+    /// The prompts of a step and the node of their draws.
+    fn asked(&mut self, step: usize) -> (Vec<String>, Seed) {
+        let chosen = self.order.batch(step, self.config.prompts_per_step);
+        let repeated = chosen.into_iter().flat_map(|row| {
+            std::iter::repeat_n(&self.prompts.train[row], self.config.samples_per_prompt)
+        });
+        (repeated.cloned().collect(), self.seed.child("rollout").index(step as u64))
+    }
+
+    /// The share of these prompts that this worker completes, with the policy as it is now.
+    fn errand(&self, prompts: &[String], seed: Seed) -> Result<Errand<B::InnerBackend>, PpoError> {
         let sampling = self.config.sampling(self.tokenizer.special().eos);
         let workers = self.learners.policy.workers();
-        let prompts: Vec<String> = workers.share(prompts).into_iter().cloned().collect();
-        let sampled = sample_with_logprobs(
-            &actors.policy,
-            &prompts,
-            &sampling,
-            &self.tokenizer,
-            workers.row_seeds(seed),
-            &self.device,
-        )?;
-        let (completions, sampled): (Vec<_>, Vec<_>) = sampled.into_iter().unzip();
+        let mine = workers.share(prompts).into_iter();
+        Ok(Errand {
+            // Packed or shared; whoever else held the weights would keep the update from changing them
+            // in place.
+            sampler: Sampler::new(&self.learners.policy.module().valid(), &sampling, &self.device)?,
+            prompts: mine.map(|it| Prompt::encode(it, &self.tokenizer)).collect(),
+            tokenizer: self.tokenizer.clone(),
+            seeds: workers.row_seeds(seed),
+        })
+    }
+
+    /// Completions of these prompts, by all workers.
+    fn sample(&self, prompts: &[String], seed: Seed) -> Result<Vec<Sampled>, PpoError> {
+        let mine = self.errand(prompts, seed)?.run()?;
+        Ok(self.learners.policy.workers().merge(mine)?)
+    }
+
+    /// What everyone says about completions. Each worker asks about its share and hears of all.
+    fn judge(&self, sampled: &[Sampled]) -> Result<Vec<Row>, PpoError> {
+        let actors = self.actors();
+        let PpoConfig { temperature, micro_batch_rows, .. } = self.config;
+        let workers = self.learners.policy.workers();
+        let mine = workers.share(sampled);
+        let completions: Vec<Completion> = mine.iter().map(|it| it.completion.clone()).collect();
         let judges = Judges { reference: &self.reference, micro_batch_rows, device: &self.device };
         let mut rows = collect(&actors, &judges, &*self.reward, &completions, temperature)?;
         if self.config.samples_elsewhere() {
-            rows.iter_mut().zip(sampled).for_each(|(row, it)| row.sampled_logprobs = Some(it));
+            let logprobs = mine.into_iter().map(|it| Some(it.logprobs.clone()));
+            rows.iter_mut().zip(logprobs).for_each(|(row, it)| row.sampled_logprobs = it);
         }
-        Ok((workers.merge(completions)?, workers.merge(rows)?))
+        Ok(workers.merge(rows)?)
+    }
+
+    /// [`learn`](Self::learn), while the next step's completions are sampled, if steps overlap and there is
+    /// a next one. Also returns how long learning took; the rest was waiting.
+    fn learn_beside(&mut self, step: usize, rows: &[Row]) -> Result<(Metrics, Duration), PpoError> {
+        let next = step + 1;
+        let errand = if self.config.overlap && next < self.config.steps {
+            let (prompts, seed) = self.asked(next);
+            Some(self.errand(&prompts, seed)?)
+        } else {
+            None
+        };
+        let learn = || {
+            let start = Instant::now();
+            (self.learn(step, rows), start.elapsed())
+        };
+        let ((metrics, took), sampled) = beside(errand.map(|it| || it.run()), learn);
+        let metrics = metrics?;
+        if let Some(mine) = sampled {
+            let sampled = self.learners.policy.workers().merge(mine?)?;
+            self.ahead = Some(Ahead { step: next, sampled });
+        }
+        Ok((metrics, took))
     }
 
     /// Epochs over shuffled minibatches. Returns the mean norms of the gradients.
@@ -234,12 +266,12 @@ impl<B: LmAutodiffBackend> Ppo<B> {
     fn log_samples(
         &self,
         step: usize,
-        completions: &[Completion],
+        sampled: &[Sampled],
         rows: &[Row],
         log: &mut RunLog,
     ) -> Result<(), PpoError> {
         let shaping = Shaping::new(&self.config, self.kl.coefficient());
-        for (completion, row) in completions.iter().zip(rows).take(N_SAMPLES) {
+        for (Sampled { completion, .. }, row) in sampled.iter().zip(rows).take(N_SAMPLES) {
             log.sample(&Sample {
                 stage: "rl".into(),
                 step: step + 1,
@@ -258,22 +290,22 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
 
     fn step(&mut self, step: usize, log: &mut RunLog) -> Result<Metrics, PpoError> {
         let start = Instant::now();
-        let chosen = self.order.batch(step, self.config.prompts_per_step);
-        let repeated = chosen.into_iter().flat_map(|row| {
-            std::iter::repeat_n(&self.prompts.train[row], self.config.samples_per_prompt)
-        });
-        let prompts: Vec<String> = repeated.cloned().collect();
-        let seed = self.seed.child("rollout").index(step as u64);
-        let (completions, rows) = self.roll_out(&prompts, seed)?;
-        let rolled_out = start.elapsed();
+        let sampled = match self.ahead.take().filter(|it| it.step == step) {
+            Some(ahead) => ahead.sampled,
+            None => {
+                let (prompts, seed) = self.asked(step);
+                self.sample(&prompts, seed)?
+            }
+        };
+        let rows = self.judge(&sampled)?;
         if self.config.sample_every > 0 && step.is_multiple_of(self.config.sample_every) {
-            self.log_samples(step, &completions, &rows, log)?;
+            self.log_samples(step, &sampled, &rows, log)?;
         }
-        let mut metrics = self.learn(step, &rows)?;
+        let (mut metrics, learned) = self.learn_beside(step, &rows)?;
         let total = start.elapsed();
         metrics.push("eps", rows.len() as f64 / total.as_secs_f64());
-        metrics.push("timing_s/rollout", rolled_out.as_secs_f64());
-        metrics.push("timing_s/update", (total - rolled_out).as_secs_f64());
+        metrics.push("timing_s/rollout", (total - learned).as_secs_f64());
+        metrics.push("timing_s/update", learned.as_secs_f64());
         Ok(metrics)
     }
 
@@ -284,7 +316,8 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         }
         // The same random numbers each time, so that evaluations differ by the policy alone.
         let seed = self.seed.child("evaluate");
-        let (completions, rows) = self.roll_out(&self.prompts.heldout[..n_prompts], seed)?;
+        let sampled = self.sample(&self.prompts.heldout[..n_prompts], seed)?;
+        let rows = self.judge(&sampled)?;
         let shaping = Shaping::new(&self.config, self.kl.coefficient());
         let shaped: Vec<Shaped> = rows.iter().map(|row| shape(row, &shaping)).collect();
         let all = describe_rollout(&rows, &shaped, self.kl.coefficient(), self.reward.name());
@@ -293,6 +326,7 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         for name in ["objective/scores", "objective/kl", "completions/mean_length"] {
             metrics.push(format!("eval_{name}"), all.get(name).expect("described above"));
         }
+        let completions: Vec<Completion> = sampled.into_iter().map(|it| it.completion).collect();
         for reward in &self.watched {
             let scores = reward.score(&completions)?;
             let mean = scores.iter().map(|it| f64::from(*it)).sum::<f64>() / scores.len() as f64;
@@ -302,50 +336,27 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
     }
 
     fn save(&self, folder: &Path) -> Result<(), PpoError> {
-        let ActorCritic { policy, value } = self.actors();
-        let tokenizer = Some(&self.tokenizer);
-        save_with_tokenizer(&folder.join(MODEL), tokenizer, |folder| {
-            save_causal_lm(&policy, folder)
-        })?;
-        save_with_tokenizer(&folder.join(VALUE_MODEL), tokenizer, |folder| {
-            save_scalar_model(&value, &Map::new(), folder)
-        })?;
-        if let Some(lora) = &self.config.lora {
-            let about = |model, has_score| AdapterConfig::new(lora, model, has_score);
-            let config = about(policy.config(), false);
-            save_adapter(&policy, &config, &folder.join(ADAPTER))?;
-            let config = about(value.config(), true);
-            save_scalar_adapter(&value, &config, &folder.join(VALUE_ADAPTER))?;
+        self.learners.save(self.config.lora.as_ref(), &self.tokenizer, folder)?;
+        if let Some(ahead) = &self.ahead {
+            ahead.save(folder)?;
         }
-        self.learners.policy.save_optimizer(&folder.join(OPTIMIZER))?;
-        self.learners.value.save_optimizer(&folder.join(VALUE_OPTIMIZER))?;
-        let state = State { n_episodes: self.n_episodes, kl_coefficient: self.kl.coefficient() };
+        let state = State {
+            n_episodes: self.n_episodes,
+            kl_coefficient: self.kl.coefficient(),
+            ahead: self.ahead.as_ref().map(|it| it.step),
+        };
         Ok(write_state(folder, &state)?)
     }
 
     fn restore(&mut self, folder: &Path) -> Result<(), PpoError> {
-        let device = &self.device;
-        let Learners { policy, value } = &mut self.learners;
-        let (acts, expects) = match &self.config.lora {
-            Some(_) => {
-                let acts = policy.module().clone().without_lora();
-                let expects = value.module().clone().without_lora();
-                (
-                    acts.with_saved_lora(&folder.join(ADAPTER), device)?,
-                    expects.with_saved_lora(&folder.join(VALUE_ADAPTER), device)?,
-                )
-            }
-            None => (
-                load_causal_lm(&folder.join(MODEL), device)?,
-                load_scalar_model(&folder.join(VALUE_MODEL), device)?,
-            ),
-        };
-        let actors = ActorCritic { policy: acts, value: expects }.computed_as(&self.config);
-        policy.restore(actors.policy, &folder.join(OPTIMIZER), device)?;
-        value.restore(actors.value, &folder.join(VALUE_OPTIMIZER), device)?;
+        self.learners.restore(&self.config, folder, &self.device)?;
         let state: State = read_state(folder)?;
         self.n_episodes = state.n_episodes;
         self.kl.restore(state.kl_coefficient);
+        let shape = self.learners.policy.module().config();
+        let ahead = state.ahead.filter(|_| self.config.overlap);
+        let load = |step| Ahead::load(folder, step, self.config.rows_per_step(), shape);
+        self.ahead = ahead.map(load).transpose()?;
         Ok(())
     }
 
@@ -359,6 +370,9 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
 struct State {
     n_episodes: u64,
     kl_coefficient: f64,
+    /// The step whose completions were sampled ahead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ahead: Option<usize>,
 }
 
 impl<B: LmAutodiffBackend> std::fmt::Debug for Ppo<B> {

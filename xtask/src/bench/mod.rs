@@ -43,6 +43,9 @@ pub(crate) struct BenchArgs {
     /// In what the optimiser keeps its moments; f32 if left out, and with `--against-peers` as `--dtype`
     #[arg(long, value_name = "TYPE", value_parser = ["f32", "bf16"])]
     moments: Option<String>,
+    /// Let PPO sample the next iteration's completions during an update
+    #[arg(long, conflicts_with = "against_peers")]
+    overlap: bool,
     /// Run transformers and TRL in turn with Rein, and print the ratios
     #[arg(long)]
     against_peers: bool,
@@ -107,6 +110,7 @@ impl BenchArgs {
         bench.args([cell.workload, "--shape", cell.shape]);
         bench.args(["--iters", &self.iters.to_string()]);
         bench.args(["--dtype", &self.dtype, "--moments", self.moments()]);
+        bench.args((self.overlap && cell.workload == "ppo").then_some("--overlap"));
         bench
     }
 

@@ -16,7 +16,7 @@ pub(crate) enum BenchCommand {
     /// Time a rollout: sampling completions of full length
     Rollout(BenchArgs),
     /// Time an iteration of PPO: sampling, judging and four epochs of updates
-    Ppo(TrainingArgs),
+    Ppo(PpoBenchArgs),
     /// Time each fused operation beside its composition of ordinary ones
     ///
     /// Sizes are those of a step of fine-tuning; backends in main memory show what decoding is made of,
@@ -65,6 +65,15 @@ pub(crate) struct SizeArgs {
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) vocabulary: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PpoBenchArgs {
+    #[command(flatten)]
+    pub(crate) training: TrainingArgs,
+    /// Sample the next iteration's completions during the updates, as `rl.overlap` does
+    #[arg(long)]
+    pub(crate) overlap: bool,
 }
 
 #[derive(Debug, Args)]

@@ -37,9 +37,9 @@ pub(crate) use self::shape::Shape;
 /// Measures what was asked for.
 pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
     match command {
-        BenchCommand::Sft(args) => training(Workload::Sft, args),
-        BenchCommand::Rollout(args) => workload(Workload::Rollout, args, false),
-        BenchCommand::Ppo(args) => training(Workload::Ppo, args),
+        BenchCommand::Sft(args) => training(Workload::Sft, args, false),
+        BenchCommand::Rollout(args) => workload(Workload::Rollout, args, [false, false]),
+        BenchCommand::Ppo(args) => training(Workload::Ppo, &args.training, args.overlap),
         BenchCommand::Ops(args) => {
             let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
             run_on(backend, Ops { args, backend: backend.name() })?;
@@ -57,16 +57,29 @@ pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
     }
 }
 
-fn training(what: Workload, args: &TrainingArgs) -> Result<ExitCode> {
-    workload(what, &args.bench, args.gradient_checkpointing)
+fn training(what: Workload, args: &TrainingArgs, overlap: bool) -> Result<ExitCode> {
+    workload(what, &args.bench, [args.gradient_checkpointing, overlap])
 }
 
-fn workload(what: Workload, args: &BenchArgs, recomputes: bool) -> Result<ExitCode> {
+fn workload(
+    what: Workload,
+    args: &BenchArgs,
+    [recomputes, overlap]: [bool; 2],
+) -> Result<ExitCode> {
     let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
     let (shape, sizes, iterations) = (args.shape, args.sizes, args.iters);
     let (precision, moments) = (args.dtype.into(), args.moments.into());
-    let backend = backend.name();
-    let bench = Bench { what, shape, sizes, iterations, backend, precision, moments, recomputes };
+    let bench = Bench {
+        what,
+        shape,
+        sizes,
+        iterations,
+        backend: backend.name(),
+        precision,
+        moments,
+        recomputes,
+        overlap,
+    };
     print(&format!("{}\n", run_on(backend, bench)?));
     Ok(ExitCode::SUCCESS)
 }
@@ -112,6 +125,9 @@ struct Figures {
     moments: Precision,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     gradient_checkpointing: bool,
+    /// Whether sampling and updates overlap.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    overlap: bool,
     /// Seconds.
     median: f64,
     min: f64,
@@ -134,6 +150,7 @@ pub(crate) struct Bench {
     pub(crate) precision: Precision,
     pub(crate) moments: Precision,
     pub(crate) recomputes: bool,
+    pub(crate) overlap: bool,
 }
 
 impl Work for Bench {
@@ -153,7 +170,9 @@ impl Work for Bench {
         let (seconds, n_tokens, flops) = match self.what {
             Workload::Sft => bench.sft(self.iterations)?,
             Workload::Rollout => bench.rollout(self.iterations)?,
-            Workload::Ppo => bench.ppo(|iteration| time(self.iterations, iteration))?,
+            Workload::Ppo => {
+                bench.ppo(self.overlap, |iteration| time(self.iterations, iteration))?
+            }
         };
         let median = seconds[seconds.len() / 2];
         let figures = Figures {
@@ -166,6 +185,7 @@ impl Work for Bench {
             dtype: precision,
             moments,
             gradient_checkpointing: recomputes,
+            overlap: self.overlap,
             median,
             min: seconds[0],
             max: seconds[seconds.len() - 1],

@@ -71,7 +71,7 @@ impl Work for Soak<'_> {
             Networks::<B> { sizes, config, device, precision, moments, recomputes: false };
         let iterations = iterations as usize;
         let mut samples = Vec::new();
-        let (seconds, ..) = networks.ppo(|run| {
+        let (seconds, ..) = networks.ppo(false, |run| {
             // The run that warms up counts here.
             let mut iteration = 0;
             time(iterations - 1, || {

@@ -15,11 +15,14 @@ use rein_model::config::ModelConfig;
 use rein_model::sft::{Sft, SftConfig, SftRows};
 use rein_model::tokens::host;
 use rein_model::weights::RandomWeights;
-use rein_model::{CausalLm, Frozen, Precision, Precisions, Sampling, ScalarModel, generate};
+use rein_model::{
+    CausalLm, Frozen, Generated, Precision, Precisions, Sampler, Sampling, ScalarModel, generate,
+};
 use rein_ppo::config::PpoConfig;
+use rein_ppo::overlap::beside;
 use rein_ppo::rollout::{Judges, collect};
 use rein_ppo::update::{prepare, update_minibatch};
-use rein_ppo::{ActorCritic, Learners};
+use rein_ppo::{ActorCritic, Learners, PpoError};
 use rein_reward::{LearnedReward, Normalization};
 
 use super::clock::time;
@@ -109,9 +112,11 @@ impl<B: LmAutodiffBackend> Networks<B> {
         Ok((seconds, n_prompts * n_new, self.forward_flops(n_prompts * (n_prompt + n_new))))
     }
 
-    /// `repeat` says how often there is an iteration, and gives the sorted times.
+    /// `repeat` says how often there is an iteration, and gives the sorted times. With `overlap`, an
+    /// iteration samples for the one after it, and so does the last.
     pub(super) fn ppo(
         &self,
+        overlap: bool,
         repeat: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<Vec<f64>>,
     ) -> Result<(Vec<f64>, usize, f64)> {
         let [n_prompts, n_prompt, n_new] = self.sizes.rollout;
@@ -121,6 +126,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
             gradient_checkpointing: self.recomputes,
             max_new_tokens: n_new,
             precision: Precisions::of_products(self.precision),
+            overlap,
             ..PpoConfig::default()
         };
         config.optimizer.moments = self.moments;
@@ -135,12 +141,19 @@ impl<B: LmAutodiffBackend> Networks<B> {
             &self.device,
         )
         .with_precision(self.precision);
-        let seconds =
-            repeat(&mut || self.ppo_iteration(&mut learners, &reference, &reward, &config))?;
+        let mut ahead = None;
+        let seconds = repeat(&mut || {
+            self.ppo_iteration(&mut learners, &reference, &reward, &config, &mut ahead)
+        })?;
         let n_tokens = n_prompts * (n_prompt + n_new);
         // Sampling, four judges, and forward and backward of two networks in each epoch.
         let n_passes = 1.0 + 4.0 + 2.0 * 3.0 * config.epochs as f64;
         Ok((seconds, n_prompts * n_new, n_passes * self.forward_flops(n_tokens)))
+    }
+
+    /// What is sampled of the policy as it is now.
+    fn sampler(&self, learners: &Learners<B>) -> Result<Sampler<B::InnerBackend>> {
+        Ok(Sampler::new(&learners.policy.module().valid(), &self.sampling(), &self.device)?)
     }
 
     fn ppo_iteration(
@@ -149,34 +162,35 @@ impl<B: LmAutodiffBackend> Networks<B> {
         reference: &Frozen<CausalLm<B::InnerBackend>>,
         reward: &LearnedReward<B::InnerBackend>,
         config: &PpoConfig,
+        ahead: &mut Option<Vec<Generated>>,
     ) -> Result<()> {
-        let actors = learners.valid();
         let prompts = self.prompts();
-        let generated =
-            generate(&actors.policy, &prompts, &self.sampling(), Seed::new(5), &self.device)?;
-        let (completions, sampled): (Vec<Completion>, Vec<Vec<f32>>) = prompts
-            .into_iter()
-            .zip(generated)
-            .map(|(prompt_tokens, generated)| {
-                let (prompt, text) = (String::new(), String::new());
-                let (finished, tokens) = (generated.finished(), generated.tokens);
-                let completion = Completion { prompt, prompt_tokens, text, finished, tokens };
-                (completion, generated.logprobs)
-            })
-            .unzip();
+        let generated = match ahead.take() {
+            Some(generated) => generated,
+            None => self.sampler(learners)?.generate(&prompts, Seed::new(5))?,
+        };
+        let (completions, sampled): (Vec<_>, Vec<_>) =
+            prompts.iter().cloned().zip(generated).map(completion).unzip();
         let micro_batch_rows = config.micro_batch_rows;
         let judges = Judges { reference, micro_batch_rows, device: &self.device };
-        let mut rows = collect(&actors, &judges, reward, &completions, config.temperature)?;
+        // Whoever holds the weights keeps the update from changing them in place: gone after this line.
+        let mut rows =
+            collect(&learners.valid(), &judges, reward, &completions, config.temperature)?;
         if config.samples_elsewhere() {
             rows.iter_mut().zip(sampled).for_each(|(row, it)| row.sampled_logprobs = Some(it));
         }
-        // Whoever holds the weights keeps the update from changing them in place.
-        drop(actors);
         let (_, experience) = prepare(&rows, config, 0.05);
         let batch: Vec<_> = experience.iter().collect();
-        for _ in 0..config.epochs {
-            update_minibatch(learners, &batch, config, 1e-6, 0, &self.device)?;
-        }
+        let sampler = config.overlap.then(|| self.sampler(learners)).transpose()?;
+        let errand = sampler.map(|it| move || it.generate(&prompts, Seed::new(5)));
+        let (updated, generated) = beside(errand, || {
+            for _ in 0..config.epochs {
+                update_minibatch(learners, &batch, config, 1e-6, 0, &self.device)?;
+            }
+            Ok::<_, PpoError>(())
+        });
+        updated?;
+        *ahead = generated.transpose()?;
         Ok(())
     }
 
@@ -191,6 +205,13 @@ impl<B: LmAutodiffBackend> Networks<B> {
         let seconds = time(10, product).expect("a product has no errors");
         2.0 * (SIDE * SIDE * SIDE) as f64 / seconds[0]
     }
+}
+
+/// A completion as rewards see it, without texts, and what sampling gave to its tokens.
+fn completion((prompt_tokens, generated): (Vec<u32>, Generated)) -> (Completion, Vec<f32>) {
+    let (prompt, text) = (String::new(), String::new());
+    let (finished, tokens) = (generated.finished(), generated.tokens);
+    (Completion { prompt, prompt_tokens, text, finished, tokens }, generated.logprobs)
 }
 
 /// Prompts of random ids, none of them special.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use rein_data::inputs::Purpose;
 use rein_data::seed::Seed;
 use rein_model::backend::{LmAutodiffBackend, LmBackend};
-use rein_model::{Batches, CausalLm, Finish, Generated, read_config};
+use rein_model::{Batches, CausalLm, Finish, Generated, Sampler, read_config};
 use serde_json::{Value, json};
 
 use super::args::GenerateArgs;
@@ -130,10 +130,11 @@ impl Work for Generate<'_> {
     type Output = ();
 
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<()> {
-        let model: CausalLm<B::InnerBackend> = self.inputs.model.load_causal_lm(&device)?;
         let seed = Seed::new(self.args.sampling.seed);
         let Self { inputs, settings, .. } = &self;
-        let batches = Batches::new(&model, &inputs.rows, &settings.sampling, seed, &device)?;
+        let model: CausalLm<B::InnerBackend> = inputs.model.load_causal_lm(&device)?;
+        let sampler = Sampler::new(&model, &settings.sampling, &device)?;
+        let batches = sampler.batches(&inputs.rows, seed)?;
         if self.is_watched() { self.show(batches) } else { self.write_lines(batches) }
     }
 }

@@ -13,8 +13,8 @@ use rein_data::stage::Outcome;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::logprobs::row_logprobs;
 use rein_model::sft::heldout_loss;
-use rein_model::{CausalLm, load_causal_lm};
-use rein_ppo::rollout::complete;
+use rein_model::{CausalLm, Sampler, load_causal_lm};
+use rein_ppo::rollout::{Prompt, sample};
 use rein_reward::{LearnedReward, Reward};
 use serde::{Deserialize, Serialize};
 
@@ -159,12 +159,14 @@ impl<B: LmAutodiffBackend> Session<B> {
         let sampling = ppo.sampling(self.setup.tokenizer.special().eos);
         let prompts = self.setup.world.prompts.heldout.iter().cloned();
         let prompts = prompts.take(self.setup.config.evaluate.prompts).enumerate();
-        let asked = prompts.map(|(row, prompt)| Ok((prompt, self.setup.prompt_tokens(row)?)));
-        let asked: Vec<(String, Vec<u32>)> = asked.collect::<Result<_>>()?;
+        let asked =
+            prompts.map(|(row, text)| Ok(Prompt { text, tokens: self.setup.prompt_tokens(row)? }));
+        let asked: Vec<Prompt> = asked.collect::<Result<_>>()?;
         let asked = self.workers.share(&asked).into_iter().cloned().collect();
         let seeds = self.workers.row_seeds(self.seed(Stage::Evaluate));
-        let tokenizer = &self.setup.tokenizer;
-        let replies = complete(model, asked, &sampling, tokenizer, seeds, &self.device)?;
+        let sampler = Sampler::new(model, &sampling, &self.device)?;
+        let sampled = sample(&sampler, asked, &self.setup.tokenizer, seeds)?;
+        let replies = sampled.into_iter().map(|it| it.completion).collect();
         Ok(self.workers.merge(replies)?)
     }
 

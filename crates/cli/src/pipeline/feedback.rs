@@ -11,8 +11,8 @@ use rein_data::workers::Workers;
 use rein_feedback::simulate::{agreement, judge};
 use rein_feedback::{NewPair, Response, Split, Store, preferences};
 use rein_model::backend::LmAutodiffBackend;
-use rein_model::{CausalLm, Sampling, load_causal_lm};
-use rein_ppo::rollout::sample;
+use rein_model::{CausalLm, Sampler, Sampling, load_causal_lm};
+use rein_ppo::rollout::{Prompt, sample};
 
 use super::Session;
 use crate::config::{FeedbackConfig, Stage};
@@ -123,10 +123,13 @@ impl<B: LmAutodiffBackend> Gather<B> {
             ..ppo.sampling(tokenizer.special().eos)
         };
         let twice: Vec<String> = prompts.iter().flat_map(|it| [it.clone(), it.clone()]).collect();
-        let mine: Vec<String> = self.workers.share(&twice).into_iter().cloned().collect();
+        let mine = self.workers.share(&twice).into_iter();
+        let mine = mine.map(|it| Prompt::encode(it, tokenizer)).collect();
         let seeds = self.workers.row_seeds(seed);
-        let completions = sample(&self.model, &mine, &sampling, tokenizer, seeds, &self.device)?;
-        let completions = self.workers.merge(completions)?;
+        let sampler = Sampler::new(&self.model, &sampling, &self.device)?;
+        let sampled = sample(&sampler, mine, tokenizer, seeds)?;
+        let completions = sampled.into_iter().map(|it| it.completion).collect();
+        let completions = self.workers.merge::<Completion>(completions)?;
         let pairs = completions.chunks_exact(2);
         Ok(pairs.map(|pair| [pair[0].clone(), pair[1].clone()]).collect())
     }

@@ -275,15 +275,20 @@ impl<'a> Sizes<'a> {
             has_logits: true,
             recomputes: config.gradient_checkpointing,
         };
+        let mut networks = vec![
+            self.trained("policy", policy, lora),
+            self.trained("value model", scalar, lora),
+            Network::frozen("reference", if is_shared { 0 } else { policy }).kept_in(frozen),
+            Network::frozen("reward model", scalar).kept_in(frozen),
+        ];
+        if config.overlap {
+            let rollout = config.precision.rollout;
+            networks.push(Network::frozen("sampled policy", policy).kept_in(rollout));
+        }
         StagePlan {
             stage: Stage::Rl,
             n_steps: config.steps,
-            networks: vec![
-                self.trained("policy", policy, lora),
-                self.trained("value model", scalar, lora),
-                Network::frozen("reference", if is_shared { 0 } else { policy }).kept_in(frozen),
-                Network::frozen("reward model", scalar).kept_in(frozen),
-            ],
+            networks,
             activations: pass.kept(&self.setup.model),
             recomputes: pass.recomputes,
             trained_tokens: 2.0 * config.epochs as f64 * tokens,

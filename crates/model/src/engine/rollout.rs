@@ -23,7 +23,7 @@ const FEW_OPERATIONS: usize = 1 << 22;
 /// Completes prompts in slots: each slot keeps a row, and the row's end makes room for the next prompt.
 #[derive(Debug)]
 pub(crate) struct Rollout<'a> {
-    engine: Engine,
+    engine: &'a Engine,
     prompts: &'a [Vec<u32>],
     sampling: &'a Sampling,
     seeds: RowSeeds,
@@ -59,7 +59,7 @@ impl Slot {
 impl<'a> Rollout<'a> {
     /// Nothing is computed yet.
     pub(crate) fn new(
-        engine: Engine,
+        engine: &'a Engine,
         prompts: &'a [Vec<u32>],
         sampling: &'a Sampling,
         seeds: RowSeeds,

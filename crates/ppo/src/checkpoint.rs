@@ -1,0 +1,79 @@
+//! The two networks and their optimisers within a checkpoint.
+
+use std::path::Path;
+
+use rein_data::tokenizer::Tokenizer;
+use rein_model::backend::LmAutodiffBackend;
+use rein_model::checkpoint::{ADAPTER, MODEL, OPTIMIZER, save_with_tokenizer};
+use rein_model::lora::LoraConfig;
+use rein_model::{
+    AdapterConfig, ModelError, load_causal_lm, load_scalar_model, save_adapter, save_causal_lm,
+    save_scalar_adapter, save_scalar_model,
+};
+use serde_json::Map;
+
+use crate::actor_critic::{ActorCritic, Learners};
+use crate::config::PpoConfig;
+
+/// The folder of the value model within a checkpoint.
+pub const VALUE_MODEL: &str = "value_model";
+/// The folder of the value model's adapters within a checkpoint, if it is trained by LoRA.
+pub const VALUE_ADAPTER: &str = "value_adapter";
+
+/// The file of the value model's optimiser within a checkpoint.
+const VALUE_OPTIMIZER: &str = "value_optimizer.safetensors";
+
+impl<B: LmAutodiffBackend> Learners<B> {
+    /// Writes networks, adapters, where `lora` says that there are any, and optimisers.
+    pub(crate) fn save(
+        &self,
+        lora: Option<&LoraConfig>,
+        tokenizer: &Tokenizer,
+        folder: &Path,
+    ) -> Result<(), ModelError> {
+        let ActorCritic { policy, value } = self.valid();
+        let tokenizer = Some(tokenizer);
+        save_with_tokenizer(&folder.join(MODEL), tokenizer, |folder| {
+            save_causal_lm(&policy, folder)
+        })?;
+        save_with_tokenizer(&folder.join(VALUE_MODEL), tokenizer, |folder| {
+            save_scalar_model(&value, &Map::new(), folder)
+        })?;
+        if let Some(lora) = lora {
+            let about = |model, has_score| AdapterConfig::new(lora, model, has_score);
+            let config = about(policy.config(), false);
+            save_adapter(&policy, &config, &folder.join(ADAPTER))?;
+            let config = about(value.config(), true);
+            save_scalar_adapter(&value, &config, &folder.join(VALUE_ADAPTER))?;
+        }
+        self.policy.save_optimizer(&folder.join(OPTIMIZER))?;
+        self.value.save_optimizer(&folder.join(VALUE_OPTIMIZER))
+    }
+
+    /// Becomes what was saved; with adapters, the networks below them stay as they are.
+    pub(crate) fn restore(
+        &mut self,
+        config: &PpoConfig,
+        folder: &Path,
+        device: &B::Device,
+    ) -> Result<(), ModelError> {
+        let Self { policy, value } = self;
+        let actors = match &config.lora {
+            Some(_) => {
+                let acts = policy.module().clone().without_lora();
+                let expects = value.module().clone().without_lora();
+                ActorCritic {
+                    policy: acts.with_saved_lora(&folder.join(ADAPTER), device)?,
+                    value: expects.with_saved_lora(&folder.join(VALUE_ADAPTER), device)?,
+                }
+            }
+            None => ActorCritic {
+                policy: load_causal_lm(&folder.join(MODEL), device)?,
+                value: load_scalar_model(&folder.join(VALUE_MODEL), device)?,
+            },
+        };
+        let actors = actors.computed_as(config);
+        policy.restore(actors.policy, &folder.join(OPTIMIZER), device)?;
+        value.restore(actors.value, &folder.join(VALUE_OPTIMIZER), device)
+    }
+}
