@@ -14,6 +14,7 @@ pub mod evaluate;
 pub mod loss;
 pub mod train;
 
+mod config;
 mod error;
 mod learned;
 

@@ -5,10 +5,10 @@ use std::path::Path;
 use burn::module::AutodiffModule;
 use burn::prelude::*;
 use rein_data::DataError;
-use rein_data::batches::{self, RowOrder, group_by_length};
+use rein_data::batches::{RowOrder, group_by_length};
 use rein_data::log::{Metrics, RunLog};
 use rein_data::seed::Seed;
-use rein_data::stage::{Cadence, Evaluation, Train};
+use rein_data::stage::{Evaluation, Train};
 use rein_data::tokenizer::Tokenizer;
 use rein_data::workers::Workers;
 use rein_model::backend::{LmAutodiffBackend, LmBackend};
@@ -16,16 +16,15 @@ use rein_model::checkpoint::{
     ADAPTER, MODEL, OPTIMIZER, read_state, save_with_tokenizer, write_state,
 };
 use rein_model::guard::{finite, fits};
-use rein_model::lora::{LoraConfig, seed_dropout};
-use rein_model::optim::OptimizerConfig;
+use rein_model::lora::seed_dropout;
 use rein_model::tokens::{TokenBatch, host};
 use rein_model::{
-    AdapterConfig, Learner, Precision, ScalarModel, load_scalar_model, save_scalar_adapter,
-    save_scalar_model,
+    AdapterConfig, Learner, ScalarModel, load_scalar_model, save_scalar_adapter, save_scalar_model,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
+pub use crate::config::RewardConfig;
 use crate::encoding::{Judgements, Label, Pair};
 use crate::evaluate::{Share, label_accuracy, pair_accuracy};
 use crate::learned::{Normalization, raw_scores};
@@ -33,81 +32,6 @@ use crate::loss::{binary, bradley_terry};
 
 /// Rows whose scores the normalisation is measured on, at most.
 const N_NORMALIZATION_ROWS: usize = 512;
-
-/// How a reward model is trained.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RewardConfig {
-    /// Visits of each judgement.
-    pub epochs: f64,
-    /// Judgements of one update.
-    pub batch_rows: usize,
-    /// Judgements of one forward pass; divides `batch_rows` and doesn't change the update.
-    pub micro_batch_rows: usize,
-    /// Whether what is inside blocks is computed again for the backward pass instead of kept.
-    pub gradient_checkpointing: bool,
-    /// Longer rows lose the beginning of their prompt.
-    pub max_tokens: usize,
-    /// Pulls the scores of a pair towards a sum of zero: `c (chosen + rejected)²`.
-    pub center_rewards_coefficient: f64,
-    /// Trains adapters and the score head beside a frozen model, if given, instead of the model.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lora: Option<LoraConfig>,
-    /// The update.
-    pub optimizer: OptimizerConfig,
-    /// When to evaluate, save and stop.
-    pub checkpoints: Cadence,
-    /// Of the products, forward and backward; a run's `[precision]` says it for all stages.
-    #[serde(skip)]
-    pub precision: Precision,
-}
-
-impl Default for RewardConfig {
-    fn default() -> Self {
-        Self {
-            epochs: 1.0,
-            batch_rows: 32,
-            micro_batch_rows: 32,
-            gradient_checkpointing: false,
-            max_tokens: 1024,
-            center_rewards_coefficient: 0.01,
-            lora: None,
-            optimizer: OptimizerConfig::default(),
-            checkpoints: Cadence::default(),
-            precision: Precision::F32,
-        }
-    }
-}
-
-impl RewardConfig {
-    /// What is wrong with these settings.
-    pub fn problems(&self) -> Vec<String> {
-        let mut problems = self.optimizer.problems("reward.optimizer");
-        problems.extend(self.lora.iter().flat_map(|lora| lora.problems("reward.lora")));
-        problems.extend(batches::divides("reward", self.batch_rows, self.micro_batch_rows));
-        if self.epochs <= 0.0 || !self.epochs.is_finite() {
-            problems.push("`reward.epochs` must be above 0".into());
-        }
-        if self.center_rewards_coefficient < 0.0 {
-            problems.push("`reward.center_rewards_coefficient` must be at least 0".into());
-        }
-        if self.max_tokens == 0 {
-            problems.push("`reward.max_tokens` must be above 0".into());
-        }
-        problems
-    }
-
-    /// The model, computed as these settings say.
-    fn computed<B: LmBackend>(&self, model: ScalarModel<B>) -> ScalarModel<B> {
-        let model = model.with_precision(self.precision);
-        model.with_gradient_checkpointing(self.gradient_checkpointing)
-    }
-
-    /// Updates on `n_judgements` judgements.
-    pub fn n_steps(&self, n_judgements: usize) -> usize {
-        batches::steps(n_judgements, self.batch_rows, self.epochs)
-    }
-}
 
 /// A reward model in training.
 #[derive(Debug)]

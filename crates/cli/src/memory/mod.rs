@@ -5,7 +5,15 @@ use std::fs;
 use libmimalloc_sys::{mi_option_set, mi_option_t};
 use sysinfo::System;
 
+#[cfg(unix)]
+mod shelf;
+
 /// Keeps pages that were freed: a step's tensors are as large as those of the step before.
+#[cfg(unix)]
+#[global_allocator]
+static ALLOCATOR: shelf::Allocator = shelf::Allocator::new();
+/// The same, where memory isn't mapped as Unix does.
+#[cfg(not(unix))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
