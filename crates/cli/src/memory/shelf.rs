@@ -13,7 +13,9 @@ use std::ptr::null_mut;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mimalloc::MiMalloc;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+#[cfg(target_os = "linux")]
+use rustix::mm::{Advice, madvise};
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 /// Blocks from here on lie on the shelf, all others are mimalloc's. It is also the size of large pages,
 /// on which blocks begin, so that their whole ones can be such pages.
@@ -145,17 +147,16 @@ impl Shelf {
             self.use_more(size);
             return (free.address as *mut u8, true);
         }
-        self.use_more(size);
-        while self.free_bytes > 0 && self.free_bytes + self.used_bytes > self.limit() {
+        while self.free_bytes > 0 && self.free_bytes + self.used_bytes + size > self.limit(size) {
             self.give_back_oldest();
         }
         // Tensors are read side by side: from the same place within a page, all of them would ask for the
         // same lines of the cache, which took half as long again for AdamW.
         let place = self.n_mapped * APART * LINE % PAGE;
         let block = map(size, place);
-        self.n_mapped += 1;
-        if block.is_null() {
-            self.used_bytes -= size;
+        if !block.is_null() {
+            self.n_mapped += 1;
+            self.use_more(size);
         }
         (block, false)
     }
@@ -165,9 +166,10 @@ impl Shelf {
         self.most_used = self.most_used.max(self.used_bytes);
     }
 
-    /// Bytes that may be mapped.
-    fn limit(&self) -> usize {
-        self.most_used + self.most_used / SPARE_SHARE + SPARE
+    /// Bytes that may be mapped, with `more` of them in use.
+    fn limit(&self, more: usize) -> usize {
+        let most_used = self.most_used.max(self.used_bytes + more);
+        most_used + most_used / SPARE_SHARE + SPARE
     }
 
     fn put_back(&mut self, block: *mut u8, size: usize) {
@@ -278,7 +280,7 @@ mod tests {
             }
             let shelf = allocator.shelf();
             assert_eq!((shelf.used_bytes, shelf.most_used), (0, size));
-            assert!(shelf.free_bytes <= shelf.limit(), "{size}");
+            assert!(shelf.free_bytes <= shelf.limit(0), "{size}");
         }
         let shelf = allocator.shelf();
         let kept = shelf.free.iter().flat_map(|(size, blocks)| blocks.iter().map(move |_| size));

@@ -78,8 +78,8 @@ unsafe fn multiply_one_by_one(
     place: Place,
 ) {
     for row in 0..place.shape[0] {
-        for column in 0..place.shape[1] {
-            let sum = (0..n_units).fold(begin[column], |sum, unit| {
+        for (column, begin) in begin.iter().enumerate().take(place.shape[1]) {
+            let sum = (0..n_units).fold(*begin, |sum, unit| {
                 let x = rows.data[row * rows.row + unit * rows.unit];
                 x.mul_add(columns.data[unit * columns.unit + column], sum)
             });
