@@ -101,7 +101,8 @@ fn weights_are_those_of_moments_in_f32_and_moments_within_a_unit() {
         for (full, rounded) in full.iter().zip(rounded) {
             // Cut, or one unit further from 0.
             let cut = full & 0xffff_0000;
-            let is_near = rounded == cut || rounded == cut + 0x1_0000 || *full == u32::MAX;
+            let is_near =
+                rounded == cut || rounded == cut.wrapping_add(0x1_0000) || *full == u32::MAX;
             assert!(is_near, "{:e} became {:e}", f32::from_bits(*full), f32::from_bits(rounded));
         }
     }

@@ -8,7 +8,7 @@
 //! given back, those first that wait longest, once all of them together are more than was ever in use.
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ptr::null_mut;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -59,14 +59,26 @@ fn rounded(size: usize) -> usize {
 
 #[expect(unsafe_code, reason = "an allocator hands out memory")]
 // SAFETY: a large block is a mapping of its own, at least as long as asked for, and is handed out once
-// until it is freed. Which of the two allocators a block belongs to is seen from its layout.
+// until it is freed. Which of the two allocators a block belongs to is seen from its layout, or it is one
+// of the shelf's strays.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if is_large(layout) {
-            return self.shelf().take(rounded(layout.size())).0;
+        if !is_large(layout) {
+            // SAFETY: passed on from the caller.
+            return unsafe { self.small.alloc(layout) };
         }
+        let mut shelf = self.shelf();
+        let (block, _) = shelf.take(rounded(layout.size()));
+        if !block.is_null() {
+            return block;
+        }
+        // Where addresses are scarce, mimalloc has most of them.
         // SAFETY: passed on from the caller.
-        unsafe { self.small.alloc(layout) }
+        let stray = unsafe { self.small.alloc(layout) };
+        if !stray.is_null() {
+            shelf.strays.insert(stray.addr());
+        }
+        stray
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
@@ -74,17 +86,26 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: passed on from the caller.
             return unsafe { self.small.alloc_zeroed(layout) };
         }
-        let (block, is_used) = self.shelf().take(rounded(layout.size()));
-        if is_used {
-            // SAFETY: the block is as long as asked for, and nobody else's.
-            unsafe { block.write_bytes(0, layout.size()) };
+        let (block, is_new) = self.shelf().take(rounded(layout.size()));
+        if is_new {
+            return block;
         }
-        block
+        // SAFETY: passed on from the caller; the block is as long as asked for, and nobody else's.
+        unsafe {
+            let block = if block.is_null() { self.alloc(layout) } else { block };
+            if !block.is_null() {
+                block.write_bytes(0, layout.size());
+            }
+            block
+        }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if is_large(layout) {
-            return self.shelf().put_back(block, rounded(layout.size()));
+            let mut shelf = self.shelf();
+            if !shelf.strays.remove(&block.addr()) {
+                return shelf.put_back(block, rounded(layout.size()));
+            }
         }
         // SAFETY: passed on from the caller.
         unsafe { self.small.dealloc(block, layout) };
@@ -117,6 +138,8 @@ struct Shelf {
     /// Blocks that were ever freed, and mapped.
     n_freed: u64,
     n_mapped: usize,
+    /// Addresses of large blocks that are mimalloc's.
+    strays: BTreeSet<usize>,
     free_bytes: usize,
     used_bytes: usize,
     most_used: usize,
@@ -134,18 +157,19 @@ impl Shelf {
             free: BTreeMap::new(),
             n_freed: 0,
             n_mapped: 0,
+            strays: BTreeSet::new(),
             free_bytes: 0,
             used_bytes: 0,
             most_used: 0,
         }
     }
 
-    /// A block of this size, and whether it was used before; null if the system has none.
+    /// A block of this size, and whether it is new, filled with zeros; null if the system has none.
     fn take(&mut self, size: usize) -> (*mut u8, bool) {
         if let Some(free) = self.free.get_mut(&size).and_then(VecDeque::pop_back) {
             self.free_bytes -= size;
             self.use_more(size);
-            return (free.address as *mut u8, true);
+            return (free.address as *mut u8, false);
         }
         while self.free_bytes > 0 && self.free_bytes + self.used_bytes + size > self.limit(size) {
             self.give_back_oldest();
@@ -153,12 +177,17 @@ impl Shelf {
         // Tensors are read side by side: from the same place within a page, all of them would ask for the
         // same lines of the cache, which took half as long again for AdamW.
         let place = self.n_mapped * APART * LINE % PAGE;
-        let block = map(size, place);
-        if !block.is_null() {
+        let mut block = map(size, place);
+        while block.is_null() && self.free_bytes > 0 {
+            self.give_back_oldest();
+            block = map(size, place);
+        }
+        let is_new = !block.is_null();
+        if is_new {
             self.n_mapped += 1;
             self.use_more(size);
         }
-        (block, false)
+        (block, is_new)
     }
 
     fn use_more(&mut self, size: usize) {

@@ -138,6 +138,7 @@ pub(crate) fn generate_from(place: &Path, rows: &str) -> (Option<i32>, String) {
         ended.is_some()
     });
     let status = ended.expect("ended");
-    assert_eq!(status.signal(), None, "ended by a signal: too much time or memory");
-    (status.code(), fs::read_to_string(place.join("told")).expect("reads"))
+    let told = fs::read_to_string(place.join("told")).expect("reads");
+    assert_eq!(status.signal(), None, "ended by a signal: too much time or memory: {told}");
+    (status.code(), told)
 }

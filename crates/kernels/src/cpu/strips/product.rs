@@ -174,9 +174,9 @@ impl<'a, U: Unit> Product<'a, U> {
     }
 
     fn fill_columns(&self, strips: Range<usize>, (unit, count): (usize, usize), room: &mut Vec<U>) {
-        let len = strips.len() * count * COLUMNS;
-        if room.len() < len {
-            *room = unwritten(len);
+        if room.is_empty() {
+            // Always as large, so that threads use each other's again.
+            *room = unwritten(BLOCK[1] * BLOCK_UNITS * COLUMNS);
         }
         // Columns that lie side by side are read together, a few inputs at a time.
         let piece = if self.columns.lane == 1 { PIECE } else { count };
