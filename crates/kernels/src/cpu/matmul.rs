@@ -1,4 +1,4 @@
-//! Matrix products: by [`strips`] where processors have AVX-512, by the gemm crate elsewhere and for
+//! Matrix products: by strips where processors have AVX-512, by the gemm crate elsewhere and for
 //! what is small.
 
 use gemm::Parallelism;
