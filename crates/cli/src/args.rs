@@ -226,36 +226,18 @@ pub(crate) struct ParityArgs {
     pub(crate) backend: Option<BackendName>,
 }
 
-/// What factors of matrix products are rounded to.
+/// What numbers are rounded to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Factors {
+pub(crate) enum Rounding {
     F32,
-    /// On processors with AVX512-BF16
     Bf16,
 }
 
-impl From<Factors> for Precision {
-    fn from(factors: Factors) -> Self {
-        match factors {
-            Factors::F32 => Self::F32,
-            Factors::Bf16 => Self::Bf16,
-        }
-    }
-}
-
-/// What an optimiser's moments are rounded to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Moments {
-    F32,
-    /// At random, up or down
-    Bf16,
-}
-
-impl From<Moments> for Precision {
-    fn from(moments: Moments) -> Self {
-        match moments {
-            Moments::F32 => Self::F32,
-            Moments::Bf16 => Self::Bf16,
+impl From<Rounding> for Precision {
+    fn from(rounding: Rounding) -> Self {
+        match rounding {
+            Rounding::F32 => Self::F32,
+            Rounding::Bf16 => Self::Bf16,
         }
     }
 }
@@ -268,12 +250,13 @@ pub(crate) struct BenchArgs {
     /// Timed runs
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) iters: usize,
-    /// In what matrix products are computed, and frozen models and rollouts kept
-    #[arg(long, value_enum, default_value = "f32")]
-    pub(crate) dtype: Factors,
-    /// In what the optimiser keeps its moments
-    #[arg(long, value_enum, default_value = "f32")]
-    pub(crate) moments: Moments,
+    /// In what matrix products are computed, and frozen models and rollouts kept; bf16 takes a
+    /// processor with AVX512-BF16
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
+    pub(crate) dtype: Rounding,
+    /// In what the optimiser keeps its moments; to bf16 they are rounded at random, on any processor
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
+    pub(crate) moments: Rounding,
     /// Where to compute
     #[arg(long, value_enum)]
     pub(crate) backend: Option<BackendName>,

@@ -179,13 +179,18 @@ pub fn product_here(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>) {
     on_threads(a, b, scale, target, Parallelism::None);
 }
 
-/// For gemm, a right factor that lies across is turned where there are rows enough to make up for it;
-/// strips don't mind.
 fn on_threads(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>, threads: Parallelism) {
     if strips::is_fast() && !is_small(a, b) {
         let on_all_threads = !matches!(threads, Parallelism::None);
-        return strips::product::<f32>(a, b, scale, target, on_all_threads);
+        strips::product::<f32>(a, b, scale, target, on_all_threads);
+    } else {
+        by_gemm(a, b, scale, target, threads);
     }
+}
+
+/// Turns a right factor that lies across, where there are rows enough to make up for it; strips don't
+/// mind.
+fn by_gemm(a: View<'_>, b: View<'_>, scale: f32, target: Target<'_>, threads: Parallelism) {
     if is_small(a, b) || !b.lies_across() || a.shape[0] < MANY_ROWS {
         return call(a, b, scale, target, threads);
     }
@@ -264,9 +269,9 @@ mod tests {
         let whole_numbers = |row: usize, column: usize| -> f32 {
             (0..k).map(|it| a[row * k + it] * b[column * k + it]).sum()
         };
-        for run in [product, product_here] {
+        for threads in [Parallelism::None, Parallelism::Rayon(0)] {
             let mut c = vec![1.0; m * n];
-            run(View::whole(&a, [m, k]), view, 2.0, Target::add(&mut c, n));
+            by_gemm(View::whole(&a, [m, k]), view, 2.0, Target::add(&mut c, n), threads);
             for (place, c) in c.into_iter().enumerate() {
                 assert_eq!(c, 1.0 + 2.0 * whole_numbers(place / n, place % n), "number {place}");
             }
