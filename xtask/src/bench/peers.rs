@@ -85,8 +85,9 @@ impl<'a> MatchUp<'a> {
             peer.add(&theirs)?;
         }
         let Cell { workload, shape } = cell;
-        let time = compared(rein.median(), peer.median(), targets::time(cell), 3);
-        let memory = compared(rein.peak_mib, peer.peak_mib, targets::memory(cell), 0);
+        let [of_time, of_memory] = targets::of(&self.args.dtype, cell);
+        let time = compared(rein.median(), peer.median(), of_time, 3);
+        let memory = compared(rein.peak_mib, peer.peak_mib, of_memory, 0);
         Ok(format!("| {workload} | {shape} | {time} | {memory} |"))
     }
 

@@ -1,23 +1,39 @@
-//! What part of its peer's time and memory Rein may take.
+//! What part of its peer's time and peak memory Rein may take. Peers compute in f32 always.
 
-use super::{Cell, SHAPES};
+use super::Cell;
 
-/// Time at S, M and L.
-const TIME: [(&str, [f64; 3]); 3] =
-    [("sft", [0.5, 0.9, 0.9]), ("rollout", [0.25, 0.4, 0.7]), ("ppo", [0.3, 0.7, 0.8])];
-/// Peak memory at S, M and L.
-const MEMORY: [(&str, [f64; 3]); 1] = [("ppo", [0.25, 0.35, 0.75])];
+/// What Rein computes in, workload and shape; the parts of time and memory.
+type Target = ([&'static str; 3], [Option<f64>; 2]);
 
-pub(super) fn time(cell: Cell<'_>) -> Option<f64> {
-    find(&TIME, cell)
+const TARGETS: [Target; 11] = [
+    (["f32", "sft", "S"], [Some(0.5), None]),
+    (["f32", "sft", "M"], [Some(0.9), None]),
+    (["f32", "sft", "L"], [Some(0.9), None]),
+    (["f32", "rollout", "S"], [Some(0.25), None]),
+    (["f32", "rollout", "M"], [Some(0.4), None]),
+    (["f32", "rollout", "L"], [Some(0.7), None]),
+    (["f32", "ppo", "S"], [Some(0.3), Some(0.25)]),
+    (["f32", "ppo", "M"], [Some(0.7), Some(0.35)]),
+    (["f32", "ppo", "L"], [Some(0.8), Some(0.75)]),
+    (["bf16", "ppo", "M"], [Some(0.45), None]),
+    (["bf16", "ppo", "L"], [Some(0.45), Some(0.6)]),
+];
+
+/// The parts of time and of memory, where there are any.
+pub(super) fn of(dtype: &str, Cell { workload, shape }: Cell<'_>) -> [Option<f64>; 2] {
+    let known = TARGETS.iter().find(|(what, _)| *what == [dtype, workload, shape]);
+    known.map_or([None; 2], |(_, parts)| *parts)
 }
 
-pub(super) fn memory(cell: Cell<'_>) -> Option<f64> {
-    find(&MEMORY, cell)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn find(targets: &[(&str, [f64; 3])], cell: Cell<'_>) -> Option<f64> {
-    let shape_idx = SHAPES.iter().position(|shape| *shape == cell.shape)?;
-    let (_, at_shapes) = targets.iter().find(|(workload, _)| *workload == cell.workload)?;
-    Some(at_shapes[shape_idx])
+    #[test]
+    fn targets_are_those_of_what_rein_computes_in() {
+        let ppo = Cell { workload: "ppo", shape: "L" };
+        assert_eq!(of("f32", ppo), [Some(0.8), Some(0.75)]);
+        assert_eq!(of("bf16", ppo), [Some(0.45), Some(0.6)]);
+        assert_eq!(of("bf16", Cell { workload: "sft", shape: "L" }), [None; 2]);
+    }
 }
