@@ -5,27 +5,32 @@
 /// Numbers added up side by side.
 const LANES: usize = 16;
 
+/// What [`exp`] is not 0 of, and not limited.
+pub(super) const LOWEST: f32 = -87.3;
+pub(super) const HIGHEST: f32 = 88.0;
+/// The logarithm of 2 in two parts, of which multiples of the first are exact.
+pub(super) const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+/// `1.5 · 2²³`: adding it leaves no bits for a fraction.
+pub(super) const WHOLE: f32 = 12_582_912.0;
+/// `(eʳ − 1 − r) / r²`
+pub(super) const SERIES: [f32; 6] =
+    [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
+
 /// `eˣ` to within 2 units in the last place (Cephes' `expf`): `2ⁿ · p(x − n ln 2)`.
 /// 0 below −87.3, and at most `e⁸⁸`.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    // Adding 1.5 · 2²³ leaves no bits for a fraction.
-    const WHOLE: f32 = 12_582_912.0;
-    let inside = x.clamp(-87.3, 88.0);
+    let inside = x.clamp(LOWEST, HIGHEST);
     let shifted = inside * std::f32::consts::LOG2_E + WHOLE;
     let n = shifted - WHOLE;
-    let rest = inside - n * LN_2_HIGH - n * LN_2_LOW;
-    let mut p = 1.987_569_1e-4;
-    p = p * rest + 1.398_2e-3;
-    p = p * rest + 8.333_452e-3;
-    p = p * rest + 4.166_579_6e-2;
-    p = p * rest + 1.666_666_5e-1;
-    p = p * rest + 0.5;
+    let rest = inside - n * LN_2[0] - n * LN_2[1];
+    let mut p = SERIES[0];
+    for factor in &SERIES[1..] {
+        p = p * rest + factor;
+    }
     let power = shifted.to_bits().wrapping_sub(WHOLE.to_bits()).wrapping_add(127) << 23;
     let result = (p * rest * rest + rest + 1.0) * f32::from_bits(power);
-    if x < -87.3 { 0.0 } else { result }
+    if x < LOWEST { 0.0 } else { result }
 }
 
 /// `1 / (1 + e⁻ˣ)`

@@ -19,6 +19,7 @@ pub mod pieces;
 pub mod rotary;
 mod strips;
 mod tile;
+mod vectors;
 pub mod vocabulary;
 
 mod small_heads;
