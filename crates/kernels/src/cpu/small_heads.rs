@@ -229,7 +229,8 @@ impl<const D: usize> WithSimd for Backward<'_, D> {
             let tokens = first..n_time.min(first + S::F32_LANES);
             let keys = head.keys().across::<S, D>(simd, tokens.clone());
             let values = head.values().across::<S, D>(simd, tokens.clone());
-            let sums = head.slope(simd, [&keys, &values], tokens.clone(), (seen, &means), &mut slopes);
+            let sums =
+                head.slope(simd, [&keys, &values], tokens.clone(), (seen, &means), &mut slopes);
             let rows = head.keys().rows::<D>(tokens.clone());
             // The first key of some is the first query of four.
             let from = first / QUERIES * QUERIES;
@@ -287,7 +288,8 @@ impl Head<'_> {
                 let is_early = simd.less_than_or_equal_u32s(lanes, last);
                 weight = simd.select_f32s(is_early, weight, nothing);
             }
-            let slope = simd.sub_f32s(dot_across(simd, values, grad), simd.splat_f32s(means[token]));
+            let slope =
+                simd.sub_f32s(dot_across(simd, values, grad), simd.splat_f32s(means[token]));
             let slope = simd.mul_f32s(simd.mul_f32s(slope, scale), weight);
             add_scaled(simd, &mut key_grads, slope, query);
             add_scaled(simd, &mut value_grads, weight, grad);

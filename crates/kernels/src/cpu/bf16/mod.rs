@@ -17,9 +17,7 @@ mod strip;
 mod tile;
 
 use super::matmul::{Target, View, is_small};
-use super::strips::{
-    Begin, COLUMNS, Columns, Lanes, Place, ROWS, Rows, Unit, product as product_of,
-};
+use super::strips::{Begin, Columns, Lanes, Place, Rows, Unit, product as product_of};
 
 /// `target = scale · a b` with both factors in bf16, on all threads if it is large.
 ///
@@ -48,6 +46,10 @@ impl Unit for Pair {
         strip::fill::<WIDTH>(strip, from);
     }
 
+    fn fill_row(row: &mut [Self], inputs: &[f32]) {
+        strip::fill_row(row, inputs);
+    }
+
     unsafe fn multiply(
         rows: Rows<'_, Self>,
         columns: Columns<'_, Self>,
@@ -55,11 +57,8 @@ impl Unit for Pair {
         begin: &Begin,
         place: Place,
     ) {
-        let apart = [rows.row, rows.unit, columns.unit];
-        assert_eq!(apart, [1, ROWS, COLUMNS], "pairs lie in strips");
-        let (rows, columns) = (&rows.data[..n_units * ROWS], &columns.data[..n_units * COLUMNS]);
         // SAFETY: the caller's word.
-        unsafe { tile::multiply(rows, columns, begin, place) }
+        unsafe { tile::multiply(rows, columns, n_units, begin, place) }
     }
 }
 

@@ -29,6 +29,25 @@ pub(crate) fn fill<const WIDTH: usize>(strip: &mut [u32], from: Lanes<'_>) {
     fill_one_by_one::<WIDTH>(strip, from);
 }
 
+/// Writes one lane's pairs.
+///
+/// # Panics
+/// Not as many pairs as there are.
+#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "calls what it has looked for"))]
+pub(crate) fn fill_row(row: &mut [u32], inputs: &[f32]) {
+    assert_eq!(row.len(), inputs.len().div_ceil(2), "a row holds all pairs");
+    #[cfg(target_arch = "x86_64")]
+    if super::is_fast() {
+        // SAFETY: the processor has the instructions, the row all pairs.
+        return unsafe { avx512::narrow(row, inputs) };
+    }
+    let n_inputs = inputs.len();
+    fill_one_by_one::<1>(
+        row,
+        Lanes { data: inputs, n_lanes: 1, n_inputs, lane: n_inputs, input: 1 },
+    );
+}
+
 /// The twin of the vector code.
 fn fill_one_by_one<const WIDTH: usize>(strip: &mut [u32], from: Lanes<'_>) {
     for (pair, lanes) in strip.chunks_exact_mut(WIDTH).enumerate() {
@@ -48,6 +67,24 @@ mod avx512 {
 
     use crate::cpu::strips::Lanes;
     use crate::cpu::strips::avx512::{VECTOR, lowest, turn};
+
+    /// One lane, whose inputs lie side by side.
+    ///
+    /// # Safety
+    /// AVX-512 with BF16; a row with all pairs.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) unsafe fn narrow(row: &mut [u32], inputs: &[f32]) {
+        for (pairs, inputs) in row.chunks_mut(VECTOR).zip(inputs.chunks(2 * VECTOR)) {
+            let [read, more] = [inputs.len(), inputs.len().saturating_sub(VECTOR)].map(lowest);
+            // SAFETY: masks hide what lies beyond the inputs and the pairs.
+            unsafe {
+                let low = _mm512_maskz_loadu_ps(read, inputs.as_ptr());
+                let high = _mm512_maskz_loadu_ps(more, inputs.as_ptr().wrapping_add(VECTOR));
+                let both: __m512i = transmute(_mm512_cvtne2ps_pbh(high, low));
+                _mm512_mask_storeu_epi32(pairs.as_mut_ptr().cast(), lowest(pairs.len()), both);
+            }
+        }
+    }
 
     /// Lanes that lie side by side: two inputs are read and woven into one another.
     ///
@@ -126,6 +163,19 @@ mod tests {
             fill::<WIDTH>(&mut strip, from);
             fill_one_by_one::<WIDTH>(&mut twin, from);
             assert_eq!(strip, twin, "{n_lanes} lanes of {n_inputs}, {WIDTH} wide");
+        }
+    }
+
+    #[test]
+    fn rows_are_strips_of_one_lane() {
+        for n_inputs in [1, 2, 15, 31, 32, 33, 64, 97] {
+            let inputs: Vec<f32> = (0..n_inputs).map(|i| (i as f32 * 0.7).sin()).collect();
+            let mut row = vec![7; inputs.len().div_ceil(2)];
+            let mut twin = row.clone();
+            fill_row(&mut row, &inputs);
+            let from = Lanes { data: &inputs, n_lanes: 1, n_inputs, lane: n_inputs, input: 1 };
+            fill_one_by_one::<1>(&mut twin, from);
+            assert_eq!(row, twin, "{n_inputs} inputs");
         }
     }
 

@@ -26,6 +26,9 @@ pub(super) const ROWS: usize = 12;
 /// Columns of a strip on the right.
 pub(super) const COLUMNS: usize = 32;
 
+/// Rows that begin so many units apart, or a multiple, fall on the same lines of a cache.
+pub(super) const SAME_LINES: usize = 512;
+
 /// What each column's sum begins with.
 pub(super) type Begin = [f32; COLUMNS];
 
@@ -40,6 +43,9 @@ pub(super) trait Unit: Number + Send + Sync {
     /// A strip of another length, and lanes that end beyond their slice.
     fn fill<const WIDTH: usize>(strip: &mut [Self], from: Lanes<'_>);
 
+    /// Writes one lane's inputs, one unit after the other; an input that is missing is 0.
+    fn fill_row(row: &mut [Self], inputs: &[f32]);
+
     /// Lanes as they lie, where a tile can read them so.
     fn as_they_lie(_lanes: Lanes<'_>) -> Option<&[Self]> {
         None
@@ -48,10 +54,11 @@ pub(super) trait Unit: Number + Send + Sync {
     /// Multiplies some rows by some columns, each of so many units.
     ///
     /// # Safety
-    /// The rows and columns of `place` must be writable and nobody else's.
+    /// The rows and columns of `place` must be writable and nobody else's, and no more than
+    /// [`ROWS`] and [`COLUMNS`].
     ///
     /// # Panics
-    /// Rows that end beyond their slice.
+    /// Rows or columns that end beyond their slices.
     #[expect(unsafe_code, reason = "the output is shared by threads")]
     unsafe fn multiply(
         rows: Rows<'_, Self>,
@@ -78,6 +85,14 @@ impl<'a, U> Rows<'a, U> {
     pub(super) fn of_strip(strip: &'a [U]) -> Self {
         Self { data: strip, row: 1, unit: ROWS }
     }
+
+    /// # Panics
+    /// So many units of so many rows end beyond the slice.
+    #[inline]
+    pub(super) fn check(&self, n_rows: usize, n_units: usize) {
+        let last = n_rows.saturating_sub(1) * self.row + n_units.saturating_sub(1) * self.unit;
+        assert!(n_units == 0 || last < self.data.len(), "rows end beyond their slice");
+    }
 }
 
 /// Columns of a right factor, [`COLUMNS`] side by side.
@@ -93,6 +108,14 @@ impl<'a, U> Columns<'a, U> {
     /// Those of a strip.
     pub(super) fn of_strip(strip: &'a [U]) -> Self {
         Self { data: strip, unit: COLUMNS }
+    }
+
+    /// # Panics
+    /// So many units end beyond the slice.
+    #[inline]
+    pub(super) fn check(&self, n_units: usize) {
+        let end = n_units.saturating_sub(1) * self.unit + COLUMNS;
+        assert!(n_units == 0 || end <= self.data.len(), "columns end beyond their slice");
     }
 }
 

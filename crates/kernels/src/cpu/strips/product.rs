@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rayon::prelude::*;
 
-use super::{COLUMNS, Columns, Lanes, Place, ROWS, Rows, Unit};
+use super::{COLUMNS, Columns, Lanes, Place, ROWS, Rows, SAME_LINES, Unit};
 use crate::cpu::matmul::{Target, View};
 use crate::cpu::pieces::unwritten;
 
@@ -87,15 +87,22 @@ impl<'a, U: Unit> Product<'a, U> {
             return;
         }
         let n_units = self.rows.n_inputs.div_ceil(U::INPUTS);
-        let strips;
+        let in_order;
         let rows = match U::as_they_lie(self.rows) {
-            Some(data) => OrderedRows {
-                rows: Rows { data, row: self.rows.lane, unit: self.rows.input },
-                strip: ROWS * self.rows.lane,
-            },
+            Some(data) => {
+                let Lanes { lane, input, .. } = self.rows;
+                OrderedRows { rows: Rows { data, row: lane, unit: input }, strip: ROWS * lane }
+            }
+            None if self.rows.input == 1 => {
+                // Some units more keep rows from falling on the same lines of a cache.
+                let row = n_units + if n_units.is_multiple_of(SAME_LINES) { COLUMNS } else { 0 };
+                in_order = self.row_by_row(n_units, row, on_all_threads);
+                let rows = Rows { data: &in_order, row, unit: 1 };
+                OrderedRows { rows, strip: ROWS * row }
+            }
             None => {
-                strips = self.row_strips(n_units, on_all_threads);
-                OrderedRows { rows: Rows::of_strip(&strips), strip: n_units * ROWS }
+                in_order = self.row_strips(n_units, on_all_threads);
+                OrderedRows { rows: Rows::of_strip(&in_order), strip: n_units * ROWS }
             }
         };
         let n_strips = [&self.rows, &self.columns].map(|it| it.n_lanes);
@@ -122,7 +129,26 @@ impl<'a, U: Unit> Product<'a, U> {
         }
     }
 
-    /// The rows in order.
+    /// The rows one after the other.
+    fn row_by_row(&self, n_units: usize, row: usize, on_all_threads: bool) -> Vec<U> {
+        let Lanes { data, n_lanes, n_inputs, lane, .. } = self.rows;
+        let mut rows = unwritten(n_lanes * row);
+        let fill = |(strip, rows): (usize, &mut [U])| {
+            for (index, row) in rows.chunks_exact_mut(row.max(1)).enumerate() {
+                let inputs = &data[(strip * ROWS + index) * lane..][..n_inputs];
+                U::fill_row(&mut row[..n_units], inputs);
+            }
+        };
+        let len = (row * ROWS).max(1);
+        if on_all_threads {
+            rows.par_chunks_mut(len).enumerate().for_each(fill);
+        } else {
+            rows.chunks_mut(len).enumerate().for_each(fill);
+        }
+        rows
+    }
+
+    /// The rows in strips.
     fn row_strips(&self, n_units: usize, on_all_threads: bool) -> Vec<U> {
         let mut strips = unwritten(self.rows.n_lanes.div_ceil(ROWS) * n_units * ROWS);
         let len = (n_units * ROWS).max(1);

@@ -1,9 +1,6 @@
 //! Strips of f32: a unit is one input.
 
-use super::{Begin, COLUMNS, Columns, Lanes, Place, ROWS, Rows, Unit};
-
-/// Rows that begin so many numbers apart, or a multiple, fall on the same lines of a cache.
-const SAME_LINES: usize = 512;
+use super::{Begin, COLUMNS, Columns, Lanes, Place, ROWS, Rows, SAME_LINES, Unit};
 
 #[expect(unsafe_code, reason = "the output is shared by threads; vector instructions")]
 impl Unit for f32 {
@@ -26,6 +23,10 @@ impl Unit for f32 {
         fill_one_by_one::<WIDTH>(strip, from);
     }
 
+    fn fill_row(row: &mut [Self], inputs: &[f32]) {
+        row.copy_from_slice(inputs);
+    }
+
     fn as_they_lie(lanes: Lanes<'_>) -> Option<&[Self]> {
         let Lanes { data, lane, input, .. } = lanes;
         let fits = lane.min(input) == 1 && !lane.max(input).is_multiple_of(SAME_LINES);
@@ -39,15 +40,9 @@ impl Unit for f32 {
         begin: &Begin,
         place: Place,
     ) {
-        let last = n_units.saturating_sub(1);
-        let last_of_rows = place.shape[0].saturating_sub(1) * rows.row + last * rows.unit;
-        assert!(n_units == 0 || last_of_rows < rows.data.len(), "rows end beyond their slice");
-        let end_of_columns = last * columns.unit + COLUMNS;
-        assert!(
-            n_units == 0 || end_of_columns <= columns.data.len(),
-            "columns end beyond their slice"
-        );
-        assert!(place.shape[0] <= ROWS && place.shape[1] <= COLUMNS, "a tile has so many sums");
+        debug_assert!(place.shape[0] <= ROWS && place.shape[1] <= COLUMNS);
+        rows.check(place.shape[0], n_units);
+        columns.check(n_units);
         #[cfg(target_arch = "x86_64")]
         if super::is_fast() {
             // SAFETY: the processor has the instructions; the rest is the caller's word.
