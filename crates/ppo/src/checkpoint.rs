@@ -57,7 +57,7 @@ impl<B: LmAutodiffBackend> Learners<B> {
         folder: &Path,
         device: &B::Device,
     ) -> Result<(), ModelError> {
-        let Self { policy, value } = self;
+        let Self { policy, value, .. } = self;
         let actors = match &config.lora {
             Some(_) => {
                 let acts = policy.module().clone().without_lora();

@@ -31,6 +31,7 @@ mod actor_critic;
 mod checkpoint;
 mod describe;
 mod error;
+mod halves;
 
 pub use actor_critic::{ActorCritic, Learners};
 pub use error::PpoError;

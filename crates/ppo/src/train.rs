@@ -113,8 +113,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
     /// Optimises together with these workers, each of which must have a row of every minibatch.
     #[must_use]
     pub fn with_workers(mut self, workers: &Workers) -> Self {
-        self.learners.policy.share_with(workers);
-        self.learners.value.share_with(workers);
+        self.learners.share_with(workers);
         self
     }
 
@@ -361,7 +360,7 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
     }
 
     fn digest(&self) -> Option<Vec<u8>> {
-        let Learners { policy, value } = &self.learners;
+        let Learners { policy, value, .. } = &self.learners;
         Some([policy.digest(), value.digest()].concat())
     }
 }

@@ -6,7 +6,7 @@ use rein_model::backend::{LmAutodiffBackend, LmBackend};
 use rein_model::guard::finite;
 use rein_model::logprobs::learned_stats;
 use rein_model::tokens::{LearnedTokens, host};
-use rein_model::{CausalLm, ScalarModel};
+use rein_model::{CausalLm, Learner, ScalarModel};
 
 use crate::PpoError;
 use crate::actor_critic::Learners;
@@ -81,8 +81,9 @@ pub fn prepare(
 /// gradients' norms and what the minibatch looked like before the update.
 ///
 /// Losses are divided by the tokens of the whole minibatch, so that it can be cut into micro-batches
-/// in any way. The networks share nothing, so one is updated after the other: there is one gradient
-/// at a time, clipped by its own norm. Workers share the rows, and each must have one.
+/// in any way. The networks share nothing: small ones are updated side by side, large ones one after
+/// the other, so that there is one gradient at a time; each is clipped by its own norm. Workers share
+/// the rows, and each must have one.
 pub fn update_minibatch<B: LmAutodiffBackend>(
     learners: &mut Learners<B>,
     minibatch: &[&Experience],
@@ -91,31 +92,65 @@ pub fn update_minibatch<B: LmAutodiffBackend>(
     step: usize,
     device: &B::Device,
 ) -> Result<(Norms, Diagnostics), PpoError> {
-    let n_tokens = minibatch.iter().map(|row| row.old_logprobs.len()).sum::<usize>() as f64;
-    let n_values = minibatch.iter().map(|row| row.old_values.len()).sum::<usize>() as f64;
-    let (mut seen, mut valued) = (Diagnostics::default(), Diagnostics::default());
-    let Learners { policy, value } = learners;
-    let workers = policy.workers().clone();
-    let mine: Vec<&Experience> = workers.share(minibatch).into_iter().copied().collect();
-    let micro_batches = || mine.chunks(config.micro_batch_rows);
-
-    let gradients = policy.gradients(micro_batches(), |policy, rows| {
-        let (losses, bonus) = policy_losses(policy, rows, config, &mut seen, device);
-        losses.sum() / n_tokens - bonus.sum() * (f64::from(config.entropy_coefficient) / n_tokens)
-    });
-    seen.sum_over(&workers);
-    finite(step, "the policy's loss", seen.policy_loss)?;
-    let of_policy = policy.update(step, gradients, learning_rate)?;
-
-    let gradients = value.gradients(micro_batches(), |value, rows| {
-        let losses = value_losses(value, rows, config, &mut valued, device);
-        losses.sum() * (f64::from(config.value_coefficient) / n_values)
-    });
-    valued.sum_over(&workers);
+    let Learners { policy, value, halves } = learners;
+    let minibatch = Minibatch { rows: minibatch, config, learning_rate, step, device };
+    let mut of_policy = || minibatch.update_policy(policy);
+    let mut of_value = || minibatch.update_value(value);
+    let (of_policy, of_value) = match halves {
+        Some(halves) => halves.run(of_policy, of_value),
+        None => (of_policy(), of_value()),
+    };
+    let ((of_policy, mut seen), (of_value, valued)) = (of_policy?, of_value?);
     seen.add(valued);
-    finite(step, "the value model's loss", seen.value_loss)?;
-    let of_value = value.update(step, gradients, learning_rate)?;
     Ok((Norms { policy: of_policy, value: of_value }, seen))
+}
+
+/// Rows of an update and how it is done.
+struct Minibatch<'a, B: LmBackend> {
+    rows: &'a [&'a Experience],
+    config: &'a PpoConfig,
+    learning_rate: f64,
+    step: usize,
+    device: &'a B::Device,
+}
+
+impl<B: LmAutodiffBackend> Minibatch<'_, B> {
+    fn update_policy(
+        &self,
+        policy: &mut Learner<B, CausalLm<B>>,
+    ) -> Result<(f64, Diagnostics), PpoError> {
+        let Self { rows, config, learning_rate, step, device } = *self;
+        let n_tokens = rows.iter().map(|row| row.old_logprobs.len()).sum::<usize>() as f64;
+        let workers = policy.workers().clone();
+        let mine: Vec<&Experience> = workers.share(rows).into_iter().copied().collect();
+        let mut seen = Diagnostics::default();
+        let gradients = policy.gradients(mine.chunks(config.micro_batch_rows), |policy, rows| {
+            let (losses, bonus) = policy_losses(policy, rows, config, &mut seen, device);
+            losses.sum() / n_tokens
+                - bonus.sum() * (f64::from(config.entropy_coefficient) / n_tokens)
+        });
+        seen.sum_over(&workers);
+        finite(step, "the policy's loss", seen.policy_loss)?;
+        Ok((policy.update(step, gradients, learning_rate)?, seen))
+    }
+
+    fn update_value(
+        &self,
+        value: &mut Learner<B, ScalarModel<B>>,
+    ) -> Result<(f64, Diagnostics), PpoError> {
+        let Self { rows, config, learning_rate, step, device } = *self;
+        let n_values = rows.iter().map(|row| row.old_values.len()).sum::<usize>() as f64;
+        let workers = value.workers().clone();
+        let mine: Vec<&Experience> = workers.share(rows).into_iter().copied().collect();
+        let mut seen = Diagnostics::default();
+        let gradients = value.gradients(mine.chunks(config.micro_batch_rows), |value, rows| {
+            let losses = value_losses(value, rows, config, &mut seen, device);
+            losses.sum() * (f64::from(config.value_coefficient) / n_values)
+        });
+        seen.sum_over(&workers);
+        finite(step, "the value model's loss", seen.value_loss)?;
+        Ok((value.update(step, gradients, learning_rate)?, seen))
+    }
 }
 
 /// Euclidean norms of gradients, before they are clipped.
