@@ -26,7 +26,7 @@ pub fn forward([query, key, value]: [&[f32]; 3], heads: &Heads) -> (Vec<f32>, Ve
     let rows = rows.zip(logs.par_chunks_mut(n_time * heads.n_heads)).enumerate();
     rows.for_each(|(row, (output, logs))| {
         let row = Row::new([query, key, value], heads, row);
-        if small_heads::serves(heads.head_dim) {
+        if small_heads::goes_forward(heads.head_dim) {
             return row.forward_small(output, logs);
         }
         let mut scores = unwritten(BLOCK.min(n_time) * n_time);
@@ -68,7 +68,7 @@ pub fn backward(inputs: [&[f32]; 3], seen: Seen<'_>, heads: &Heads) -> [Vec<f32>
     rows.for_each(|(number, ((of_query, of_key), of_value))| {
         let row = Row::new(inputs, heads, number);
         let seen = seen.row(number, heads);
-        if small_heads::serves(heads.head_dim) {
+        if small_heads::goes_backward(heads.head_dim) {
             return row.backward_small(seen, [of_query, of_key, of_value]);
         }
         let n_scores = BLOCK.min(n_time) * n_time;

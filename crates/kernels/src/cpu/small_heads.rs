@@ -14,8 +14,13 @@ use super::vectors::{MOST_LANES, add_scaled, count_from, dot_across, exp, load, 
 /// Queries whose gradients are summed at a time.
 const QUERIES: usize = 4;
 
-/// Whether a head of this width is attended to here.
-pub(super) fn serves(head_dim: usize) -> bool {
+/// Whether [`forward`] serves a head of this width.
+pub(super) fn goes_forward(head_dim: usize) -> bool {
+    matches!(head_dim, 4 | 8 | 16 | 32)
+}
+
+/// Whether [`backward`] does. The sums of wider heads don't fit into registers.
+pub(super) fn goes_backward(head_dim: usize) -> bool {
     matches!(head_dim, 4 | 8 | 16)
 }
 
@@ -53,7 +58,8 @@ pub(super) fn forward(head: Head<'_>, output: &mut [f32], logs: &mut [f32]) {
     match head.head_dim {
         4 => arch.dispatch(Forward::<4> { head, output, logs }),
         8 => arch.dispatch(Forward::<8> { head, output, logs }),
-        _ => arch.dispatch(Forward::<16> { head, output, logs }),
+        16 => arch.dispatch(Forward::<16> { head, output, logs }),
+        _ => arch.dispatch(Forward::<32> { head, output, logs }),
     }
 }
 
