@@ -71,7 +71,7 @@ fn main() -> anyhow::Result<()> {
         CausalLm::<Backend>::new(&shape, &mut weights, &device)
     };
     let value = ScalarModel::from_causal_lm(model(2)?, Seed::new(2), &device)?;
-    let actors = ActorCritic { policy: model(1)?, value };
+    let actors = ActorCritic { policy: model(1)?, value: Some(value) };
     let config = PpoConfig {
         steps: 15,
         prompts_per_step: 32,

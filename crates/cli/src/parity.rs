@@ -19,8 +19,9 @@ use rein_model::{
     CausalLm, Frozen, Sampler, ScalarModel, load_causal_lm, load_scalar_model, save_causal_lm,
     save_scalar_model,
 };
+use rein_ppo::experience::prepare;
 use rein_ppo::rollout::{Judges, Prompt, Row, collect, sample};
-use rein_ppo::update::{prepare, update_minibatch};
+use rein_ppo::update::update_minibatch;
 use rein_ppo::{ActorCritic, Learners};
 use rein_reward::LearnedReward;
 use rein_reward::encoding::{Judgements, encode_preferences};
@@ -164,7 +165,7 @@ impl<B: LmAutodiffBackend> Comparison<B> {
         let sampler = Sampler::new(policy, &sampling, device)?;
         let sampled = sample(&sampler, prompts, tokenizer, Seed::new(4))?;
         let completions: Vec<Completion> = sampled.into_iter().map(|it| it.completion).collect();
-        let actors = ActorCritic { policy: policy.clone(), value: reward };
+        let actors = ActorCritic { policy: policy.clone(), value: Some(reward) };
         let reference = load_causal_lm(&self.path(INITIAL), device)?;
         let reference = Frozen::new(reference, ppo.precision.frozen);
         let judges =
@@ -206,7 +207,7 @@ impl<B: LmAutodiffBackend> Comparison<B> {
         let minibatch: Vec<_> = experience.iter().collect();
         let actors = ActorCritic {
             policy: load_causal_lm::<B>(&self.path(POLICY), &self.device)?,
-            value: load_scalar_model::<B>(&self.path(REWARD), &self.device)?,
+            value: Some(load_scalar_model::<B>(&self.path(REWARD), &self.device)?),
         };
         let mut learners = Learners::new(actors, config.optimizer);
         for step in 0..self.parity.steps {

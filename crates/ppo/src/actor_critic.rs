@@ -7,19 +7,33 @@ use rein_model::lora::LoraConfig;
 use rein_model::optim::OptimizerConfig;
 use rein_model::{CausalLm, Learner, ModelError, ScalarModel};
 
+use crate::PpoError;
+use crate::advantage::AdvantageEstimator;
 use crate::config::PpoConfig;
 use crate::halves::Halves;
 
-/// The two networks that PPO trains.
+/// The networks that are trained.
 #[derive(Module, Debug)]
 pub struct ActorCritic<B: Backend> {
     /// Acts.
     pub policy: CausalLm<B>,
-    /// Says what reward is to be expected.
-    pub value: ScalarModel<B>,
+    /// Says what reward is to be expected, where advantages ask for it.
+    pub value: Option<ScalarModel<B>>,
 }
 
 impl<B: LmBackend> ActorCritic<B> {
+    /// The networks that these advantages need.
+    ///
+    /// # Errors
+    /// No value model where advantages ask for one.
+    pub fn for_advantages(self, advantage: AdvantageEstimator) -> Result<Self, PpoError> {
+        let needed = advantage.needs_values();
+        if needed && self.value.is_none() {
+            return Err(PpoError::Invalid("the advantages ask for a value model".into()));
+        }
+        Ok(Self { value: self.value.filter(|_| needed), ..self })
+    }
+
     /// Both networks, frozen, with new adapters, which change nothing yet; the score head stays
     /// trainable.
     ///
@@ -31,9 +45,10 @@ impl<B: LmBackend> ActorCritic<B> {
         seed: Seed,
         device: &B::Device,
     ) -> Result<Self, ModelError> {
+        let value = self.value.map(|it| it.with_lora(config, seed.child("value"), device));
         Ok(Self {
             policy: self.policy.with_lora(config, seed.child("policy"), device)?,
-            value: self.value.with_lora(config, seed.child("value"), device)?,
+            value: value.transpose()?,
         })
     }
 
@@ -44,14 +59,18 @@ impl<B: LmBackend> ActorCritic<B> {
         let Self { policy, value } = self;
         Self {
             policy: policy.with_precision(precision).with_gradient_checkpointing(recomputes),
-            value: value.with_precision(precision).with_gradient_checkpointing(recomputes),
+            value: value
+                .map(|it| it.with_precision(precision).with_gradient_checkpointing(recomputes)),
         }
     }
 
     /// Both networks without their adapters.
     #[must_use]
     pub fn without_lora(self) -> Self {
-        Self { policy: self.policy.without_lora(), value: self.value.without_lora() }
+        Self {
+            policy: self.policy.without_lora(),
+            value: self.value.map(ScalarModel::without_lora),
+        }
     }
 }
 
@@ -60,8 +79,8 @@ impl<B: LmBackend> ActorCritic<B> {
 pub struct Learners<B: LmAutodiffBackend> {
     /// Acts.
     pub policy: Learner<B, CausalLm<B>>,
-    /// Says what reward is to be expected.
-    pub value: Learner<B, ScalarModel<B>>,
+    /// Says what reward is to be expected, where advantages ask for it.
+    pub value: Option<Learner<B, ScalarModel<B>>>,
     /// The threads of each, if both are updated at a time.
     pub(crate) halves: Option<Halves>,
 }
@@ -70,21 +89,28 @@ impl<B: LmAutodiffBackend> Learners<B> {
     /// Networks with optimisers that have no history.
     pub fn new(actors: ActorCritic<B>, config: OptimizerConfig) -> Self {
         let ActorCritic { policy, mut value } = actors;
-        let n_parameters = [policy.num_params(), value.num_params()];
-        let halves = if B::ON_HOST { Halves::for_networks(n_parameters) } else { None };
+        let halves = match &value {
+            Some(value) if B::ON_HOST => {
+                Halves::for_networks([policy.num_params(), value.num_params()])
+            }
+            _ => None,
+        };
         if halves.is_some() {
             // A value model that was made of the policy has leaves that are the policy's: on tapes of
             // its own, no thread waits for the other's.
-            let device = value.devices().into_iter().next().unwrap_or_default();
-            value = value.fork(&device);
+            value = value.map(|it| {
+                let device = it.devices().into_iter().next().unwrap_or_default();
+                it.fork(&device)
+            });
         }
-        Self { policy: Learner::new(policy, config), value: Learner::new(value, config), halves }
+        let value = value.map(|it| Learner::new(it, config));
+        Self { policy: Learner::new(policy, config), value, halves }
     }
 
     /// Learns together with these workers, who exchange one gradient after the other.
     pub(crate) fn share_with(&mut self, workers: &Workers) {
         self.policy.share_with(workers);
-        self.value.share_with(workers);
+        self.value.iter_mut().for_each(|it| it.share_with(workers));
         if workers.count() > 1 {
             self.halves = None;
         }
@@ -92,6 +118,9 @@ impl<B: LmAutodiffBackend> Learners<B> {
 
     /// The networks as they are, without a tape.
     pub fn valid(&self) -> ActorCritic<B::InnerBackend> {
-        ActorCritic { policy: self.policy.module().valid(), value: self.value.module().valid() }
+        ActorCritic {
+            policy: self.policy.module().valid(),
+            value: self.value.as_ref().map(|it| it.module().valid()),
+        }
     }
 }

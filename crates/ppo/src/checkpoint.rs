@@ -36,18 +36,23 @@ impl<B: LmAutodiffBackend> Learners<B> {
         save_with_tokenizer(&folder.join(MODEL), tokenizer, |folder| {
             save_causal_lm(&policy, folder)
         })?;
-        save_with_tokenizer(&folder.join(VALUE_MODEL), tokenizer, |folder| {
-            save_scalar_model(&value, &Map::new(), folder)
-        })?;
+        if let Some(value) = &value {
+            save_with_tokenizer(&folder.join(VALUE_MODEL), tokenizer, |folder| {
+                save_scalar_model(value, &Map::new(), folder)
+            })?;
+        }
         if let Some(lora) = lora {
             let about = |model, has_score| AdapterConfig::new(lora, model, has_score);
             let config = about(policy.config(), false);
             save_adapter(&policy, &config, &folder.join(ADAPTER))?;
-            let config = about(value.config(), true);
-            save_scalar_adapter(&value, &config, &folder.join(VALUE_ADAPTER))?;
+            if let Some(value) = &value {
+                let config = about(value.config(), true);
+                save_scalar_adapter(value, &config, &folder.join(VALUE_ADAPTER))?;
+            }
         }
         self.policy.save_optimizer(&folder.join(OPTIMIZER))?;
-        self.value.save_optimizer(&folder.join(VALUE_OPTIMIZER))
+        let value = self.value.iter();
+        value.map(|it| it.save_optimizer(&folder.join(VALUE_OPTIMIZER))).collect()
     }
 
     /// Becomes what was saved; with adapters, the networks below them stay as they are.
@@ -57,23 +62,25 @@ impl<B: LmAutodiffBackend> Learners<B> {
         folder: &Path,
         device: &B::Device,
     ) -> Result<(), ModelError> {
-        let Self { policy, value, .. } = self;
-        let actors = match &config.lora {
+        let (policy, value) = match &config.lora {
             Some(_) => {
-                let acts = policy.module().clone().without_lora();
-                let expects = value.module().clone().without_lora();
-                ActorCritic {
-                    policy: acts.with_saved_lora(&folder.join(ADAPTER), device)?,
-                    value: expects.with_saved_lora(&folder.join(VALUE_ADAPTER), device)?,
-                }
+                let acts = self.policy.module().clone().without_lora();
+                let expects = self.value.as_ref().map(|it| it.module().clone().without_lora());
+                let value =
+                    expects.map(|it| it.with_saved_lora(&folder.join(VALUE_ADAPTER), device));
+                (acts.with_saved_lora(&folder.join(ADAPTER), device)?, value)
             }
-            None => ActorCritic {
-                policy: load_causal_lm(&folder.join(MODEL), device)?,
-                value: load_scalar_model(&folder.join(VALUE_MODEL), device)?,
-            },
+            None => {
+                let load = |_| load_scalar_model(&folder.join(VALUE_MODEL), device);
+                let value = self.value.as_ref().map(load);
+                (load_causal_lm(&folder.join(MODEL), device)?, value)
+            }
         };
-        let actors = actors.computed_as(config);
-        policy.restore(actors.policy, &folder.join(OPTIMIZER), device)?;
-        value.restore(actors.value, &folder.join(VALUE_OPTIMIZER), device)
+        let actors = ActorCritic { policy, value: value.transpose()? }.computed_as(config);
+        self.policy.restore(actors.policy, &folder.join(OPTIMIZER), device)?;
+        if let (Some(learner), Some(value)) = (&mut self.value, actors.value) {
+            learner.restore(value, &folder.join(VALUE_OPTIMIZER), device)?;
+        }
+        Ok(())
     }
 }

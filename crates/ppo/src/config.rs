@@ -7,7 +7,9 @@ use rein_model::schedule::Schedule;
 use rein_model::{Precision, Precisions, Sampling};
 use serde::{Deserialize, Serialize};
 
+use crate::advantage::AdvantageEstimator;
 use crate::kl::{KlConfig, KlEstimator};
+use crate::loss::{LossMean, Objective, PolicyLoss, RatioOf};
 
 /// How a policy is optimised by PPO. Defaults are those of TRL's `PPOConfig` where it has one, and of
 /// the literature where TRL's are known to be odd.
@@ -32,8 +34,26 @@ pub struct PpoConfig {
     pub micro_batch_rows: usize,
     /// Whether an update computes what is inside blocks again for its backward pass instead of keeping it.
     pub gradient_checkpointing: bool,
+    /// What a token's advantage is.
+    pub advantage: AdvantageEstimator,
+    /// How a token's loss follows from its advantage.
+    pub policy_loss: PolicyLoss,
+    /// Of what probabilities the ratio in the loss is.
+    pub ratio_of: RatioOf,
+    /// What the loss is the mean over.
+    pub loss_mean: LossMean,
     /// The ratio of probabilities counts within `1 − clip ..= 1 + clip` (0.2; Schulman 2017, §6).
     pub clip_range: f32,
+    /// The upper end of that, where it is another (DAPO: 0.28).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_range_high: Option<f32>,
+    /// Where a token's advantage is negative, its clipped loss is at most so many times that (3; Ye et
+    /// al., 2020).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dual_clip: Option<f32>,
+    /// Ratios are cut at this before anything else; CISPO needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio_cap: Option<f32>,
     /// Value predictions count within `old ± clip`.
     pub clip_range_value: f32,
     /// Weights of tokens that another policy sampled, be it by rounding, are cut at this.
@@ -59,6 +79,8 @@ pub struct PpoConfig {
     pub score_at: ScorePlacement,
     /// How the distance from the reference is estimated.
     pub kl_estimator: KlEstimator,
+    /// Whether the KL penalty is taken off rewards or is a part of the loss.
+    pub kl_placement: KlPlacement,
     /// The weight of the KL penalty and how it changes.
     pub kl: KlConfig,
     /// Trains adapters of the policy and the value model, if given, instead of the models; without
@@ -77,6 +99,17 @@ pub struct PpoConfig {
     /// In which precision what is computed and kept; a run's `[precision]` says it for all stages.
     #[serde(skip)]
     pub precision: Precisions,
+}
+
+/// Where the price of leaving the reference is paid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KlPlacement {
+    /// Each token's is taken off its reward, and nothing flows back through it.
+    #[default]
+    Reward,
+    /// It is added to the loss, and flows back.
+    Loss,
 }
 
 /// Which token gets the score of a completion.
@@ -103,7 +136,14 @@ impl Default for PpoConfig {
             minibatches: 1,
             micro_batch_rows: 64,
             gradient_checkpointing: false,
+            advantage: AdvantageEstimator::Gae,
+            policy_loss: PolicyLoss::Clip,
+            ratio_of: RatioOf::Token,
+            loss_mean: LossMean::Tokens,
             clip_range: 0.2,
+            clip_range_high: None,
+            dual_clip: None,
+            ratio_cap: None,
             clip_range_value: 0.2,
             importance_cap: 2.0,
             overlap: false,
@@ -116,6 +156,7 @@ impl Default for PpoConfig {
             missing_eos_penalty: 1.0,
             score_at: ScorePlacement::LastToken,
             kl_estimator: KlEstimator::K1,
+            kl_placement: KlPlacement::Reward,
             kl: KlConfig::default(),
             lora: None,
             optimizer: OptimizerConfig {
@@ -148,6 +189,18 @@ impl PpoConfig {
     pub fn samples_elsewhere(&self) -> bool {
         let Precisions { rollout, training, .. } = self.precision;
         self.overlap || [rollout, training].contains(&Precision::Bf16)
+    }
+
+    /// The policy's loss with its numbers.
+    pub fn objective(&self) -> Objective {
+        let high = self.clip_range_high.unwrap_or(self.clip_range);
+        Objective {
+            loss: self.policy_loss,
+            ratio_of: self.ratio_of,
+            clip: [self.clip_range, high],
+            dual_clip: self.dual_clip,
+            ratio_cap: self.ratio_cap,
+        }
     }
 
     /// Completions of one update.
@@ -202,6 +255,33 @@ impl PpoConfig {
             problems.push(format!("`rl.{key}` must be above 0"));
         }
         problems.extend(self.kl.problems());
+        problems.extend(self.wrong_combinations());
+        problems
+    }
+
+    fn wrong_combinations(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.advantage.compares() && self.samples_per_prompt < 2 {
+            problems.push(
+                "`rl.samples_per_prompt` must be above 1: `rl.advantage` compares completions of a \
+                 prompt"
+                    .into(),
+            );
+        }
+        if self.policy_loss == PolicyLoss::Cispo && self.ratio_cap.is_none() {
+            problems
+                .push("`rl.ratio_cap` is missing: `rl.policy_loss` \"cispo\" cuts at it".into());
+        }
+        let above = [
+            ("clip_range_high", self.clip_range_high, 0.0),
+            ("dual_clip", self.dual_clip, 1.0),
+            ("ratio_cap", self.ratio_cap, 1.0),
+        ];
+        for (key, value, least) in above {
+            if value.is_some_and(|it| !(it > least && it.is_finite())) {
+                problems.push(format!("`rl.{key}` must be above {least}"));
+            }
+        }
         problems
     }
 

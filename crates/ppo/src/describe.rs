@@ -3,10 +3,10 @@
 use rein_data::log::Metrics;
 
 use crate::advantage::explained_variance;
-use crate::loss::Diagnostics;
+use crate::diagnostics::Diagnostics;
+use crate::experience::Experience;
 use crate::rollout::Row;
 use crate::shaping::Shaped;
-use crate::update::Experience;
 
 /// TRL's names, with means over real tokens only.
 pub(crate) fn describe_rollout(
@@ -39,14 +39,16 @@ pub(crate) fn describe_rollout(
     metrics
 }
 
-/// How well the values foresaw the returns.
+/// How well the values foresaw the returns, if there are any.
 pub(crate) fn describe_values(rows: &[Row], experience: &[Experience], metrics: &mut Metrics) {
     let (mut values, mut returns) = (Vec::new(), Vec::new());
     for (row, experience) in rows.iter().zip(experience) {
         returns.extend(experience.returns.iter().map(|it| f64::from(*it)));
         values.extend(row.values[..experience.returns.len()].iter().map(|it| f64::from(*it)));
     }
-    metrics.push("critic/vf_explained_var", explained_variance(&returns, &values));
+    if !values.is_empty() {
+        metrics.push("critic/vf_explained_var", explained_variance(&returns, &values));
+    }
 }
 
 /// Means over what an update saw.
@@ -55,8 +57,10 @@ pub(crate) fn describe_update(seen: &Diagnostics, metrics: &mut Metrics) {
     metrics.push("policy/clipfrac_avg", seen.n_clipped / seen.n_tokens);
     metrics.push("policy/entropy_avg", seen.entropy / seen.n_tokens);
     metrics.push("loss/policy_avg", seen.policy_loss / seen.n_tokens);
-    metrics.push("loss/value_avg", seen.value_loss / seen.n_values);
-    metrics.push("val/clipfrac_avg", seen.n_values_clipped / seen.n_values);
+    if seen.n_values > 0.0 {
+        metrics.push("loss/value_avg", seen.value_loss / seen.n_values);
+        metrics.push("val/clipfrac_avg", seen.n_values_clipped / seen.n_values);
+    }
     metrics.push("val/ratio", seen.ratio / seen.n_tokens);
     metrics.push("val/ratio_var", seen.ratio_variance());
 }

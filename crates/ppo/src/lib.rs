@@ -18,6 +18,8 @@
 
 pub mod advantage;
 pub mod config;
+pub mod diagnostics;
+pub mod experience;
 pub mod importance;
 pub mod kl;
 pub mod loss;

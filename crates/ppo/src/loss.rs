@@ -1,23 +1,186 @@
-//! The clipped losses of PPO, one number a token, before the mean over the minibatch.
+//! The losses of policy optimisation, one number a token, before the mean over the minibatch.
 
 use burn::prelude::*;
-use rein_data::workers::Workers;
+use burn::tensor::IndexingUpdateOp;
+use burn::tensor::activation::sigmoid;
 use rein_model::backend::LmBackend;
+use rein_model::tokens::indices;
+use serde::{Deserialize, Serialize};
 
-/// `max(−A ρ, −A clip(ρ, 1 − ε, 1 + ε))` with `ρ = exp(new − old)` (Schulman et al., 2017, eq. 7).
+use crate::kl::KlEstimator;
+
+/// How a token's loss follows from its ratio `ρ` and its advantage `A`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyLoss {
+    /// `max(−A ρ, −A clip(ρ, 1 − ε, 1 + ε′))` (Schulman et al., 2017, eq. 7).
+    #[default]
+    Clip,
+    /// `−A log π`, whatever the ratio (Williams, 1992): REINFORCE and A2C.
+    PolicyGradient,
+    /// `−A min(ρ, cap) log π`, where nothing flows back through the ratio (MiniMax, 2025, eq. 4).
+    Cispo,
+    /// `−A 4/τ σ(τ (ρ − 1))` with `τ` 1 where `A > 0` and 1.05 elsewhere (Gao et al., 2025).
+    Sapo,
+}
+
+/// Of what probabilities the ratio `ρ` is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RatioOf {
+    /// A token.
+    #[default]
+    Token,
+    /// A completion: the geometric mean of its tokens' ratios (GSPO; Zheng et al., 2025, eq. 7).
+    CompletionMean,
+    /// A completion: the product of its tokens' ratios, as in TRL's RLOO.
+    Completion,
+}
+
+/// What a minibatch's loss is the mean over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossMean {
+    /// All tokens alike (DAPO; Yu et al., 2025, eq. 8).
+    #[default]
+    Tokens,
+    /// Completions, of each the mean over its tokens (GRPO).
+    Completions,
+    /// Completions, of each the sum over its tokens divided by the length limit (Dr. GRPO; Liu et al.,
+    /// 2025).
+    Limit,
+}
+
+impl LossMean {
+    /// What each token of a completion weighs in a minibatch.
+    pub fn weight(self, n_tokens: usize, of: &MinibatchSize) -> f64 {
+        let n_completions = of.n_completions as f64;
+        match self {
+            Self::Tokens => 1.0 / of.n_tokens as f64,
+            Self::Completions => 1.0 / (n_completions * n_tokens as f64),
+            Self::Limit => 1.0 / (n_completions * of.limit as f64),
+        }
+    }
+}
+
+/// What a loss is divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MinibatchSize {
+    /// Tokens of all completions.
+    pub n_tokens: usize,
+    /// Completions.
+    pub n_completions: usize,
+    /// The most tokens that a completion may have.
+    pub limit: usize,
+}
+
+/// A policy loss with its numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Objective {
+    /// The formula.
+    pub loss: PolicyLoss,
+    /// Of what the ratio is.
+    pub ratio_of: RatioOf,
+    /// Ratios count within `1 − clip[0] ..= 1 + clip[1]`.
+    pub clip: [f32; 2],
+    /// `c`: where `A < 0`, a clipped loss is at most `−A c` (Ye et al., 2020, eq. 5).
+    pub dual_clip: Option<f32>,
+    /// What ratios are cut at, before anything else.
+    pub ratio_cap: Option<f32>,
+}
+
+/// The loss of each token.
 ///
 /// # Shapes
-/// - all: `[tokens]`; log-probabilities in nats
+/// - log-probabilities (in nats), advantages, returns: `[tokens]`
+/// - `lengths`: tokens of each completion
 pub fn policy_loss<B: LmBackend>(
+    objective: &Objective,
     new_logprobs: Tensor<B, 1>,
     old_logprobs: Tensor<B, 1>,
     advantages: Tensor<B, 1>,
-    clip_range: f32,
+    lengths: &[usize],
 ) -> Tensor<B, 1> {
-    let ratio = (new_logprobs - old_logprobs).exp();
-    let clipped = ratio.clone().clamp(1.0 - clip_range, 1.0 + clip_range);
-    let advantages = advantages.neg();
-    (advantages.clone() * ratio).max_pair(advantages * clipped)
+    if objective.loss == PolicyLoss::PolicyGradient {
+        return advantages.neg() * new_logprobs;
+    }
+    let log_ratio = new_logprobs.clone() - old_logprobs;
+    let ratio = match objective.ratio_of {
+        RatioOf::Token => log_ratio,
+        RatioOf::CompletionMean => over_completions(log_ratio, lengths, true),
+        RatioOf::Completion => over_completions(log_ratio, lengths, false),
+    }
+    .exp();
+    let ratio = match objective.ratio_cap {
+        Some(cap) => ratio.clamp_max(cap),
+        None => ratio,
+    };
+    match objective.loss {
+        PolicyLoss::Clip => clipped(objective, ratio, advantages),
+        PolicyLoss::Cispo => advantages.neg() * ratio.detach() * new_logprobs,
+        PolicyLoss::Sapo => soft(ratio, advantages),
+        PolicyLoss::PolicyGradient => unreachable!("returned above"),
+    }
+}
+
+fn clipped<B: LmBackend>(
+    objective: &Objective,
+    ratio: Tensor<B, 1>,
+    advantages: Tensor<B, 1>,
+) -> Tensor<B, 1> {
+    let [low, high] = objective.clip;
+    let within = ratio.clone().clamp(1.0 - low, 1.0 + high);
+    let costs = advantages.neg();
+    let loss = (costs.clone() * ratio).max_pair(costs.clone() * within);
+    match objective.dual_clip {
+        // Elsewhere the bound is no more than the loss of any ratio.
+        Some(most) => {
+            let bounded = loss.clone().min_pair(costs.clone() * most);
+            loss.mask_where(costs.greater_elem(0.0), bounded)
+        }
+        None => loss,
+    }
+}
+
+fn soft<B: LmBackend>(ratio: Tensor<B, 1>, advantages: Tensor<B, 1>) -> Tensor<B, 1> {
+    let gain =
+        |temperature: f32| sigmoid((ratio.clone() - 1.0) * temperature) * (4.0 / temperature);
+    let gains = gain(1.05).mask_where(advantages.clone().greater_elem(0.0), gain(1.0));
+    advantages.neg() * gains
+}
+
+/// Each token's number becomes the sum, or the mean, of its completion's.
+fn over_completions<B: LmBackend>(
+    values: Tensor<B, 1>,
+    lengths: &[usize],
+    is_mean: bool,
+) -> Tensor<B, 1> {
+    let device = values.device();
+    let rows = lengths.iter().enumerate().flat_map(|(row, length)| vec![row; *length]);
+    let rows = indices(&rows.collect::<Vec<_>>(), &device);
+    let sums = Tensor::<B, 1>::zeros([lengths.len()], &device);
+    let sums = sums.select_assign(0, rows.clone(), values, IndexingUpdateOp::Add);
+    let divisors: Vec<f32> =
+        lengths.iter().map(|length| if is_mean { *length as f32 } else { 1.0 }).collect();
+    (sums / Tensor::from_data(&divisors[..], &device)).select(0, rows)
+}
+
+/// The estimate of `KL(policy ‖ reference)` at each token, as a part of the loss (Shao et al., 2024,
+/// eq. 4, has k3).
+///
+/// # Shapes
+/// - all: `[tokens]`; log-probabilities in nats
+pub fn kl_loss<B: LmBackend>(
+    estimator: KlEstimator,
+    new_logprobs: Tensor<B, 1>,
+    reference_logprobs: Tensor<B, 1>,
+) -> Tensor<B, 1> {
+    let k1 = new_logprobs - reference_logprobs;
+    match estimator {
+        KlEstimator::K1 => k1,
+        KlEstimator::K2 => k1.square() * 0.5,
+        KlEstimator::K3 => k1.clone().neg().exp() - 1.0 + k1,
+    }
 }
 
 /// `½ max((V − R)², (clip(V, V_old ± ε) − R)²)`, as TRL and OpenAI's `lm-human-preferences` have it.
@@ -36,110 +199,4 @@ pub fn value_loss<B: LmBackend>(
         .min_pair(old_values + clip_range);
     let plain = (new_values - returns.clone()).square();
     plain.max_pair((clipped - returns).square()) * 0.5
-}
-
-/// What a minibatch's ratios and values say about an update; sums over its tokens, so that
-/// micro-batches can be added up.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Diagnostics {
-    /// Tokens seen.
-    pub n_tokens: f64,
-    /// Sum of `ρ`.
-    pub ratio: f64,
-    /// Sum of `ρ²`.
-    pub ratio_square: f64,
-    /// The largest `|ρ − 1|`.
-    pub ratio_error: f64,
-    /// Sum of `½ (log ρ)²`, the estimate of the KL divergence from the sampling policy.
-    pub approx_kl: f64,
-    /// Tokens where the clipped loss is the larger one.
-    pub n_clipped: f64,
-    /// Value slots seen.
-    pub n_values: f64,
-    /// Slots where the clipped value loss is the larger one.
-    pub n_values_clipped: f64,
-    /// Sum of the entropies, in nats.
-    pub entropy: f64,
-    /// Sum of the policy losses.
-    pub policy_loss: f64,
-    /// Sum of the value losses.
-    pub value_loss: f64,
-}
-
-impl Diagnostics {
-    /// Looks at the ratios of some tokens.
-    pub fn see_policy(&mut self, new: &[f32], old: &[f32], advantages: &[f32], clip_range: f32) {
-        for ((new, old), advantage) in new.iter().zip(old).zip(advantages) {
-            let log_ratio = f64::from(new - old);
-            let ratio = log_ratio.exp();
-            let clip = f64::from(clip_range);
-            let gain = -f64::from(*advantage);
-            let clipped = gain * ratio.clamp(1.0 - clip, 1.0 + clip);
-            self.n_tokens += 1.0;
-            self.ratio += ratio;
-            self.ratio_square += ratio * ratio;
-            self.ratio_error = self.ratio_error.max((ratio - 1.0).abs());
-            self.approx_kl += 0.5 * log_ratio * log_ratio;
-            self.n_clipped += f64::from(u8::from(clipped > gain * ratio));
-        }
-    }
-
-    /// Looks at the values of some slots.
-    pub fn see_values(&mut self, new: &[f32], old: &[f32], returns: &[f32], clip_range: f32) {
-        for ((new, old), wanted) in new.iter().zip(old).zip(returns) {
-            let clipped = new.clamp(old - clip_range, old + clip_range);
-            self.n_values += 1.0;
-            let is_clipped = (clipped - wanted).powi(2) > (new - wanted).powi(2);
-            self.n_values_clipped += f64::from(u8::from(is_clipped));
-        }
-    }
-
-    /// The variance of the ratios.
-    pub fn ratio_variance(&self) -> f64 {
-        let mean = self.ratio / self.n_tokens;
-        (self.ratio_square / self.n_tokens - mean * mean).max(0.0)
-    }
-
-    /// Adds what the other workers saw of the same minibatch.
-    pub fn sum_over(&mut self, workers: &Workers) {
-        let mut sums = self.sums().map(|it| *it);
-        workers.sum_f64(&mut sums);
-        self.sums().into_iter().zip(sums).for_each(|(own, sum)| *own = sum);
-        self.ratio_error = workers.largest(self.ratio_error);
-    }
-
-    /// Adds another minibatch.
-    pub fn add(&mut self, mut other: Self) {
-        self.sums().into_iter().zip(other.sums()).for_each(|(own, it)| *own += *it);
-        self.ratio_error = self.ratio_error.max(other.ratio_error);
-    }
-
-    /// All but the largest error, which doesn't add up.
-    fn sums(&mut self) -> [&mut f64; 10] {
-        let Self {
-            n_tokens,
-            ratio,
-            ratio_square,
-            ratio_error: _,
-            approx_kl,
-            n_clipped,
-            n_values,
-            n_values_clipped,
-            entropy,
-            policy_loss,
-            value_loss,
-        } = self;
-        [
-            n_tokens,
-            ratio,
-            ratio_square,
-            approx_kl,
-            n_clipped,
-            n_values,
-            n_values_clipped,
-            entropy,
-            policy_loss,
-            value_loss,
-        ]
-    }
 }

@@ -31,7 +31,7 @@ pub struct Row {
     pub sampled_logprobs: Option<Vec<f32>>,
     /// What the frozen reference gave to it.
     pub reference_logprobs: Vec<f32>,
-    /// What the value model expected before each token, and after the last one.
+    /// What the value model expected before each token, and after the last one; nothing without one.
     pub values: Vec<f32>,
     /// The reward of the completion.
     pub score: f32,
@@ -114,7 +114,10 @@ pub fn collect<B: LmBackend>(
     let scores = reward.score(completions)?;
     let logprobs = row_logprobs(&actors.policy, &rows, temperature, micro_batch_rows, device);
     let references = reference.row_logprobs(&rows, temperature, micro_batch_rows, device);
-    let values = row_values(&actors.value, &rows, micro_batch_rows, device);
+    let values = match &actors.value {
+        Some(value) => row_values(value, &rows, micro_batch_rows, device),
+        None => vec![Vec::new(); rows.len()],
+    };
     let judged = logprobs.into_iter().zip(references).zip(values).zip(scores);
     Ok(judged
         .zip(completions.iter().zip(rows))

@@ -1,6 +1,6 @@
 //! Scores of completions become rewards of tokens.
 
-use crate::config::{PpoConfig, ScorePlacement};
+use crate::config::{KlPlacement, PpoConfig, ScorePlacement};
 use crate::kl::KlEstimator;
 use crate::rollout::Row;
 
@@ -11,7 +11,7 @@ pub struct Shaped {
     pub score: f64,
     /// The KL estimate at each token, in nats.
     pub kl: Vec<f64>,
-    /// `−β kl`, and the score in its slot. With [`ScorePlacement::PostEos`] one longer than the
+    /// `−β kl`, unless that is a part of the loss, and the score in its slot. With [`ScorePlacement::PostEos`] one longer than the
     /// completion, where that was cut short of the limit.
     pub rewards: Vec<f64>,
 }
@@ -21,6 +21,8 @@ pub struct Shaped {
 pub struct Shaping {
     /// Reward that a nat costs.
     pub kl_coefficient: f64,
+    /// Whether the penalty is taken off rewards or is a part of the loss.
+    pub kl_placement: KlPlacement,
     /// How nats are estimated.
     pub kl_estimator: KlEstimator,
     /// Taken off the score of a completion without an end.
@@ -36,6 +38,7 @@ impl Shaping {
     pub fn new(config: &PpoConfig, kl_coefficient: f64) -> Self {
         Self {
             kl_coefficient,
+            kl_placement: config.kl_placement,
             kl_estimator: config.kl_estimator,
             missing_eos_penalty: f64::from(config.missing_eos_penalty),
             score_at: config.score_at,
@@ -52,7 +55,11 @@ pub fn shape(row: &Row, shaping: &Shaping) -> Shaped {
         shaping.kl_estimator.estimate(f64::from(*logprob), f64::from(*reference))
     };
     let kl: Vec<f64> = row.logprobs.iter().zip(&row.reference_logprobs).map(estimate).collect();
-    let mut rewards: Vec<f64> = kl.iter().map(|nats| -shaping.kl_coefficient * nats).collect();
+    let price = match shaping.kl_placement {
+        KlPlacement::Reward => shaping.kl_coefficient,
+        KlPlacement::Loss => 0.0,
+    };
+    let mut rewards: Vec<f64> = kl.iter().map(|nats| -price * nats).collect();
     rewards.resize(n_value_slots(rewards.len(), shaping), 0.0);
     *rewards.last_mut().expect("a completion has tokens") += score;
     Shaped { score, kl, rewards }

@@ -22,13 +22,14 @@ use crate::PpoError;
 use crate::actor_critic::{ActorCritic, Learners};
 use crate::config::PpoConfig;
 use crate::describe::{describe_rollout, describe_update, describe_values};
+use crate::diagnostics::Diagnostics;
+use crate::experience::{Experience, prepare};
 use crate::importance;
 use crate::kl::KlController;
-use crate::loss::Diagnostics;
 use crate::overlap::{Ahead, Errand, beside};
 use crate::rollout::{Judges, Prompt, Row, Sampled, collect};
 use crate::shaping::{Shaped, Shaping, shape};
-use crate::update::{Experience, Norms, prepare, update_minibatch};
+use crate::update::{Norms, update_minibatch};
 
 pub use crate::checkpoint::{VALUE_ADAPTER, VALUE_MODEL};
 
@@ -84,7 +85,10 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             return Err(PpoError::Invalid("there are no prompts to complete".into()));
         }
         fits(actors.policy.config(), &tokenizer)?;
-        fits(actors.value.config(), &tokenizer)?;
+        let actors = actors.for_advantages(config.advantage)?;
+        if let Some(value) = &actors.value {
+            fits(value.config(), &tokenizer)?;
+        }
         let actors = match &config.lora {
             Some(lora) => actors.with_lora(lora, seed.child("lora"), device)?,
             None => actors,
@@ -139,7 +143,9 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         let (norms, seen) = self.update(step, &experience, rate)?;
         describe_update(&seen, &mut metrics);
         metrics.push("policy/grad_norm", norms.policy);
-        metrics.push("critic/grad_norm", norms.value);
+        if let Some(norm) = norms.value {
+            metrics.push("critic/grad_norm", norm);
+        }
         importance::describe(rows, self.config.importance_cap, &mut metrics);
         metrics.push("lr", rate);
         self.n_episodes += rows.len() as u64;
@@ -227,7 +233,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
     ) -> Result<(Norms, Diagnostics), PpoError> {
         let seed = self.seed.child("minibatches").index(step as u64);
         let mut all = Diagnostics::default();
-        let (mut sums, mut n_updates) = (Norms::default(), 0);
+        let (mut of_policy, mut of_value, mut n_updates) = (0.0, None, 0);
         for epoch in 0..self.config.epochs {
             let order = permutation(experience.len(), seed.index(epoch as u64));
             for rows in order.chunks(self.config.minibatch_rows()) {
@@ -244,14 +250,14 @@ impl<B: LmAutodiffBackend> Ppo<B> {
                 if n_updates == 0 && seen.ratio_error > RATIO_TOLERANCE {
                     return Err(PpoError::RatioNotOne { step: step + 1, error: seen.ratio_error });
                 }
-                sums.policy += norms.policy;
-                sums.value += norms.value;
+                of_policy += norms.policy;
+                of_value = norms.value.map(|norm| norm + of_value.unwrap_or(0.0));
                 n_updates += 1;
                 all.add(seen);
             }
         }
         let mean = |sum: f64| sum / f64::from(n_updates);
-        Ok((Norms { policy: mean(sums.policy), value: mean(sums.value) }, all))
+        Ok((Norms { policy: mean(of_policy), value: of_value.map(mean) }, all))
     }
 
     fn check_scores(&self, step: usize, rows: &[Row]) -> Result<(), PpoError> {
@@ -361,7 +367,8 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
 
     fn digest(&self) -> Option<Vec<u8>> {
         let Learners { policy, value, .. } = &self.learners;
-        Some([policy.digest(), value.digest()].concat())
+        let of_value = value.as_ref().map_or(Vec::new(), |it| it.digest());
+        Some([policy.digest(), of_value].concat())
     }
 }
 

@@ -10,72 +10,11 @@ use rein_model::{CausalLm, Learner, ScalarModel};
 
 use crate::PpoError;
 use crate::actor_critic::Learners;
-use crate::advantage::{Advantages, Mean, gae, whiten};
 use crate::config::PpoConfig;
-use crate::importance;
-use crate::loss::{Diagnostics, policy_loss, value_loss};
-use crate::rollout::{Row, value_cells, values_at};
-use crate::shaping::{Shaped, Shaping, shape};
-
-/// A completion with all that its update needs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Experience {
-    /// Prompt and completion.
-    pub tokens: TokenRow,
-    /// Log-probabilities at sampling time, one to a token.
-    pub old_logprobs: Vec<f32>,
-    /// Importance weights, one to a token, where another policy sampled them.
-    pub importance: Option<Vec<f32>>,
-    /// What each token gained, one to a token.
-    pub advantages: Vec<f32>,
-    /// Values at sampling time, one to a slot.
-    pub old_values: Vec<f32>,
-    /// What the values should have been, one to a slot.
-    pub returns: Vec<f32>,
-}
-
-/// Shapes rewards and estimates advantages of a step's rows.
-pub fn prepare(
-    rows: &[Row],
-    config: &PpoConfig,
-    kl_coefficient: f64,
-) -> (Vec<Shaped>, Vec<Experience>) {
-    let shaping = Shaping::new(config, kl_coefficient);
-    let mut shaped: Vec<Shaped> = rows.iter().map(|row| shape(row, &shaping)).collect();
-    if config.whiten_rewards {
-        let mut rewards: Vec<Vec<f64>> =
-            shaped.iter_mut().map(|it| std::mem::take(&mut it.rewards)).collect();
-        whiten(&mut rewards, Mean::Kept);
-        shaped.iter_mut().zip(rewards).for_each(|(it, rewards)| it.rewards = rewards);
-    }
-    let estimates = rows.iter().zip(&shaped).map(|(row, shaped)| {
-        let values = &row.values[..shaped.rewards.len()];
-        gae(&shaped.rewards, values, config.gamma, config.lambda)
-    });
-    let (mut advantages, returns): (Vec<_>, Vec<_>) =
-        estimates.map(|Advantages { advantages, returns }| (advantages, returns)).unzip();
-    // The slot after the last token has a value and a return, but no token that gained anything.
-    for (advantages, row) in advantages.iter_mut().zip(rows) {
-        advantages.truncate(row.logprobs.len());
-    }
-    if config.whiten_advantages {
-        whiten(&mut advantages, Mean::Removed);
-    }
-    let parts = rows.iter().zip(advantages).zip(returns);
-    let experience = parts.map(|((row, advantages), returns)| Experience {
-        tokens: row.tokens.clone(),
-        old_logprobs: row.logprobs.clone(),
-        importance: row
-            .sampled_logprobs
-            .as_ref()
-            .map(|sampled| importance::weights(&row.logprobs, sampled, config.importance_cap)),
-        advantages: advantages.into_iter().map(|it| it as f32).collect(),
-        old_values: row.values[..returns.len()].to_vec(),
-        returns: returns.into_iter().map(|it| it as f32).collect(),
-    });
-    let experience = experience.collect();
-    (shaped, experience)
-}
+use crate::diagnostics::Diagnostics;
+use crate::experience::Experience;
+use crate::loss::{MinibatchSize, kl_loss, policy_loss, value_loss};
+use crate::rollout::{value_cells, values_at};
 
 /// One update of each network on a minibatch; `step`, counted from 0, is named in errors. Returns the
 /// gradients' norms and what the minibatch looked like before the update.
@@ -95,6 +34,10 @@ pub fn update_minibatch<B: LmAutodiffBackend>(
     let Learners { policy, value, halves } = learners;
     let minibatch = Minibatch { rows: minibatch, config, learning_rate, step, device };
     let mut of_policy = || minibatch.update_policy(policy);
+    let Some(value) = value else {
+        let (policy, seen) = of_policy()?;
+        return Ok((Norms { policy, value: None }, seen));
+    };
     let mut of_value = || minibatch.update_value(value);
     let (of_policy, of_value) = match halves {
         Some(halves) => halves.run(of_policy, of_value),
@@ -102,7 +45,7 @@ pub fn update_minibatch<B: LmAutodiffBackend>(
     };
     let ((of_policy, mut seen), (of_value, valued)) = (of_policy?, of_value?);
     seen.add(valued);
-    Ok((Norms { policy: of_policy, value: of_value }, seen))
+    Ok((Norms { policy: of_policy, value: Some(of_value) }, seen))
 }
 
 /// Rows of an update and how it is done.
@@ -120,14 +63,19 @@ impl<B: LmAutodiffBackend> Minibatch<'_, B> {
         policy: &mut Learner<B, CausalLm<B>>,
     ) -> Result<(f64, Diagnostics), PpoError> {
         let Self { rows, config, learning_rate, step, device } = *self;
-        let n_tokens = rows.iter().map(|row| row.old_logprobs.len()).sum::<usize>() as f64;
+        let size = MinibatchSize {
+            n_tokens: rows.iter().map(|row| row.old_logprobs.len()).sum(),
+            n_completions: rows.len(),
+            limit: config.max_new_tokens,
+        };
         let workers = policy.workers().clone();
         let mine: Vec<&Experience> = workers.share(rows).into_iter().copied().collect();
         let mut seen = Diagnostics::default();
         let gradients = policy.gradients(mine.chunks(config.micro_batch_rows), |policy, rows| {
             let (losses, bonus) = policy_losses(policy, rows, config, &mut seen, device);
-            losses.sum() / n_tokens
-                - bonus.sum() * (f64::from(config.entropy_coefficient) / n_tokens)
+            let weights = token_weights(rows, config, &size, device);
+            let losses = losses - bonus * f64::from(config.entropy_coefficient);
+            (losses * weights).sum()
         });
         seen.sum_over(&workers);
         finite(step, "the policy's loss", seen.policy_loss)?;
@@ -158,8 +106,8 @@ impl<B: LmAutodiffBackend> Minibatch<'_, B> {
 pub struct Norms {
     /// Of the policy.
     pub policy: f64,
-    /// Of the value model.
-    pub value: f64,
+    /// Of the value model, if there is one.
+    pub value: Option<f64>,
 }
 
 /// Losses and entropies of the tokens of some rows.
@@ -176,11 +124,16 @@ fn policy_losses<B: LmAutodiffBackend>(
         [concat(rows, |row| &row.old_logprobs), concat(rows, |row| &row.advantages)];
     let stats = learned_stats(policy, &learned, config.temperature);
     let new = stats.logprobs;
-    seen.see_policy(&host(new.clone().inner()), &old, &advantages, config.clip_range);
-    let losses =
-        policy_loss(new, vector(&old, device), vector(&advantages, device), config.clip_range);
-    let losses = weighted(losses, rows, device);
+    let objective = config.objective();
+    seen.see_policy(&host(new.clone().inner()), &old, &advantages, objective.clip);
+    let lengths: Vec<usize> = rows.iter().map(|row| row.old_logprobs.len()).collect();
+    let (old, advantages) = (vector(&old, device), vector(&advantages, device));
+    let losses = policy_loss(&objective, new.clone(), old, advantages, &lengths);
+    let mut losses = weighted(losses, rows, device);
     seen.policy_loss += total(losses.clone());
+    if let Some((coefficients, references)) = penalties(rows, device) {
+        losses = losses + kl_loss(config.kl_estimator, new, references) * coefficients;
+    }
 
     // Without a bonus, the entropy is only looked at: no tape.
     let bonus = match config.entropy_coefficient {
@@ -226,6 +179,34 @@ fn weighted<B: LmBackend>(
         None => vec![1.0; row.old_logprobs.len()],
     });
     losses * vector(&weights.collect::<Vec<_>>(), device)
+}
+
+/// What each token of some rows weighs in the loss of its minibatch.
+fn token_weights<B: LmBackend>(
+    rows: &[&Experience],
+    config: &PpoConfig,
+    size: &MinibatchSize,
+    device: &B::Device,
+) -> Tensor<B, 1> {
+    let weights = rows.iter().flat_map(|row| {
+        let n_tokens = row.old_logprobs.len();
+        vec![config.loss_mean.weight(n_tokens, size) as f32; n_tokens]
+    });
+    vector(&weights.collect::<Vec<_>>(), device)
+}
+
+/// What a nat costs at each token, and the reference's log-probabilities, where the KL penalty is part
+/// of the loss.
+fn penalties<B: LmBackend>(
+    rows: &[&Experience],
+    device: &B::Device,
+) -> Option<(Tensor<B, 1>, Tensor<B, 1>)> {
+    let penalties: Option<Vec<_>> = rows.iter().map(|row| row.penalty.as_ref()).collect();
+    let penalties = penalties?.into_iter();
+    let (coefficients, references): (Vec<_>, Vec<_>) = penalties
+        .map(|it| (vec![it.coefficient; it.reference_logprobs.len()], &it.reference_logprobs[..]))
+        .unzip();
+    Some((vector(&coefficients.concat(), device), vector(&references.concat(), device)))
 }
 
 fn concat(rows: &[&Experience], part: fn(&Experience) -> &Vec<f32>) -> Vec<f32> {

@@ -17,12 +17,14 @@ use rein_model::tokens::host;
 use rein_model::{
     Frozen, Precision, load_causal_lm, load_scalar_model, save_causal_lm, save_scalar_model,
 };
-use rein_ppo::advantage::{Mean, whiten};
+use rein_ppo::advantage::{Mean, Variance, whiten};
 use rein_ppo::config::{PpoConfig, ScorePlacement};
+use rein_ppo::diagnostics::Diagnostics;
+use rein_ppo::experience::prepare;
 use rein_ppo::kl::{KlConfig, KlController, KlEstimator};
-use rein_ppo::loss::{Diagnostics, policy_loss, value_loss};
+use rein_ppo::loss::{policy_loss, value_loss};
 use rein_ppo::rollout::{Judges, Row, collect};
-use rein_ppo::update::{prepare, update_minibatch};
+use rein_ppo::update::update_minibatch;
 use rein_ppo::{ActorCritic, Learners};
 use rein_reward::{Reward, RewardError};
 use serde_json::{Map, Value};
@@ -74,7 +76,7 @@ fn whitening() {
             [(Mean::Removed, "whitened_shift_mean_true"), (Mean::Kept, "whitened_shift_mean_false")]
         {
             let mut values = ragged(&case["values"], &case["mask"]);
-            whiten(&mut values, mean_is);
+            whiten(&mut values, mean_is, Variance::Unbiased);
             let want = ragged(&case[key], &case["mask"]).concat();
             assert_close(&format!("{file} {key}"), &flat(&values), &want, 1e-5);
         }
@@ -192,7 +194,15 @@ fn check_losses(file: &str, case: &Value) {
     let clip_value = number(&case["cliprange_value"]) as f32;
     let new_logprobs = tensor(&new).require_grad();
     let values = tensor(&new_values).require_grad();
-    let policy = policy_loss(new_logprobs.clone(), tensor(&old), tensor(&advantages), clip).mean();
+    let objective = PpoConfig { clip_range: clip, ..PpoConfig::default() }.objective();
+    let policy = policy_loss(
+        &objective,
+        new_logprobs.clone(),
+        tensor(&old),
+        tensor(&advantages),
+        &[new.len()],
+    )
+    .mean();
     let value =
         value_loss(values.clone(), tensor(&old_values), tensor(&returns), clip_value).mean();
     let loss = policy.clone() + value.clone() * number(&case["vf_coef"]);
@@ -207,7 +217,7 @@ fn check_losses(file: &str, case: &Value) {
         assert_close(key, &host(leaf.grad(&gradients).expect("a leaf")), &want, 1e-4);
     }
     let mut seen = Diagnostics::default();
-    seen.see_policy(&new, &old, &advantages, clip);
+    seen.see_policy(&new, &old, &advantages, objective.clip);
     seen.see_values(&new_values, &old_values, &returns, clip_value);
     assert_near(file, seen.n_clipped / seen.n_tokens, &case["policy_clipfrac"], 1e-6);
     assert_near(file, seen.n_values_clipped / seen.n_values, &case["value_clipfrac"], 1e-6);
@@ -295,7 +305,7 @@ fn check_update(folder: &Path, trajectory: &Value, micro_batch_rows: usize) {
     let (rollout, expected) = (&trajectory["rollout"], &trajectory["expected"]);
     let policy = load_causal_lm::<AB>(&folder.join("init_policy"), &DEVICE).expect("loads");
     let value = load_scalar_model::<AB>(&folder.join("init_value"), &DEVICE).expect("loads");
-    let actors = ActorCritic { policy, value };
+    let actors = ActorCritic { policy, value: Some(value) };
     let rows = collected(&actors, rollout, expected, &config);
     let kl_coefficient = number(&trajectory["hyperparameters"]["kl_coef"]);
     let (shaped, experience) = prepare(&rows, &config, kl_coefficient);
@@ -359,6 +369,7 @@ fn check_final_weights(actors: &ActorCritic<Flex>, want: &Path) {
     let saved = folder.path().join("model.safetensors");
     save_causal_lm(&actors.policy, folder.path()).expect("saves");
     assert_same_weights(&saved, ["", "policy."], want);
-    save_scalar_model(&actors.value, &Map::new(), folder.path()).expect("saves");
+    save_scalar_model(actors.value.as_ref().expect("is there"), &Map::new(), folder.path())
+        .expect("saves");
     assert_same_weights(&saved, ["", "value."], want);
 }

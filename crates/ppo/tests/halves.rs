@@ -11,8 +11,9 @@ use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::weights::RandomWeights;
 use rein_model::{CausalLm, ScalarModel};
 use rein_ppo::config::PpoConfig;
-use rein_ppo::loss::Diagnostics;
-use rein_ppo::update::{Experience, Norms, update_minibatch};
+use rein_ppo::diagnostics::Diagnostics;
+use rein_ppo::experience::Experience;
+use rein_ppo::update::{Norms, update_minibatch};
 use rein_ppo::{ActorCritic, Learners};
 
 type AB = Autodiff<Flex>;
@@ -33,7 +34,7 @@ fn actors() -> ActorCritic<AB> {
     let mut weights = RandomWeights::new(&config, Seed::new(1));
     let policy = CausalLm::new(&config, &mut weights, &FlexDevice).expect("random weights fit");
     let value = ScalarModel::from_causal_lm(policy.clone(), Seed::new(3), &FlexDevice);
-    ActorCritic { policy, value: value.expect("fits") }
+    ActorCritic { policy, value: Some(value.expect("fits")) }
 }
 
 fn experience(number: usize) -> Experience {
@@ -44,6 +45,7 @@ fn experience(number: usize) -> Experience {
         tokens: TokenRow::completion(vec![1, 2, 3], &tokens),
         old_logprobs: vec![-3.7; n_tokens],
         importance: None,
+        penalty: None,
         advantages: values(0.2),
         old_values: values(0.0),
         returns: values(0.1),
@@ -68,7 +70,7 @@ fn trained(n_threads: usize) -> Told {
         let saved = tempfile::tempdir().expect("a temporary folder");
         let [policy, value] = ["policy", "value"].map(|name| saved.path().join(name));
         learners.policy.save_optimizer(&policy).expect("saves");
-        learners.value.save_optimizer(&value).expect("saves");
+        learners.value.as_ref().expect("is there").save_optimizer(&value).expect("saves");
         (told, [policy, value].map(|path| fs::read(path).expect("was saved")))
     })
 }

@@ -12,9 +12,10 @@ use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::weights::RandomWeights;
 use rein_model::{CausalLm, Precision, Precisions, ScalarModel};
 use rein_ppo::config::PpoConfig;
-use rein_ppo::loss::Diagnostics;
+use rein_ppo::diagnostics::Diagnostics;
+use rein_ppo::experience::Experience;
 use rein_ppo::train::{Ppo, Prompts};
-use rein_ppo::update::{Experience, Norms, update_minibatch};
+use rein_ppo::update::{Norms, update_minibatch};
 use rein_ppo::{ActorCritic, Learners};
 use rein_reward::{Reward, RewardError};
 
@@ -37,7 +38,7 @@ fn actors(vocab_size: usize) -> ActorCritic<AB> {
         CausalLm::<AB>::new(&config, &mut weights, &FlexDevice).expect("random weights fit")
     };
     let value = ScalarModel::from_causal_lm(new(2), Seed::new(3), &FlexDevice).expect("fits");
-    ActorCritic { policy: new(1), value }
+    ActorCritic { policy: new(1), value: Some(value) }
 }
 
 /// What an update sees of two tokens, with these weights.
@@ -46,6 +47,7 @@ fn seen(importance: Option<Vec<f32>>) -> (Norms, Diagnostics) {
         tokens: TokenRow::completion(vec![1, 2], &[3, 4]),
         old_logprobs: vec![-3.4, -3.4],
         importance,
+        penalty: None,
         advantages: vec![1.0, -1.0],
         old_values: vec![0.0, 0.0],
         returns: vec![1.0, 1.0],

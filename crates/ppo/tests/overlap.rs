@@ -56,7 +56,7 @@ fn actors() -> ActorCritic<Autodiff<Flex>> {
         CausalLm::new(&config, &mut weights, &DEVICE).expect("random weights fit")
     };
     let value = ScalarModel::from_causal_lm(new(2), Seed::new(2), &DEVICE).expect("fits");
-    ActorCritic { policy: new(1), value }
+    ActorCritic { policy: new(1), value: Some(value) }
 }
 
 /// Likes the letter e, and keeps what it was shown.

@@ -11,8 +11,9 @@ use rein_model::lora::LoraConfig;
 use rein_model::weights::RandomWeights;
 use rein_model::{CausalLm, Precision, Precisions, ScalarModel};
 use rein_ppo::config::PpoConfig;
-use rein_ppo::loss::Diagnostics;
-use rein_ppo::update::{Experience, Norms, update_minibatch};
+use rein_ppo::diagnostics::Diagnostics;
+use rein_ppo::experience::Experience;
+use rein_ppo::update::{Norms, update_minibatch};
 use rein_ppo::{ActorCritic, Learners};
 
 type AB = Autodiff<Flex>;
@@ -34,7 +35,7 @@ fn actors() -> ActorCritic<AB> {
         CausalLm::<AB>::new(&config, &mut weights, &FlexDevice).expect("random weights fit")
     };
     let value = ScalarModel::from_causal_lm(new(2), Seed::new(3), &FlexDevice).expect("fits");
-    ActorCritic { policy: new(1), value }
+    ActorCritic { policy: new(1), value: Some(value) }
 }
 
 fn experience(number: usize) -> Experience {
@@ -45,6 +46,7 @@ fn experience(number: usize) -> Experience {
         tokens: TokenRow::completion(vec![1, 2, 3], &tokens),
         old_logprobs: vec![-3.7; n_tokens],
         importance: None,
+        penalty: None,
         advantages: values(0.2),
         old_values: values(0.0),
         returns: values(0.1),
@@ -67,7 +69,7 @@ fn trained(config: &PpoConfig) -> (Vec<(Norms, Diagnostics)>, [Vec<u8>; 2]) {
     let saved = tempfile::tempdir().expect("a temporary folder");
     let [policy, value] = ["policy", "value"].map(|name| saved.path().join(name));
     learners.policy.save_optimizer(&policy).expect("saves");
-    learners.value.save_optimizer(&value).expect("saves");
+    learners.value.as_ref().expect("is there").save_optimizer(&value).expect("saves");
     (told, [policy, value].map(|path| fs::read(path).expect("was saved")))
 }
 

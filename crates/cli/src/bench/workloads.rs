@@ -19,9 +19,10 @@ use rein_model::{
     CausalLm, Frozen, Generated, Precision, Precisions, Sampler, Sampling, ScalarModel, generate,
 };
 use rein_ppo::config::PpoConfig;
+use rein_ppo::experience::prepare;
 use rein_ppo::overlap::beside;
 use rein_ppo::rollout::{Judges, collect};
-use rein_ppo::update::{prepare, update_minibatch};
+use rein_ppo::update::update_minibatch;
 use rein_ppo::{ActorCritic, Learners, PpoError};
 use rein_reward::{LearnedReward, Normalization};
 
@@ -130,7 +131,7 @@ impl<B: LmAutodiffBackend> Networks<B> {
             ..PpoConfig::default()
         };
         config.optimizer.moments = self.moments;
-        let actors = ActorCritic { policy: self.causal_lm(1)?, value: self.scalar_model(2)? };
+        let actors = ActorCritic { policy: self.causal_lm(1)?, value: Some(self.scalar_model(2)?) };
         let actors = actors.computed_as(&config);
         let mut learners = Learners::new(actors, config.optimizer);
         let reference = Frozen::new(self.causal_lm(3)?.valid(), self.precision);

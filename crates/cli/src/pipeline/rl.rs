@@ -22,7 +22,11 @@ impl<B: LmAutodiffBackend> Session<B> {
             self.reward_folder()?.ok_or_else(|| self.missing(Stage::Reward, "reward model"))?;
         let actors = ActorCritic {
             policy: load_causal_lm::<B>(&self.sft_model()?, &self.device)?,
-            value: load_scalar_model::<B>(&reward_folder, &self.device)?,
+            value: if config.advantage.needs_values() {
+                Some(load_scalar_model::<B>(&reward_folder, &self.device)?)
+            } else {
+                None
+            },
         };
         let reward = LearnedReward::<B::InnerBackend>::load(
             &reward_folder,

@@ -1,0 +1,145 @@
+//! What a step's completions are worth: rewards of tokens, advantages and returns.
+
+use rein_data::encoding::TokenRow;
+
+use crate::advantage::{
+    AdvantageEstimator, Advantages, Mean, gae, group_relative, leave_one_out, returns, standardize,
+    whiten,
+};
+use crate::config::{KlPlacement, PpoConfig};
+use crate::importance;
+use crate::rollout::Row;
+use crate::shaping::{Shaped, Shaping, shape};
+
+/// A completion with all that its update needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experience {
+    /// Prompt and completion.
+    pub tokens: TokenRow,
+    /// Log-probabilities at sampling time, one to a token.
+    pub old_logprobs: Vec<f32>,
+    /// Importance weights, one to a token, where another policy sampled them.
+    pub importance: Option<Vec<f32>>,
+    /// What each token gained, one to a token.
+    pub advantages: Vec<f32>,
+    /// Values at sampling time, one to a slot; none without a value model.
+    pub old_values: Vec<f32>,
+    /// What the values should have been, one to a slot.
+    pub returns: Vec<f32>,
+    /// The KL penalty, if it is a part of the loss.
+    pub penalty: Option<Penalty>,
+}
+
+/// A KL penalty that is a part of the loss.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Penalty {
+    /// What a nat costs.
+    pub coefficient: f32,
+    /// What the frozen reference gave to each token.
+    pub reference_logprobs: Vec<f32>,
+}
+
+/// Shapes rewards and estimates advantages of a step's rows, of which `samples_per_prompt` in turn
+/// complete the same prompt.
+pub fn prepare(
+    rows: &[Row],
+    config: &PpoConfig,
+    kl_coefficient: f64,
+) -> (Vec<Shaped>, Vec<Experience>) {
+    let shaping = Shaping::new(config, kl_coefficient);
+    let mut shaped: Vec<Shaped> = rows.iter().map(|row| shape(row, &shaping)).collect();
+    if config.whiten_rewards {
+        let mut rewards: Vec<Vec<f64>> =
+            shaped.iter_mut().map(|it| std::mem::take(&mut it.rewards)).collect();
+        whiten(&mut rewards, Mean::Kept, config.advantage.whitens_by());
+        shaped.iter_mut().zip(rewards).for_each(|(it, rewards)| it.rewards = rewards);
+    }
+    let estimates = estimate(rows, &shaped, config).into_iter();
+    let (mut advantages, returns): (Vec<_>, Vec<_>) =
+        estimates.map(|Advantages { advantages, returns }| (advantages, returns)).unzip();
+    // The slot after the last token has a value and a return, but no token that gained anything.
+    for (advantages, row) in advantages.iter_mut().zip(rows) {
+        advantages.truncate(row.logprobs.len());
+    }
+    if config.whiten_advantages {
+        whiten(&mut advantages, Mean::Removed, config.advantage.whitens_by());
+    }
+    let parts = rows.iter().zip(advantages).zip(returns);
+    let experience =
+        parts.map(|((row, advantages), returns)| part(row, advantages, returns, &shaping, config));
+    let experience = experience.collect();
+    (shaped, experience)
+}
+
+/// Advantages of each row's slots, not whitened, and returns where there are values.
+fn estimate(rows: &[Row], shaped: &[Shaped], config: &PpoConfig) -> Vec<Advantages> {
+    if config.advantage == AdvantageEstimator::Gae {
+        let pairs = rows.iter().zip(shaped);
+        return pairs
+            .map(|(row, shaped)| {
+                let values = &row.values[..shaped.rewards.len()];
+                gae(&shaped.rewards, values, config.gamma, config.lambda)
+            })
+            .collect();
+    }
+    let advantages = if config.advantage.compares() {
+        compared(shaped, config)
+    } else {
+        let mut to_go: Vec<_> =
+            shaped.iter().map(|it| returns(&it.rewards, config.gamma)).collect();
+        if config.advantage == AdvantageEstimator::CenteredReturns {
+            let count = to_go.iter().map(Vec::len).sum::<usize>() as f64;
+            let mean = to_go.iter().flatten().sum::<f64>() / count;
+            to_go.iter_mut().flatten().for_each(|it| *it -= mean);
+        }
+        to_go
+    };
+    advantages
+        .into_iter()
+        .map(|advantages| Advantages { advantages, returns: Vec::new() })
+        .collect()
+}
+
+/// Every token gets the advantage of its completion's rewards over those of its prompt's others.
+fn compared(shaped: &[Shaped], config: &PpoConfig) -> Vec<Vec<f64>> {
+    let totals: Vec<f64> = shaped.iter().map(|it| it.rewards.iter().sum()).collect();
+    let group_size = config.samples_per_prompt;
+    let advantages = match config.advantage {
+        AdvantageEstimator::LeaveOneOut { standardized } => {
+            let mut advantages = leave_one_out(&totals, group_size);
+            if standardized {
+                standardize(&mut advantages);
+            }
+            advantages
+        }
+        AdvantageEstimator::GroupRelative { scale } => group_relative(&totals, group_size, scale),
+        _ => unreachable!("only those compare"),
+    };
+    let rows = shaped.iter().zip(advantages);
+    rows.map(|(shaped, advantage)| vec![advantage; shaped.rewards.len()]).collect()
+}
+
+fn part(
+    row: &Row,
+    advantages: Vec<f64>,
+    returns: Vec<f64>,
+    shaping: &Shaping,
+    config: &PpoConfig,
+) -> Experience {
+    let penalty = (config.kl_placement == KlPlacement::Loss).then(|| Penalty {
+        coefficient: shaping.kl_coefficient as f32,
+        reference_logprobs: row.reference_logprobs.clone(),
+    });
+    Experience {
+        tokens: row.tokens.clone(),
+        old_logprobs: row.logprobs.clone(),
+        importance: row
+            .sampled_logprobs
+            .as_ref()
+            .map(|sampled| importance::weights(&row.logprobs, sampled, config.importance_cap)),
+        advantages: advantages.into_iter().map(|it| it as f32).collect(),
+        old_values: row.values[..returns.len()].to_vec(),
+        returns: returns.into_iter().map(|it| it as f32).collect(),
+        penalty,
+    }
+}
