@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rein_model::Precision;
+use rein_ppo::algorithm::Algorithm;
 
 use crate::bench::{BenchCommand, Shape, SizeArgs};
 use crate::config::Stage;
@@ -84,16 +86,32 @@ pub(crate) struct StageArgs {
 pub(crate) struct RlArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// The algorithm
+    /// The algorithm, which says what `[rl]` leaves out
     #[arg(long, value_enum)]
-    pub(crate) algorithm: Option<Algorithm>,
+    pub(crate) algorithm: Option<Named>,
 }
 
-/// The algorithms of reinforcement learning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Algorithm {
-    /// Proximal policy optimisation
-    Ppo,
+/// An algorithm of reinforcement learning, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Named(pub(crate) Algorithm);
+
+impl ValueEnum for Named {
+    fn value_variants<'a>() -> &'a [Self] {
+        static ALL: [Named; Algorithm::ALL.len()] = {
+            let mut all = [Named(Algorithm::Ppo); Algorithm::ALL.len()];
+            let mut index = 0;
+            while index < all.len() {
+                all[index] = Named(Algorithm::ALL[index]);
+                index += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.name()).help(self.0.about()))
+    }
 }
 
 #[derive(Clone, Debug, Default, Args)]

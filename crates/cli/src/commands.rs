@@ -15,7 +15,7 @@ use rein_model::ModelError;
 use rein_model::backend::LmAutodiffBackend;
 use rein_ppo::PpoError;
 
-use crate::args::{Algorithm, Command, HubArgs, JudgeArgs, RunArgs, TrainArgs};
+use crate::args::{Command, HubArgs, JudgeArgs, Named, RunArgs, TrainArgs};
 use crate::config::{self, Config, Stage};
 use crate::device::{BackendName, Work, run_on};
 use crate::hub::HubError;
@@ -50,9 +50,8 @@ pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result
         | Command::Evaluate(args) => work(&args.run, command.stage()),
         Command::Rl(args) => {
             let mut run = args.run.clone();
-            match args.algorithm {
-                Some(Algorithm::Ppo) => run.set.push("rl.algorithm=\"ppo\"".into()),
-                None => {}
+            if let Some(Named(algorithm)) = args.algorithm {
+                run.set.push(format!("rl.algorithm=\"{}\"", algorithm.name()));
             }
             work(&run, command.stage())
         }

@@ -76,7 +76,7 @@ impl Work for Measure<'_> {
             Ok(())
         })?;
 
-        let ppo = config.rl.ppo();
+        let ppo = &config.rl;
         // Nothing ends early: the model is new and knows no end.
         let sampling = Sampling {
             max_new_tokens: ppo.max_new_tokens.min(32),

@@ -157,7 +157,7 @@ impl<B: LmAutodiffBackend> Comparison<B> {
         let reward = ScalarModel::from_causal_lm(policy.clone(), Seed::new(3), device)?;
         save_scalar_model(&reward, &Map::new(), &folders[1])?;
 
-        let ppo = self.config().rl.ppo();
+        let ppo = &self.config().rl;
         let tokenizer = &self.parity.setup.tokenizer;
         let sampling = ppo.sampling(tokenizer.special().eos);
         let prompts = &self.parity.setup.world.prompts.train[..ppo.prompts_per_step];
@@ -200,7 +200,7 @@ impl<B: LmAutodiffBackend> Comparison<B> {
     }
 
     fn ppo(&self, losses: &mut Losses) -> Result<()> {
-        let config = self.config().rl.ppo();
+        let config = &self.config().rl;
         let rows: Vec<Row> = serde_json::from_slice(&fs::read(self.path(ROLLOUT))?)
             .with_context(|| self.path(ROLLOUT).display().to_string())?;
         let (_, experience) = prepare(&rows, config, 0.05);

@@ -121,7 +121,7 @@ impl Setup {
         if self.world.files.is_none() || !stages.contains(&Stage::Evaluate) {
             return Ok(());
         }
-        let room = self.model.max_positions.saturating_sub(self.config.rl.ppo().max_new_tokens);
+        let room = self.model.max_positions.saturating_sub(self.config.rl.max_new_tokens);
         let n_before = self.world.prompts.heldout.len();
         let fits = |row: usize| -> Result<bool> {
             let n_tokens = self.prompt_tokens(row)?.len();
@@ -179,7 +179,7 @@ impl Setup {
         if self.config.stages.contains(&Stage::Rl) {
             let prompts = self.world.prompts.train.iter().chain(&self.world.prompts.heldout);
             let longest = prompts.map(|prompt| self.tokenizer.encode_prompt(prompt).len()).max();
-            let (longest, new) = (longest.unwrap_or(0), self.config.rl.ppo().max_new_tokens);
+            let (longest, new) = (longest.unwrap_or(0), self.config.rl.max_new_tokens);
             if longest + new > room {
                 bail!(
                     "the longest prompt has {longest} tokens; with `rl.max_new_tokens` = {new} that is \
@@ -198,7 +198,7 @@ impl Setup {
         let batches = [
             (Stage::Sft, "`sft.batch_rows`", sft.batch_rows),
             (Stage::Reward, "`reward.batch_rows`", reward.batch_rows),
-            (Stage::Rl, "the size of a minibatch of `rl`", rl.ppo().minibatch_rows()),
+            (Stage::Rl, "the size of a minibatch of `rl`", rl.minibatch_rows()),
         ];
         for (_, what, n_rows) in batches.into_iter().filter(|(stage, ..)| stages.contains(stage)) {
             if n_rows < n_workers {
@@ -231,7 +231,7 @@ impl Setup {
         let adapters = [
             (Stage::Sft, "sft.lora", &config.sft.lora),
             (Stage::Reward, "reward.lora", &config.reward.lora),
-            (Stage::Rl, "rl.lora", &config.rl.ppo().lora),
+            (Stage::Rl, "rl.lora", &config.rl.lora),
         ];
         for (stage, key, lora) in adapters {
             if let Some(lora) = lora.as_ref().filter(|_| config.stages.contains(&stage)) {

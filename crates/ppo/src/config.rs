@@ -8,14 +8,17 @@ use rein_model::{Precision, Precisions, Sampling};
 use serde::{Deserialize, Serialize};
 
 use crate::advantage::AdvantageEstimator;
+use crate::algorithm::Algorithm;
 use crate::kl::{KlConfig, KlEstimator};
 use crate::loss::{LossMean, Objective, PolicyLoss, RatioOf};
 
-/// How a policy is optimised by PPO. Defaults are those of TRL's `PPOConfig` where it has one, and of
-/// the literature where TRL's are known to be odd.
+/// How a policy is optimised. Defaults are those of TRL's `PPOConfig` where it has one, and of the
+/// literature where TRL's are known to be odd; [`Algorithm::config`] has those of other algorithms.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PpoConfig {
+    /// Whose settings hold where a config file leaves them out.
+    pub algorithm: Algorithm,
     /// Steps: each samples, scores and updates once.
     pub steps: usize,
     /// Prompts completed in a step.
@@ -127,6 +130,7 @@ pub enum ScorePlacement {
 impl Default for PpoConfig {
     fn default() -> Self {
         Self {
+            algorithm: Algorithm::Ppo,
             steps: 100,
             prompts_per_step: 64,
             samples_per_prompt: 1,

@@ -17,6 +17,7 @@
 //! Advantages and losses are pure functions: no module, no optimiser, no config, no random numbers.
 
 pub mod advantage;
+pub mod algorithm;
 pub mod config;
 pub mod diagnostics;
 pub mod experience;

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use rein_ppo::algorithm::Algorithm;
 use toml::{Table, Value};
 
 use super::{Config, DEFAULT};
@@ -85,8 +86,16 @@ impl Fault {
 }
 
 /// Sections that come in kinds, and the kind of those that don't say.
-const DEFAULT_KINDS: [(&str, &str, &str); 2] =
-    [("rl", "algorithm", "ppo"), ("model", "kind", "new")];
+const DEFAULT_KINDS: [(&str, &str, &str); 1] = [("model", "kind", "new")];
+
+/// Settings of `rl.algorithm`, for keys that aren't set. A name that isn't known is told of later.
+fn fill_in_algorithm(rl: &mut Table) {
+    let algorithm = rl.get("algorithm").cloned().and_then(|it| it.try_into::<Algorithm>().ok());
+    let settings = algorithm.and_then(|it| Table::try_from(it.config()).ok());
+    for (key, value) in settings.into_iter().flatten() {
+        rl.entry(key).or_insert(value);
+    }
+}
 
 fn parse(table: &Table) -> Result<Config, Fault> {
     let mut whole = table.clone();
@@ -94,6 +103,9 @@ fn parse(table: &Table) -> Result<Config, Fault> {
         if let Some(section) = whole.get_mut(section).and_then(Value::as_table_mut) {
             section.entry(key).or_insert_with(|| kind.into());
         }
+    }
+    if let Some(rl) = whole.get_mut("rl").and_then(Value::as_table_mut) {
+        fill_in_algorithm(rl);
     }
     serde_path_to_error::deserialize(Value::Table(whole)).map_err(|error| {
         let path = error.path().to_string();
@@ -252,7 +264,7 @@ mod tests {
     #[test]
     fn the_default_config_runs() {
         let config = load(None, &["rl.steps=3".to_owned()]).expect("loads");
-        assert_eq!(config.rl.ppo().steps, 3);
+        assert_eq!(config.rl.steps, 3);
         assert_eq!(config.stages.len(), 5);
     }
 
@@ -262,9 +274,8 @@ mod tests {
         let config = load(None, &sets).expect("loads");
         assert_eq!(config.sft.precision, Precision::Bf16);
         assert_eq!(config.reward.precision, Precision::Bf16);
-        assert_eq!(config.rl.ppo().precision, config.precision);
-        for optimizer in [config.sft.optimizer, config.reward.optimizer, config.rl.ppo().optimizer]
-        {
+        assert_eq!(config.rl.precision, config.precision);
+        for optimizer in [config.sft.optimizer, config.reward.optimizer, config.rl.optimizer] {
             assert_eq!(optimizer.moments, Precision::Bf16);
         }
         assert_eq!(config.precision.frozen, Precision::F32, "never unless it is asked for");
@@ -289,6 +300,18 @@ mod tests {
     fn keys(table: &Table) -> Vec<String> {
         let below = |value: &Value| value.as_table().map(keys).unwrap_or_default();
         table.iter().flat_map(|(key, value)| [vec![key.clone()], below(value)].concat()).collect()
+    }
+
+    #[test]
+    fn an_algorithm_says_what_is_left_out() {
+        let sets = ["rl.algorithm=dr_grpo", "rl.samples_per_prompt=4"].map(str::to_owned);
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.write_all(b"[rl]\nprompts_per_step = 16\n").expect("writes");
+        let rl = load(Some(file.path()), &sets).expect("loads").rl;
+        let whole = Algorithm::DrGrpo.config();
+        assert_eq!((rl.prompts_per_step, rl.samples_per_prompt), (16, 4));
+        assert_eq!((rl.algorithm, rl.advantage), (whole.algorithm, whole.advantage));
+        assert_eq!((rl.loss_mean, rl.kl), (whole.loss_mean, whole.kl));
     }
 
     #[test]

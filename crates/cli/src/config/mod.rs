@@ -40,7 +40,7 @@ pub(crate) struct Config {
     /// The reward model.
     pub(crate) reward: RewardConfig,
     /// Reinforcement learning.
-    pub(crate) rl: RlConfig,
+    pub(crate) rl: PpoConfig,
     /// Measuring the result.
     pub(crate) evaluate: EvaluateConfig,
     /// What is computed and kept in bf16, for all stages.
@@ -254,28 +254,6 @@ pub(crate) struct FeedbackConfig {
 impl Default for FeedbackConfig {
     fn default() -> Self {
         Self { pairs: 8192, heldout_pairs: 1024, batch_pairs: 512, annotators: 12, overlap: 5 }
-    }
-}
-
-/// Which algorithm, and how.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "algorithm", rename_all = "snake_case")]
-pub(crate) enum RlConfig {
-    /// Proximal policy optimisation.
-    Ppo(PpoConfig),
-}
-
-impl Default for RlConfig {
-    fn default() -> Self {
-        Self::Ppo(PpoConfig::default())
-    }
-}
-
-impl RlConfig {
-    /// The settings of the one algorithm there is.
-    pub(crate) fn ppo(&self) -> &PpoConfig {
-        let Self::Ppo(config) = self;
-        config
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::{Config, DataConfig, RlConfig, Stage};
+use super::{Config, DataConfig, Stage};
 
 impl Config {
     /// Fills in what follows from the rest, and refuses what can't be run.
@@ -32,9 +32,8 @@ impl Config {
         let Self { sft, reward, rl, precision, .. } = self;
         sft.precision = precision.training;
         reward.precision = precision.training;
-        let RlConfig::Ppo(ppo) = rl;
-        ppo.precision = *precision;
-        for optimizer in [&mut sft.optimizer, &mut reward.optimizer, &mut ppo.optimizer] {
+        rl.precision = *precision;
+        for optimizer in [&mut sft.optimizer, &mut reward.optimizer, &mut rl.optimizer] {
             optimizer.moments = precision.moments;
         }
     }
@@ -51,7 +50,7 @@ impl Config {
         }
         problems.extend(self.sft.problems());
         problems.extend(self.reward.problems());
-        problems.extend(self.rl.ppo().problems());
+        problems.extend(self.rl.problems());
         problems.extend(self.data_problems());
         let feedback = &self.feedback;
         let counts = [

@@ -155,7 +155,7 @@ impl<B: LmAutodiffBackend> Session<B> {
     /// Replies to held-out prompts, with the same random numbers for each model. Each worker completes its
     /// share.
     fn complete(&self, model: &CausalLm<B::InnerBackend>) -> Result<Vec<Completion>> {
-        let ppo = self.setup.config.rl.ppo();
+        let ppo = &self.setup.config.rl;
         let sampling = ppo.sampling(self.setup.tokenizer.special().eos);
         let prompts = self.setup.world.prompts.heldout.iter().cloned();
         let prompts = prompts.take(self.setup.config.evaluate.prompts).enumerate();
@@ -186,7 +186,7 @@ impl<B: LmAutodiffBackend> Session<B> {
     ) -> Result<f64> {
         let Some(folder) = self.sft_folder()? else { return Ok(0.0) };
         let reference: CausalLm<B::InnerBackend> = load_causal_lm(&folder, &self.device)?;
-        let ppo = self.setup.config.rl.ppo();
+        let ppo = &self.setup.config.rl;
         let rows: Vec<TokenRow> = completions
             .iter()
             .map(|it| TokenRow::completion(it.prompt_tokens.clone(), &it.tokens))

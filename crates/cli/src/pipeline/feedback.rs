@@ -116,7 +116,7 @@ impl<B: LmAutodiffBackend> Gather<B> {
 
     /// Two replies to each prompt. Each worker samples its share of them.
     fn sample_pairs(&self, prompts: &[String], seed: Seed) -> Result<Vec<[Completion; 2]>> {
-        let ppo = self.setup.config.rl.ppo();
+        let ppo = &self.setup.config.rl;
         let tokenizer = &self.setup.tokenizer;
         let sampling = Sampling {
             batch_rows: 2 * ppo.micro_batch_rows,

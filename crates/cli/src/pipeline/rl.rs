@@ -16,7 +16,7 @@ impl<B: LmAutodiffBackend> Session<B> {
     /// Optimises the reward model's scores, beginning at the fine-tuned model; the value model
     /// begins as the reward model.
     pub(super) fn rl(&mut self) -> Result<Outcome> {
-        let config = self.setup.config.rl.ppo().clone();
+        let config = self.setup.config.rl.clone();
         let (cadence, n_steps) = (config.checkpoints.clone(), config.steps);
         let reward_folder =
             self.reward_folder()?.ok_or_else(|| self.missing(Stage::Reward, "reward model"))?;

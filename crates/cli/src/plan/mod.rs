@@ -203,7 +203,7 @@ impl<'a> Sizes<'a> {
         let some = 0..rows.len().min(1000);
         let learned: Vec<usize> = some.map(|row| rows.n_learned(row)).collect();
         let mean = learned.iter().sum::<usize>() as f64 / learned.len().max(1) as f64;
-        mean.min(self.config().rl.ppo().max_new_tokens as f64)
+        mean.min(self.config().rl.max_new_tokens as f64)
     }
 
     fn feedback(&self) -> StagePlan {
@@ -256,11 +256,11 @@ impl<'a> Sizes<'a> {
     fn longest_completion(&self) -> f64 {
         let rows = &self.setup.rows.train;
         let demonstrated = (0..rows.len()).map(|row| rows.n_learned(row)).max().unwrap_or(0);
-        demonstrated.max(self.config().rl.ppo().max_new_tokens) as f64
+        demonstrated.max(self.config().rl.max_new_tokens) as f64
     }
 
     fn rl(&self) -> StagePlan {
-        let config = self.config().rl.ppo();
+        let config = &self.config().rl;
         let [policy, scalar] = self.n_params;
         let lora = config.lora.as_ref();
         let frozen = config.precision.frozen;
@@ -275,12 +275,17 @@ impl<'a> Sizes<'a> {
             has_logits: true,
             recomputes: config.gradient_checkpointing,
         };
+        let has_values = config.advantage.needs_values();
         let mut networks = vec![
             self.trained("policy", policy, lora),
-            self.trained("value model", scalar, lora),
             Network::frozen("reference", if is_shared { 0 } else { policy }).kept_in(frozen),
             Network::frozen("reward model", scalar).kept_in(frozen),
         ];
+        if has_values {
+            networks.insert(1, self.trained("value model", scalar, lora));
+        }
+        // Beside the policy and its reference: the reward model, and the value model.
+        let n_scalars = if has_values { 2.0 } else { 1.0 };
         if config.overlap {
             let rollout = config.precision.rollout;
             networks.push(Network::frozen("sampled policy", policy).kept_in(rollout));
@@ -291,8 +296,8 @@ impl<'a> Sizes<'a> {
             networks,
             activations: pass.kept(&self.setup.model),
             recomputes: pass.recomputes,
-            trained_tokens: 2.0 * config.epochs as f64 * tokens,
-            judged_tokens: 4.0 * tokens,
+            trained_tokens: n_scalars * config.epochs as f64 * tokens,
+            judged_tokens: (2.0 + n_scalars) * tokens,
             sampled_tokens: tokens,
         }
     }
