@@ -1,4 +1,6 @@
-//! Proximal policy optimisation (Schulman et al., 2017) for language models.
+//! Policy optimisation for language models: PPO (Schulman et al., 2017) and its kin, which are
+//! combinations of [advantages](advantage), [policy loss](loss) and [KL placement](config::KlPlacement); an
+//! [`algorithm`] names one.
 //!
 //! One step of [`train::Ppo`] is one pass through this list:
 //!
@@ -7,8 +9,9 @@
 //!    they are.
 //! 2. [`shaping::shape`]: scores become token rewards: a penalty for completions that don't end, a
 //!    [KL penalty](kl) on each token, the score on the last one.
-//! 3. [`advantage::gae`] and [`advantage::whiten`]: what each token gained over expectation.
-//! 4. [`update`]: several epochs over shuffled minibatches of the clipped losses of [`loss`].
+//! 3. [`experience::prepare`]: what each token gained over expectation, by one of the estimators of
+//!    [`advantage`].
+//! 4. [`update`]: some epochs over shuffled minibatches of the losses of [`loss`].
 //! 5. [`kl::KlController`]: the KL coefficient follows the distance from the reference.
 //!
 //! Where another policy sampled than the one that is updated, of another precision or of the step before
