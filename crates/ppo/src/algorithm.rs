@@ -66,6 +66,22 @@ impl Algorithm {
         }
     }
 
+    /// As papers write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Ppo => "PPO",
+            Self::A2c => "A2C",
+            Self::Reinforce => "REINFORCE",
+            Self::ReinforcePlusPlus => "REINFORCE++",
+            Self::Rloo => "RLOO",
+            Self::Grpo => "GRPO",
+            Self::DrGrpo => "Dr. GRPO",
+            Self::Dapo => "DAPO",
+            Self::Gspo => "GSPO",
+            Self::Cispo => "CISPO",
+        }
+    }
+
     /// What it is, in a line.
     pub fn about(self) -> &'static str {
         match self {

@@ -34,7 +34,7 @@ pub(crate) struct Evaluation {
 /// One model on held-out prompts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ModelReport {
-    /// `before`, `SFT`, `PPO`.
+    /// `before`, `SFT`, or the algorithm, as in `PPO`.
     pub(crate) name: String,
     /// Where it lies; a new model before any stage lies nowhere.
     pub(crate) folder: Option<PathBuf>,
@@ -99,7 +99,8 @@ impl<B: LmAutodiffBackend> Session<B> {
     /// The names and folders of the models that the run has.
     fn models(&self) -> Result<Vec<(&'static str, Option<PathBuf>)>> {
         let mut models = vec![("before", None)];
-        for (name, stage) in [("SFT", Stage::Sft), ("PPO", Stage::Rl)] {
+        let algorithm = self.setup.config.rl.algorithm.title();
+        for (name, stage) in [("SFT", Stage::Sft), (algorithm, Stage::Rl)] {
             models.extend(self.result(stage)?.map(|folder| (name, Some(folder))));
         }
         Ok(models)
