@@ -2,7 +2,7 @@
 //! the natural gradient that keeps the new policy within a distance of the old one.
 //!
 //! Maximise `L(θ) = Σ ρ(θ) A / n` subject to `KL(π_old ‖ π_θ) ≤ δ`, both means over the completions'
-//! tokens. One update is one pass through this list:
+//! tokens. One [`update`](update()) is one pass through this list:
 //!
 //! 1. `g = ∇L`, by one backward pass.
 //! 2. [`conjugate_gradient`] solves `(F + λ I) x = g` and needs of the [`fisher`] matrix only its
@@ -16,8 +16,12 @@
 
 pub mod fisher;
 
+mod config;
 mod conjugate;
 mod search;
+mod update;
 
+pub use config::{Trained, TrpoConfig};
 pub use conjugate::{Solution, conjugate_gradient, step_length};
 pub use search::{Accepted, Outlook, Search, backtrack};
+pub use update::{Batch, Update, update};
