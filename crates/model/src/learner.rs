@@ -71,6 +71,12 @@ impl<B: LmAutodiffBackend, M: AutodiffModule<B>> Learner<B, M> {
         Ok(norm)
     }
 
+    /// Changes the module by other means than the optimiser, which keeps its history.
+    pub fn change(&mut self, change: impl FnOnce(M) -> M) {
+        let module = self.module.take().expect("is there between calls");
+        self.module = Some(change(module));
+    }
+
     /// Writes the optimiser's state to a file; modules are saved by their stage.
     pub fn save_optimizer(&self, path: &Path) -> Result<(), ModelError> {
         self.optimizer.save(path)

@@ -15,6 +15,7 @@
 pub mod backend;
 pub mod checkpoint;
 pub mod config;
+pub mod flat;
 pub mod guard;
 pub mod logprobs;
 pub mod lora;

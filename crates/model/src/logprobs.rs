@@ -24,11 +24,25 @@ pub fn learned_stats<B: LmBackend>(
     learned: &LearnedTokens<B>,
     temperature: f32,
 ) -> TokenStats<B> {
+    model.token_stats(before_learned(model, learned), learned.targets.clone(), temperature)
+}
+
+/// A model's scores where it predicts the learned tokens, divided by the temperature, `[tokens, vocab]`:
+/// for what needs the whole distribution, a few rows at a time.
+pub fn learned_logits<B: LmBackend>(
+    model: &CausalLm<B>,
+    learned: &LearnedTokens<B>,
+    temperature: f32,
+) -> Tensor<B, 2> {
+    model.logits(before_learned(model, learned)) / temperature
+}
+
+/// Hidden states of the tokens before the learned ones, `[tokens, hidden]`.
+fn before_learned<B: LmBackend>(model: &CausalLm<B>, learned: &LearnedTokens<B>) -> Tensor<B, 2> {
     let [n_rows, n_time] = learned.batch.dims();
     let hidden =
         model.hidden(&learned.batch).reshape([n_rows * n_time, model.config().hidden_size]);
-    let hidden = hidden.select(0, indices(&learned.before, &learned.batch.ids.device()));
-    model.token_stats(hidden, learned.targets.clone(), temperature)
+    hidden.select(0, indices(&learned.before, &learned.batch.ids.device()))
 }
 
 /// Log-probabilities of the learned tokens of each row, in nats; computed a few rows at a time and

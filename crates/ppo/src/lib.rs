@@ -31,6 +31,7 @@ pub mod overlap;
 pub mod rollout;
 pub mod shaping;
 pub mod train;
+pub mod trpo;
 pub mod update;
 
 mod actor_critic;

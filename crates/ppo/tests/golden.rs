@@ -2,6 +2,8 @@
 
 #[path = "../../../fixtures/golden.rs"]
 mod golden;
+#[path = "golden/trpo.rs"]
+mod trpo;
 
 use std::path::Path;
 
