@@ -15,7 +15,7 @@ use super::conjugate::{add_scaled, conjugate_gradient, norm, step_length};
 use super::search::{Outlook, backtrack};
 use super::{TrpoConfig, fisher};
 use crate::PpoError;
-use crate::update::Experience;
+use crate::experience::Experience;
 
 /// Completions of this worker that say how long the steps of differences are.
 const PROBE_ROWS: usize = 8;

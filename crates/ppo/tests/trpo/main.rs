@@ -17,8 +17,8 @@ use rein_model::tokens::{LearnedTokens, TokenBatch, host};
 use rein_model::weights::RandomWeights;
 use rein_model::{CausalLm, Learner, Precision};
 use rein_ppo::PpoError;
+use rein_ppo::experience::Experience;
 use rein_ppo::trpo::{Batch, Trained, TrpoConfig, Update, fisher, update};
-use rein_ppo::update::Experience;
 
 mod bandit;
 mod products;
@@ -81,6 +81,7 @@ fn experience(
             tokens,
             advantages: places.map(&advantage).collect(),
             importance: None,
+            penalty: None,
             old_values: vec![0.0; old_logprobs.len()],
             returns: vec![0.0; old_logprobs.len()],
             old_logprobs,
