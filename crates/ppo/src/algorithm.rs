@@ -6,6 +6,7 @@ use crate::advantage::{AdvantageEstimator, Scale};
 use crate::config::{KlPlacement, PpoConfig};
 use crate::kl::{KlConfig, KlEstimator};
 use crate::loss::{LossMean, PolicyLoss, RatioOf};
+use crate::trpo::TrpoConfig;
 
 /// What settings are where nobody sets them. Every algorithm is a combination of settings that can as
 /// well be made one by one; none of them is code of its own.
@@ -17,6 +18,8 @@ pub enum Algorithm {
     Ppo,
     /// Advantage actor-critic (Mnih et al., 2016), synchronous.
     A2c,
+    /// Trust region policy optimisation (Schulman et al., 2015).
+    Trpo,
     /// REINFORCE with the mean as its baseline (Williams, 1992).
     Reinforce,
     /// REINFORCE++ (Hu, 2025).
@@ -37,9 +40,10 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Ppo,
         Self::A2c,
+        Self::Trpo,
         Self::Reinforce,
         Self::ReinforcePlusPlus,
         Self::Rloo,
@@ -55,6 +59,7 @@ impl Algorithm {
         match self {
             Self::Ppo => "ppo",
             Self::A2c => "a2c",
+            Self::Trpo => "trpo",
             Self::Reinforce => "reinforce",
             Self::ReinforcePlusPlus => "reinforce_plus_plus",
             Self::Rloo => "rloo",
@@ -71,6 +76,7 @@ impl Algorithm {
         match self {
             Self::Ppo => "PPO",
             Self::A2c => "A2C",
+            Self::Trpo => "TRPO",
             Self::Reinforce => "REINFORCE",
             Self::ReinforcePlusPlus => "REINFORCE++",
             Self::Rloo => "RLOO",
@@ -87,6 +93,7 @@ impl Algorithm {
         match self {
             Self::Ppo => "A value model expects (GAE); clipped ratios, four epochs",
             Self::A2c => "A value model expects (GAE); policy gradient, one epoch",
+            Self::Trpo => "A value model expects (GAE); one step within a trust region",
             Self::Reinforce => "Nobody expects; policy gradient on rewards less their mean",
             Self::ReinforcePlusPlus => "Nobody expects; clipped ratios on whitened rewards",
             Self::Rloo => "A prompt's other completions expect; ratios of whole completions",
@@ -118,6 +125,7 @@ impl Algorithm {
                 whiten_advantages: true,
                 ..once
             },
+            Self::Trpo => PpoConfig { trpo: Some(TrpoConfig::default()), ..ppo },
             Self::Reinforce => PpoConfig {
                 advantage: AdvantageEstimator::CenteredReturns,
                 policy_loss: PolicyLoss::PolicyGradient,

@@ -11,6 +11,7 @@ use crate::advantage::AdvantageEstimator;
 use crate::algorithm::Algorithm;
 use crate::kl::{KlConfig, KlEstimator};
 use crate::loss::{LossMean, Objective, PolicyLoss, RatioOf};
+use crate::trpo::TrpoConfig;
 
 /// How a policy is optimised. Defaults are those of TRL's `PPOConfig` where it has one, and of the
 /// literature where TRL's are known to be odd; [`Algorithm::config`] has those of other algorithms.
@@ -82,6 +83,9 @@ pub struct PpoConfig {
     pub score_at: ScorePlacement,
     /// How the distance from the reference is estimated.
     pub kl_estimator: KlEstimator,
+    /// Steps of the policy within a trust region, if given, instead of losses and their optimiser.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trpo: Option<TrpoConfig>,
     /// Whether the KL penalty is taken off rewards or is a part of the loss.
     pub kl_placement: KlPlacement,
     /// The weight of the KL penalty and how it changes.
@@ -160,6 +164,7 @@ impl Default for PpoConfig {
             missing_eos_penalty: 1.0,
             score_at: ScorePlacement::LastToken,
             kl_estimator: KlEstimator::K1,
+            trpo: None,
             kl_placement: KlPlacement::Reward,
             kl: KlConfig::default(),
             lora: None,
@@ -260,6 +265,7 @@ impl PpoConfig {
         }
         problems.extend(self.kl.problems());
         problems.extend(self.wrong_combinations());
+        problems.extend(self.trpo.iter().flat_map(|it| it.problems("rl.trpo")));
         problems
     }
 
@@ -275,6 +281,11 @@ impl PpoConfig {
         if self.policy_loss == PolicyLoss::Cispo && self.ratio_cap.is_none() {
             problems
                 .push("`rl.ratio_cap` is missing: `rl.policy_loss` \"cispo\" cuts at it".into());
+        }
+        if self.trpo.is_some() && self.kl_placement == KlPlacement::Loss {
+            problems.push(
+                "`rl.kl_placement` must be \"reward\" with `rl.trpo`, which has no loss".into(),
+            );
         }
         let above = [
             ("clip_range_high", self.clip_range_high, 0.0),

@@ -39,6 +39,7 @@ mod checkpoint;
 mod describe;
 mod error;
 mod halves;
+mod optimise;
 
 pub use actor_critic::{ActorCritic, Learners};
 pub use error::PpoError;

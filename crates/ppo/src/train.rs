@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::module::AutodiffModule;
-use rein_data::batches::{RowOrder, permutation};
+use rein_data::batches::RowOrder;
 use rein_data::example::Completion;
 use rein_data::log::{Metrics, RunLog, Sample};
 use rein_data::seed::Seed;
@@ -21,20 +21,16 @@ use serde::{Deserialize, Serialize};
 use crate::PpoError;
 use crate::actor_critic::{ActorCritic, Learners};
 use crate::config::PpoConfig;
-use crate::describe::{describe_rollout, describe_update, describe_values};
-use crate::diagnostics::Diagnostics;
-use crate::experience::{Experience, prepare};
+use crate::describe::{describe_rollout, describe_values};
+use crate::experience::prepare;
 use crate::importance;
 use crate::kl::KlController;
+use crate::optimise::Optimisation;
 use crate::overlap::{Ahead, Errand, beside};
 use crate::rollout::{Judges, Prompt, Row, Sampled, collect};
 use crate::shaping::{Shaped, Shaping, shape};
-use crate::update::{Norms, update_minibatch};
 
 pub use crate::checkpoint::{VALUE_ADAPTER, VALUE_MODEL};
-
-/// Before the first update a ratio may be off by rounding, and by no more.
-const RATIO_TOLERANCE: f64 = 1e-2;
 
 /// Samples that are logged at a time.
 const N_SAMPLES: usize = 3;
@@ -140,12 +136,15 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         let mut metrics =
             describe_rollout(rows, &shaped, self.kl.coefficient(), self.reward.name());
         describe_values(rows, &experience, &mut metrics);
-        let (norms, seen) = self.update(step, &experience, rate)?;
-        describe_update(&seen, &mut metrics);
-        metrics.push("policy/grad_norm", norms.policy);
-        if let Some(norm) = norms.value {
-            metrics.push("critic/grad_norm", norm);
-        }
+        let optimisation = Optimisation {
+            experience: &experience,
+            config: &self.config,
+            learning_rate: rate,
+            seed: self.seed.child("minibatches").index(step as u64),
+            step,
+            device: &self.device,
+        };
+        optimisation.run(&mut self.learners, &mut metrics)?;
         importance::describe(rows, self.config.importance_cap, &mut metrics);
         metrics.push("lr", rate);
         self.n_episodes += rows.len() as u64;
@@ -222,42 +221,6 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             self.ahead = Some(Ahead { step: next, sampled });
         }
         Ok((metrics, took))
-    }
-
-    /// Epochs over shuffled minibatches. Returns the mean norms of the gradients.
-    fn update(
-        &mut self,
-        step: usize,
-        experience: &[Experience],
-        rate: f64,
-    ) -> Result<(Norms, Diagnostics), PpoError> {
-        let seed = self.seed.child("minibatches").index(step as u64);
-        let mut all = Diagnostics::default();
-        let (mut of_policy, mut of_value, mut n_updates) = (0.0, None, 0);
-        for epoch in 0..self.config.epochs {
-            let order = permutation(experience.len(), seed.index(epoch as u64));
-            for rows in order.chunks(self.config.minibatch_rows()) {
-                let minibatch: Vec<&Experience> =
-                    rows.iter().map(|row| &experience[*row]).collect();
-                let (norms, seen) = update_minibatch(
-                    &mut self.learners,
-                    &minibatch,
-                    &self.config,
-                    rate,
-                    step,
-                    &self.device,
-                )?;
-                if n_updates == 0 && seen.ratio_error > RATIO_TOLERANCE {
-                    return Err(PpoError::RatioNotOne { step: step + 1, error: seen.ratio_error });
-                }
-                of_policy += norms.policy;
-                of_value = norms.value.map(|norm| norm + of_value.unwrap_or(0.0));
-                n_updates += 1;
-                all.add(seen);
-            }
-        }
-        let mean = |sum: f64| sum / f64::from(n_updates);
-        Ok((Norms { policy: mean(of_policy), value: of_value.map(mean) }, all))
     }
 
     fn check_scores(&self, step: usize, rows: &[Row]) -> Result<(), PpoError> {

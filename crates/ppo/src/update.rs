@@ -48,6 +48,21 @@ pub fn update_minibatch<B: LmAutodiffBackend>(
     Ok((Norms { policy: of_policy, value: Some(of_value) }, seen))
 }
 
+/// An update of the value model alone; the norm of the policy's gradient is told as 0.
+pub(crate) fn update_value_on<B: LmAutodiffBackend>(
+    learners: &mut Learners<B>,
+    minibatch: &[&Experience],
+    config: &PpoConfig,
+    learning_rate: f64,
+    step: usize,
+    device: &B::Device,
+) -> Result<(Norms, Diagnostics), PpoError> {
+    let minibatch = Minibatch { rows: minibatch, config, learning_rate, step, device };
+    let value = learners.value.as_mut().map(|value| minibatch.update_value(value)).transpose()?;
+    let (norm, seen) = value.unzip();
+    Ok((Norms { policy: 0.0, value: norm }, seen.unwrap_or_default()))
+}
+
 /// Rows of an update and how it is done.
 struct Minibatch<'a, B: LmBackend> {
     rows: &'a [&'a Experience],
