@@ -43,8 +43,8 @@ unsafe fn one_by_one(
 ) {
     let halves = |pair: u32| [f32::from_bits(pair << 16), f32::from_bits(pair & 0xffff_0000)];
     for row in 0..place.shape[0] {
-        for column in 0..place.shape[1] {
-            let mut sum = begin[column];
+        for (column, begin) in begin.iter().enumerate().take(place.shape[1]) {
+            let mut sum = *begin;
             for pair in 0..n_pairs {
                 let x = rows.data[row * rows.row + pair * rows.unit];
                 let y = columns.data[pair * columns.unit + column];
