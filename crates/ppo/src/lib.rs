@@ -22,6 +22,7 @@ pub mod importance;
 pub mod kl;
 pub mod loss;
 pub mod overlap;
+pub mod preference;
 pub mod rollout;
 pub mod shaping;
 pub mod train;
