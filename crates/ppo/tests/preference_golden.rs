@@ -3,13 +3,25 @@
 #[path = "../../../fixtures/golden.rs"]
 mod golden;
 
+use std::path::Path;
+
 use burn::backend::Autodiff;
 use burn::prelude::*;
 use burn_flex::{Flex, FlexDevice};
 use golden::*;
+use rein_data::encoding::TokenRow;
+use rein_data::log::Metrics;
+use rein_data::seed::Seed;
+use rein_data::stage::Train;
+use rein_model::load_causal_lm;
+use rein_model::optim::OptimizerConfig;
+use rein_model::schedule::Schedule;
 use rein_model::tokens::host;
 use rein_ppo::preference::loss::{LossType, PairLoss};
+use rein_ppo::preference::pairs::Pair;
 use rein_ppo::preference::unpaired::{KtoLoss, reference_point};
+use rein_ppo::preference::{Dpo, DpoConfig};
+use rein_reward::evaluate::pair_accuracy;
 use serde_json::Value;
 
 type AB = Autodiff<Flex>;
@@ -75,6 +87,10 @@ fn check(what: &str, loss: &PairLoss, sides: &Sides, case: &Value) {
     for (key, leaf) in ["grad_mean_loss_chosen", "grad_mean_loss_rejected"].iter().zip(&leaves) {
         let gradient = host(leaf.grad(&gradients).expect("a leaf has a gradient"));
         assert_close(&format!("{what} {key}"), &gradient, &numbers(&case[*key]), 1e-4);
+    }
+    if case.get("accuracy").is_some() {
+        let accuracy = pair_accuracy(&host(chosen.clone()), &host(rejected.clone()));
+        assert_near(what, accuracy.value(), &case["accuracy"], 1e-6);
     }
     if case.get("chosen_rewards").is_some() {
         for (key, ratios) in [("chosen_rewards", chosen), ("rejected_rewards", rejected)] {
@@ -206,4 +222,104 @@ fn check_kto(what: &str, file: &Value, case: &Value) {
     assert_close(what, &gradient, &want, 1e-4);
     let rewards = host(ratios * loss.beta);
     assert_close(what, &rewards, &concat(["chosen_rewards", "rejected_rewards"]), 1e-5);
+}
+
+#[test]
+fn training_follows_the_reference_run() {
+    for (folder, trajectory) in
+        training_runs(|run| has(&run["steps"][0], &["policy_chosen_logps", "rewards_rejected"]))
+    {
+        for micro_batch_rows in [1, 64] {
+            check_training(&folder, &trajectory, micro_batch_rows);
+        }
+    }
+}
+
+fn config(hyper: &Value, micro_batch_rows: usize) -> DpoConfig {
+    let betas = numbers(&hyper["betas"]);
+    let PairLoss { loss_type, beta, label_smoothing, .. } = pair_loss(hyper);
+    DpoConfig {
+        micro_batch_rows,
+        loss_type,
+        beta,
+        label_smoothing,
+        optimizer: OptimizerConfig {
+            learning_rate: number(&hyper["lr"]),
+            schedule: Schedule::Constant,
+            betas: [betas[0], betas[1]],
+            epsilon: number(&hyper["eps"]),
+            weight_decay: number(&hyper["weight_decay"]),
+            max_grad_norm: hyper["max_grad_norm"].as_f64().unwrap_or(0.0),
+            ..OptimizerConfig::default()
+        },
+        ..DpoConfig::default()
+    }
+}
+
+fn check_training(folder: &Path, trajectory: &Value, micro_batch_rows: usize) {
+    let config = config(&trajectory["hyperparameters"], micro_batch_rows);
+    let batches = trajectory["batches"].as_array().expect("a list");
+    let batches: Vec<Vec<Pair>> = batches.iter().map(pairs).collect();
+    let policy = load_causal_lm::<AB>(&folder.join("init"), &DEVICE).expect("loads");
+    let rows = [batches.concat(), Vec::new()];
+    let mut dpo =
+        Dpo::new(config.clone(), policy, None, rows, Seed::new(0), &DEVICE).expect("begins");
+    let mut first = 0;
+    for (step, batch) in batches.iter().enumerate() {
+        let numbers: Vec<usize> = (first..first + batch.len()).collect();
+        first += batch.len();
+        let got = dpo.update(step, &numbers).expect("updates");
+        let references = numbers.iter().map(|pair| dpo.reference_logprobs()[*pair]).collect();
+        check_step(step, &got, references, &trajectory["steps"][step]);
+    }
+    let saved = tempfile::tempdir().expect("a temporary folder");
+    dpo.save(saved.path()).expect("saves");
+    let saved = saved.path().join("model/model.safetensors");
+    assert_same_weights(&saved, ["", ""], &folder.join("final.safetensors"));
+}
+
+fn check_step(step: usize, got: &Metrics, references: Vec<[f32; 2]>, want: &Value) {
+    let near = |name: &str, want: &Value, tolerance: f64| {
+        let got = got.get(name).expect("is measured");
+        assert_near(&format!("{name} at {step}"), got, want, tolerance);
+    };
+    let mean = |key: &str| {
+        let values = numbers(&want[key]);
+        values.iter().sum::<f64>() / values.len() as f64
+    };
+    near("loss", &want["loss"], 1e-4);
+    near("grad_norm", &want["grad_norm"], 1e-3);
+    let (chosen, rejected) = (mean("rewards_chosen"), mean("rewards_rejected"));
+    near("rewards/chosen", &chosen.into(), 1e-4);
+    near("rewards/rejected", &rejected.into(), 1e-4);
+    near("rewards/margins", &(chosen - rejected).into(), 1e-4);
+    near("logps/chosen", &mean("policy_chosen_logps").into(), 1e-4);
+    near("logps/rejected", &mean("policy_rejected_logps").into(), 1e-4);
+    let rewards = ["rewards_chosen", "rewards_rejected"].map(|key| numbers(&want[key]));
+    let won = |(chosen, rejected): (&f64, &f64)| f64::from(u8::from(chosen > rejected));
+    let n_won: f64 = rewards[0].iter().zip(&rewards[1]).map(won).sum();
+    if step > 0 {
+        // Before, the policy is the reference, and rounding decides.
+        near("rewards/accuracies", &(n_won / rewards[0].len() as f64).into(), 1e-6);
+    }
+    for (side, key) in ["ref_chosen_logps", "ref_rejected_logps"].into_iter().enumerate() {
+        let got: Vec<f32> = references.iter().map(|sides| sides[side]).collect();
+        assert_close(&format!("{key} at {step}"), &got, &numbers(&want[key]), 1e-4);
+    }
+}
+
+fn pairs(batch: &Value) -> Vec<Pair> {
+    let side = |name: &str| -> Vec<TokenRow> {
+        let of = &batch[name];
+        let ids = token_rows(&of["input_ids"]).into_iter();
+        let masks = rows(&of["attention_mask"]).into_iter().zip(rows(&of["completion_mask"]));
+        let row = |(mut ids, (real, learned)): (Vec<u32>, (Vec<f32>, Vec<f32>))| {
+            let n_tokens = real.iter().filter(|it| **it != 0.0).count();
+            ids.truncate(n_tokens);
+            TokenRow::new(ids, learned[..n_tokens].iter().map(|it| *it != 0.0).collect())
+        };
+        ids.zip(masks).map(row).collect()
+    };
+    let pair = |(chosen, rejected)| Pair { chosen, rejected };
+    side("chosen").into_iter().zip(side("rejected")).map(pair).collect()
 }
