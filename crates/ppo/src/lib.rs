@@ -14,6 +14,8 @@
 //! Where another policy sampled than the one that is updated, of another precision or of the step before
 //! ([`overlap`]), [`importance`] weighs the tokens.
 //!
+//! [`preference`] optimises a policy on judgements alone, without sampling: DPO and its relatives.
+//!
 //! Advantages and losses are pure functions: no module, no optimiser, no config, no random numbers.
 
 pub mod advantage;
