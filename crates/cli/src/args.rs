@@ -28,6 +28,12 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+const DPO_EXAMPLES: &str = "\
+Examples:
+  rein sft --config run.toml --run runs/mine && rein dpo --run runs/mine
+  rein dpo --config run.toml --model owner/name --set dpo.beta=0.05 --set dpo.optimizer.learning_rate=5e-7
+  rein dpo --config run.toml --model DIR --set dpo.loss_type=simpo --set dpo.beta=2.5";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Do everything, in order, and print what came of it
@@ -38,6 +44,18 @@ pub(crate) enum Command {
     Feedback(StageArgs),
     /// Train a reward model on judgements
     Reward(StageArgs),
+    /// Optimise a model on judgements alone, without a reward model or sampling: DPO and its relatives
+    ///
+    /// Makes what people preferred more probable, compared with where the model began. It begins with the
+    /// run's fine-tuned model (`rein sft`), or with `--model`, and reads pairs of completions: the columns
+    /// `prompt`, `chosen` and `rejected` of `data.preferences`, or what `rein feedback` gathered.
+    ///
+    /// `dpo.loss_type` chooses the loss: `sigmoid` (DPO), `ipo`, `robust`, `hinge`, `exo_pair`,
+    /// `nca_pair`, `sppo_hard`, `apo_zero`, `apo_down`; without a reference `cpo`, `simpo`, `orpo`.
+    /// `dpo.beta` says how far the model may leave where it began: the lower, the further. What to look at:
+    /// `rewards/margins` shall grow, `rewards/accuracies` pass 0.5, and `logps/chosen` not fall for long.
+    #[command(after_help = DPO_EXAMPLES)]
+    Dpo(StageArgs),
     /// Optimise a model by reinforcement learning
     Rl(RlArgs),
     /// Measure the models of a run on held-out prompts
@@ -289,6 +307,7 @@ impl Command {
             Self::Sft(_) => Some(Stage::Sft),
             Self::Feedback(_) => Some(Stage::Feedback),
             Self::Reward(_) => Some(Stage::Reward),
+            Self::Dpo(_) => Some(Stage::Dpo),
             Self::Rl(_) => Some(Stage::Rl),
             Self::Evaluate(_) => Some(Stage::Evaluate),
             _ => None,

@@ -47,6 +47,7 @@ pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result
         Command::Sft(args)
         | Command::Feedback(args)
         | Command::Reward(args)
+        | Command::Dpo(args)
         | Command::Evaluate(args) => work(&args.run, command.stage()),
         Command::Rl(args) => {
             let mut run = args.run.clone();

@@ -170,6 +170,7 @@ impl Setup {
         let limits = [
             (Stage::Sft, "sft.max_tokens", self.config.sft.max_tokens),
             (Stage::Reward, "reward.max_tokens", self.config.reward.max_tokens),
+            (Stage::Dpo, "dpo.max_tokens", self.config.dpo.max_tokens),
         ];
         for (stage, key, limit) in limits {
             if self.config.stages.contains(&stage) && limit > room {
@@ -194,10 +195,11 @@ impl Setup {
 impl Setup {
     /// Refuses batches of which some worker would have nothing.
     pub(crate) fn check_workers(&self, stages: &[Stage], n_workers: usize) -> Result<()> {
-        let Config { sft, reward, rl, .. } = &self.config;
+        let Config { sft, reward, dpo, rl, .. } = &self.config;
         let batches = [
             (Stage::Sft, "`sft.batch_rows`", sft.batch_rows),
             (Stage::Reward, "`reward.batch_rows`", reward.batch_rows),
+            (Stage::Dpo, "`dpo.batch_rows`", dpo.batch_rows),
             (Stage::Rl, "the size of a minibatch of `rl`", rl.minibatch_rows()),
         ];
         for (_, what, n_rows) in batches.into_iter().filter(|(stage, ..)| stages.contains(stage)) {
@@ -231,6 +233,7 @@ impl Setup {
         let adapters = [
             (Stage::Sft, "sft.lora", &config.sft.lora),
             (Stage::Reward, "reward.lora", &config.reward.lora),
+            (Stage::Dpo, "dpo.lora", &config.dpo.lora),
             (Stage::Rl, "rl.lora", &config.rl.lora),
         ];
         for (stage, key, lora) in adapters {

@@ -17,6 +17,8 @@
 //! Where another policy sampled than the one that is updated, of another precision or of the step before
 //! ([`overlap`]), [`importance`] weighs the tokens.
 //!
+//! [`preference`] optimises a policy on judgements alone, without sampling: DPO and its relatives.
+//!
 //! Advantages and losses are pure functions: no module, no optimiser, no config, no random numbers.
 
 pub mod advantage;
@@ -28,6 +30,7 @@ pub mod importance;
 pub mod kl;
 pub mod loss;
 pub mod overlap;
+pub mod preference;
 pub mod rollout;
 pub mod shaping;
 pub mod train;

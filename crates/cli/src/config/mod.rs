@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use rein_model::Precisions;
 use rein_model::sft::SftConfig;
 use rein_ppo::config::PpoConfig;
+use rein_ppo::preference::DpoConfig;
 use rein_reward::train::RewardConfig;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) feedback: FeedbackConfig,
     /// The reward model.
     pub(crate) reward: RewardConfig,
+    /// Optimisation on judgements alone.
+    pub(crate) dpo: DpoConfig,
     /// Reinforcement learning.
     pub(crate) rl: PpoConfig,
     /// Measuring the result.
@@ -54,6 +57,7 @@ pub(crate) enum Stage {
     Sft,
     Feedback,
     Reward,
+    Dpo,
     Rl,
     Evaluate,
 }
@@ -65,6 +69,7 @@ impl Stage {
             Self::Sft => "sft",
             Self::Feedback => "feedback",
             Self::Reward => "reward",
+            Self::Dpo => "dpo",
             Self::Rl => "rl",
             Self::Evaluate => "evaluate",
         }

@@ -17,6 +17,10 @@ impl Config {
                 self.stages.retain(|stage| !matches!(stage, Stage::Feedback | Stage::Reward));
             }
         }
+        // Done where it is asked for, and by the data that a reward model would be trained on.
+        if possible.contains(&Stage::Reward) {
+            possible.push(Stage::Dpo);
+        }
         self.stages.sort_unstable();
         self.stages.dedup();
         self.spread_precision();
@@ -29,11 +33,13 @@ impl Config {
 
     /// Tells all stages in which precision they compute.
     fn spread_precision(&mut self) {
-        let Self { sft, reward, rl, precision, .. } = self;
+        let Self { sft, reward, dpo, rl, precision, .. } = self;
         sft.precision = precision.training;
         reward.precision = precision.training;
+        dpo.precision = *precision;
         rl.precision = *precision;
-        for optimizer in [&mut sft.optimizer, &mut reward.optimizer, &mut rl.optimizer] {
+        let of_rewards = [&mut reward.optimizer, &mut dpo.optimizer, &mut rl.optimizer];
+        for optimizer in of_rewards.into_iter().chain([&mut sft.optimizer]) {
             optimizer.moments = precision.moments;
         }
     }
@@ -50,6 +56,7 @@ impl Config {
         }
         problems.extend(self.sft.problems());
         problems.extend(self.reward.problems());
+        problems.extend(self.dpo.problems());
         problems.extend(self.rl.problems());
         problems.extend(self.data_problems());
         let feedback = &self.feedback;

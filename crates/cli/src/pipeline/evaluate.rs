@@ -25,7 +25,7 @@ use crate::config::Stage;
 /// What an evaluation found, kept in the run's `evaluation.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Evaluation {
-    /// Before, after fine-tuning, after reinforcement learning; as far as the run got.
+    /// Before, after fine-tuning, after DPO, after reinforcement learning; as far as the run got.
     pub(crate) models: Vec<ModelReport>,
     /// How well the reward model judges.
     pub(crate) judge: Option<JudgeReport>,
@@ -34,7 +34,7 @@ pub(crate) struct Evaluation {
 /// One model on held-out prompts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ModelReport {
-    /// `before`, `SFT`, or the algorithm, as in `PPO`.
+    /// `before`, `SFT`, `DPO`, or the algorithm, as in `PPO`.
     pub(crate) name: String,
     /// Where it lies; a new model before any stage lies nowhere.
     pub(crate) folder: Option<PathBuf>,
@@ -100,7 +100,7 @@ impl<B: LmAutodiffBackend> Session<B> {
     fn models(&self) -> Result<Vec<(&'static str, Option<PathBuf>)>> {
         let mut models = vec![("before", None)];
         let algorithm = self.setup.config.rl.algorithm.title();
-        for (name, stage) in [("SFT", Stage::Sft), (algorithm, Stage::Rl)] {
+        for (name, stage) in [("SFT", Stage::Sft), ("DPO", Stage::Dpo), (algorithm, Stage::Rl)] {
             models.extend(self.result(stage)?.map(|folder| (name, Some(folder))));
         }
         Ok(models)

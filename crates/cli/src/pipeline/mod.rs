@@ -1,5 +1,6 @@
 //! The stages of a run, in order. Each is a few calls into the library crates.
 
+mod dpo;
 mod evaluate;
 mod feedback;
 mod judge;
@@ -56,6 +57,7 @@ impl<B: LmAutodiffBackend> Session<B> {
                 Stage::Sft => self.sft()?,
                 Stage::Feedback => self.feedback()?,
                 Stage::Reward => self.reward()?,
+                Stage::Dpo => self.dpo()?,
                 Stage::Rl => self.rl()?,
                 Stage::Evaluate => self.evaluate()?,
             };
@@ -117,7 +119,7 @@ impl<B: LmAutodiffBackend> Session<B> {
         let flag = match stage {
             Stage::Sft => ", or start a run with `--model DIR`",
             Stage::Reward => ", or start a run with `--reward-model DIR`",
-            Stage::Feedback | Stage::Rl | Stage::Evaluate => "",
+            Stage::Feedback | Stage::Dpo | Stage::Rl | Stage::Evaluate => "",
         };
         let (run, stage) = (self.run.root().display(), stage.name());
         anyhow!("{run}: no {what} yet; run `{} {stage} --run {run}` first{flag}", launcher())

@@ -169,6 +169,7 @@ impl<'a> Sizes<'a> {
             Stage::Sft => self.sft(),
             Stage::Feedback => self.feedback(),
             Stage::Reward => self.reward(),
+            Stage::Dpo => self.dpo(),
             Stage::Rl => self.rl(),
             Stage::Evaluate => self.evaluate(),
         }
@@ -249,6 +250,36 @@ impl<'a> Sizes<'a> {
             recomputes: pass.recomputes,
             trained_tokens: n_rows * mean,
             judged_tokens: 0.0,
+            sampled_tokens: 0.0,
+        }
+    }
+
+    /// The reference is asked before the first update, when its weights are still the policy's own.
+    fn dpo(&self) -> StagePlan {
+        let config = &self.config().dpo;
+        let n_pairs = match &self.setup.world.judgements {
+            Judgements::Simulated => self.config().feedback.pairs,
+            Judgements::Pairs(pairs) => pairs.train.len(),
+            Judgements::Chats(chats) => chats.train.len(),
+            Judgements::Labels(_) | Judgements::None => 0,
+        };
+        let limit = config.max_tokens as f64;
+        let mean = (self.prompt[1] + self.completion()).min(limit);
+        let pass = Pass {
+            n_rows: 2 * config.micro_batch_rows,
+            n_time: (self.prompt[0] + self.longest_completion()).min(limit) as usize,
+            has_logits: true,
+            recomputes: config.gradient_checkpointing,
+        };
+        let once = 2.0 * n_pairs as f64 * mean;
+        StagePlan {
+            stage: Stage::Dpo,
+            n_steps: config.n_steps(n_pairs),
+            networks: vec![self.trained("policy", self.n_params[0], config.lora.as_ref())],
+            activations: pass.kept(&self.setup.model),
+            recomputes: pass.recomputes,
+            trained_tokens: once * config.epochs,
+            judged_tokens: if config.has_reference() { once } else { 0.0 },
             sampled_tokens: 0.0,
         }
     }

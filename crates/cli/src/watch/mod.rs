@@ -22,7 +22,7 @@ pub(crate) fn watcher(wants_plain: bool, interrupt: &Interrupt) -> Box<dyn Watch
 }
 
 /// What people want to see of a step, in this order, as far as the step measured it.
-const SHOWN: [(&str, &str); 12] = [
+const SHOWN: [(&str, &str); 14] = [
     ("loss", "loss"),
     ("objective/scores", "reward"),
     ("objective/kl", "KL"),
@@ -31,6 +31,8 @@ const SHOWN: [(&str, &str); 12] = [
     ("mean_token_accuracy", "accuracy"),
     ("accuracy", "accuracy"),
     ("margin", "margin"),
+    ("rewards/accuracies", "accuracy"),
+    ("rewards/margins", "margin"),
     ("completions/mean_length", "length"),
     ("completions/clipped_ratio", "unfinished"),
     ("pairs", "pairs"),
