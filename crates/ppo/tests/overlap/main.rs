@@ -1,6 +1,8 @@
 //! Steps that overlap: completions come from the policy before the last update, are corrected for it, and
 //! depend on seeds and weights alone.
 
+mod resume;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -22,7 +24,6 @@ use rein_model::optim::OptimizerConfig;
 use rein_model::schedule::Schedule;
 use rein_model::weights::RandomWeights;
 use rein_model::{CausalLm, ModelError, ScalarModel, generate};
-use rein_ppo::algorithm::Algorithm;
 use rein_ppo::config::PpoConfig;
 use rein_ppo::train::{Ppo, Prompts};
 use rein_ppo::{ActorCritic, PpoError};
@@ -188,56 +189,6 @@ fn completions_come_from_the_policy_before_the_last_update_or_after_it() {
             assert_eq!(shown, if overlap { &of_before } else { &of_after }[..], "step {step}");
             assert!(step == 0 || of_before != of_after, "the update of step {before} shows");
         }
-    }
-}
-
-/// Also without overlap.
-#[test]
-fn every_algorithm_resumes_to_the_last_bit() {
-    for algorithm in Algorithm::ALL {
-        let PpoConfig { prompts_per_step, samples_per_prompt, max_new_tokens, .. } = config(false);
-        let PpoConfig { missing_eos_penalty, optimizer, .. } = config(false);
-        let config = PpoConfig {
-            steps: 3,
-            prompts_per_step,
-            samples_per_prompt,
-            max_new_tokens,
-            micro_batch_rows: 3,
-            missing_eos_penalty,
-            optimizer,
-            ..algorithm.config()
-        };
-        let mut whole = Run::new(config.clone());
-        let told = whole.steps(0..3);
-        let mut first = Run::new(config.clone());
-        assert_eq!(first.steps(0..2), told[..2], "{algorithm:?}");
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        first.ppo.save(folder.path()).expect("saves");
-        let mut second = Run::new(config);
-        second.ppo.restore(folder.path()).expect("restores");
-        assert_eq!(second.steps(2..3), told[2..], "{algorithm:?}");
-        assert!(second.saved() == whole.saved(), "{algorithm:?}");
-    }
-}
-
-#[test]
-fn a_resumed_run_ends_as_one_that_never_stopped() {
-    let n_steps = config(true).steps;
-    let mut whole = Run::new(config(true));
-    let told = whole.steps(0..n_steps);
-    for stop in 1..=n_steps {
-        let mut first = Run::new(config(true));
-        assert_eq!(first.steps(0..stop), told[..stop]);
-        // An evaluation takes nothing away.
-        first.ppo.evaluate().expect("evaluates").expect("there are prompts");
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        first.ppo.save(folder.path()).expect("saves");
-        let is_last = stop == n_steps;
-        assert_eq!(folder.path().join(AHEAD).exists(), !is_last, "nothing follows the last step");
-        let mut second = Run::new(config(true));
-        second.ppo.restore(folder.path()).expect("restores");
-        assert_eq!(second.steps(stop..n_steps), told[stop..]);
-        assert!(second.saved() == whole.saved(), "stopped after step {stop}");
     }
 }
 
