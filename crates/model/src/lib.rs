@@ -37,6 +37,7 @@ mod digest;
 mod drawing;
 mod engine;
 mod error;
+mod exploring;
 mod frozen;
 mod generate;
 mod hf;
