@@ -18,6 +18,7 @@
 
 pub mod advantage;
 pub mod config;
+pub mod exploration;
 pub mod importance;
 pub mod kl;
 pub mod loss;
