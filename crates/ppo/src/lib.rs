@@ -24,6 +24,7 @@ pub mod kl;
 pub mod loss;
 pub mod overlap;
 pub mod rollout;
+pub mod scores;
 pub mod shaping;
 pub mod train;
 pub mod update;
