@@ -26,6 +26,7 @@ pub mod overlap;
 pub mod rollout;
 pub mod scores;
 pub mod shaping;
+pub mod stability;
 pub mod train;
 pub mod update;
 
