@@ -80,13 +80,13 @@ pub(crate) fn draw_any(logits: &[f32], temperature: f32, rng: &mut ChaCha8Rng) -
     Some(Drawn { token: token as u32, logprob: weights.logprob(logits[token], total) })
 }
 
-pub(crate) fn draw_one(candidates: &[Candidate], rng: &mut ChaCha8Rng) -> Option<u32> {
+pub(crate) fn draw_one(candidates: &[Candidate], rng: &mut ChaCha8Rng) -> Option<Candidate> {
     let mut left = rng.random::<f64>();
     let drawn = candidates.iter().find(|candidate| {
         left -= candidate.probability;
         left < 0.0
     });
-    drawn.or(candidates.last()).map(|candidate| candidate.token)
+    drawn.or(candidates.last()).copied()
 }
 
 pub(crate) fn filter(logits: &[f32], filters: &Filters) -> Vec<Candidate> {

@@ -9,6 +9,7 @@ use rein_kernels::Precision;
 use crate::ModelError;
 use crate::config::ModelConfig;
 use crate::drawing::{Weights, best, draw_any, draw_one, filter, without};
+use crate::exploring::{explored, greedy};
 use crate::sequences::completing;
 
 /// How completions are sampled.
@@ -23,6 +24,10 @@ pub struct Sampling {
     /// Makes tokens that stand in the row already less probable: positive logits are divided by it,
     /// negative ones multiplied (Keskar et al., 2019). 1 changes nothing.
     pub repetition_penalty: f32,
+    /// How often a token is drawn without asking the model: with this probability each of those that may be
+    /// chosen (after penalties, filters and exclusions) is as probable as any other; of a greedy choice,
+    /// all that aren't excluded (epsilon-greedy; Sutton and Barto, 2018, §2.2). 0 means never.
+    pub epsilon: f32,
     /// Tokens that end a completion; the one that does is part of it.
     pub ends: Vec<u32>,
     /// Sequences that are never completed: their last token can't be chosen where the others stand
@@ -87,7 +92,9 @@ pub struct Drawn {
     /// The token.
     pub token: u32,
     /// What the model gave to it, in nats, at the temperature (1 where the best token is taken) and
-    /// before penalties and filters: the number that training computes.
+    /// before penalties and filters: the number that training computes. Where
+    /// [`epsilon`](Sampling::epsilon) is above 0, how probable this draw was, all told: the number that
+    /// importance weights divide by.
     pub logprob: f32,
 }
 
@@ -108,6 +115,7 @@ impl Sampling {
             min_new_tokens: 0,
             choice,
             repetition_penalty: 1.0,
+            epsilon: 0.0,
             ends: Vec::new(),
             banned: Vec::new(),
             required: Vec::new(),
@@ -130,6 +138,7 @@ impl Sampling {
             (filters.top_k != Some(0), "top_k", "above 0", 0.0),
             (share(filters.top_p), "top_p", "within 0..=1", filters.top_p),
             (share(filters.min_p), "min_p", "within 0..=1", filters.min_p),
+            (share(self.epsilon), "epsilon", "within 0..=1", self.epsilon),
             (
                 positive(self.repetition_penalty),
                 "repetition_penalty",
@@ -141,11 +150,11 @@ impl Sampling {
             return Err(ModelError::Invalid(format!("`{name}` is {value}; it must be {rule}")));
         }
         let empty = |sequences: &[Vec<u32>]| sequences.iter().any(Vec::is_empty);
-        let is_greedy = self.choice == Choice::Greedy;
+        let is_certain = self.choice == Choice::Greedy && self.epsilon == 0.0;
         let problem = match self {
             _ if self.batch_rows == 0 => "`batch_rows` is 0; it must be above 0",
             _ if self.attempts == 0 => "`attempts` is 0; it must be above 0",
-            _ if self.attempts > 1 && is_greedy => {
+            _ if self.attempts > 1 && is_certain => {
                 "`attempts` is above 1, but the best token is the same each time; draw at random"
             }
             _ if empty(&self.banned) => "`banned` holds a sequence without tokens",
@@ -173,11 +182,12 @@ impl Sampling {
     pub fn candidates(&self, logits: &[f32], history: &[u32]) -> Vec<Candidate> {
         let logits = self.penalized(logits, history);
         match self.choice {
+            Choice::Greedy if self.epsilon > 0.0 => explored(greedy(&logits), self.epsilon),
             Choice::Greedy => {
                 let best = best(&logits).map(|token| Candidate { token, probability: 1.0 });
                 best.into_iter().collect()
             }
-            Choice::Random(filters) => filter(&logits, &filters),
+            Choice::Random(filters) => explored(filter(&logits, &filters), self.epsilon),
         }
     }
 
@@ -190,6 +200,10 @@ impl Sampling {
         rng: &mut ChaCha8Rng,
     ) -> Option<Drawn> {
         let excluded = self.excluded(history, n_new);
+        if self.epsilon > 0.0 {
+            let drawn = draw_one(&self.candidates(&without(logits, &excluded), history), rng)?;
+            return Some(Drawn { token: drawn.token, logprob: drawn.probability.ln() as f32 });
+        }
         let plain = self.repetition_penalty == 1.0;
         let token = match self.choice {
             Choice::Random(filters) if plain && excluded.is_empty() && filters.pass_all() => {
@@ -198,7 +212,7 @@ impl Sampling {
             Choice::Greedy if plain && excluded.is_empty() => best(logits)?,
             Choice::Greedy => self.candidates(&without(logits, &excluded), history).first()?.token,
             Choice::Random(_) => {
-                draw_one(&self.candidates(&without(logits, &excluded), history), rng)?
+                draw_one(&self.candidates(&without(logits, &excluded), history), rng)?.token
             }
         };
         Some(Drawn { token, logprob: self.logprob(logits, token) })

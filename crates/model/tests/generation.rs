@@ -53,6 +53,11 @@ fn random() -> Sampling {
     }
 }
 
+/// As [`random`], and often by chance.
+fn exploring() -> Sampling {
+    Sampling { epsilon: 0.3, ..random() }
+}
+
 fn sample(prompts: &[Vec<u32>], sampling: &Sampling) -> Vec<Generated> {
     generate(&model(), prompts, sampling, Seed::new(1), &DEVICE).expect("generates")
 }
@@ -71,7 +76,9 @@ fn assert_same(rows: &[Generated], others: &[Generated]) {
 #[test]
 fn a_row_is_the_same_in_any_batch() {
     let prompts = prompts(11);
-    for sampling in [random(), Sampling { max_new_tokens: 12, ..Sampling::greedy() }] {
+    let greedy = Sampling { max_new_tokens: 12, ..Sampling::greedy() };
+    let explorer = Sampling { epsilon: 0.3, ..greedy.clone() };
+    for sampling in [random(), exploring(), greedy, explorer] {
         // Many tokens end a row, so that rows end at different times.
         let sampling = Sampling { ends: (0..VOCAB / 8).collect(), ..sampling };
         let in_batches =
@@ -109,7 +116,7 @@ fn a_row_is_the_same_to_the_last_bit() {
     };
     let prompts: Vec<Vec<u32>> = (0..27).map(prompt).collect();
     let sampling = Sampling { max_new_tokens: 24, ends: (0..15).collect(), ..random() };
-    let sample = |n_threads, batch_rows| {
+    let sample = |sampling: &Sampling, n_threads, batch_rows| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build();
         pool.expect("starts").install(|| {
             let mut weights = RandomWeights::new(&config, Seed::new(5));
@@ -119,11 +126,14 @@ fn a_row_is_the_same_to_the_last_bit() {
             generate(&model, &prompts, &sampling, Seed::new(1), &DEVICE).expect("generates")
         })
     };
-    let alone = sample(1, 1);
-    let lengths: Vec<usize> = alone.iter().map(|row| row.tokens.len()).collect();
-    assert!(lengths.iter().any(|n| *n < 8) && lengths.iter().any(|n| *n > 16), "{lengths:?}");
-    for (n_threads, batch_rows) in [(1, 27), (2, 27), (3, 8), (5, 4), (4, 1)] {
-        assert!(sample(n_threads, batch_rows) == alone, "{n_threads} threads, {batch_rows} rows");
+    for sampling in [sampling.clone(), Sampling { epsilon: 0.3, ..sampling }] {
+        let alone = sample(&sampling, 1, 1);
+        let lengths: Vec<usize> = alone.iter().map(|row| row.tokens.len()).collect();
+        assert!(lengths.iter().any(|n| *n < 8) && lengths.iter().any(|n| *n > 16), "{lengths:?}");
+        for (n_threads, batch_rows) in [(1, 27), (2, 27), (3, 8), (5, 4), (4, 1)] {
+            let rows = sample(&sampling, n_threads, batch_rows);
+            assert!(rows == alone, "{n_threads} threads, {batch_rows} rows");
+        }
     }
 }
 
@@ -135,6 +145,25 @@ fn samples_of_one_prompt_differ_and_are_those_of_the_model() {
     for (prompt, row) in prompts.iter().zip(&rows) {
         assert_logprobs(prompt, row, 0.8);
     }
+}
+
+/// With exploration, what was told is the mixture's, and the model alone says something else.
+#[test]
+fn logprobs_of_an_explorer_are_those_of_the_mixture() {
+    let prompts = prompts(9);
+    let sampling = Sampling { max_new_tokens: 12, epsilon: 0.25, ..Sampling::at_temperature(0.8) };
+    let mut n_improbable = 0;
+    for (prompt, row) in prompts.iter().zip(sample(&prompts, &sampling)) {
+        let whole = TokenRow::completion(prompt.clone(), &row.tokens);
+        let model = row_logprobs(&model(), &[&whole], 0.8, 1, &DEVICE).remove(0);
+        assert_eq!(row.logprobs.len(), model.len());
+        for (got, model) in row.logprobs.iter().zip(model) {
+            let want = (0.75 * f64::from(model).exp() + 0.25 / f64::from(VOCAB)).ln();
+            assert!((f64::from(*got) - want).abs() < 1e-4, "{got} and {want}");
+            n_improbable += usize::from(f64::from(model) < want);
+        }
+    }
+    assert!(n_improbable > 9, "tokens that the model wouldn't have said: {n_improbable}");
 }
 
 /// What was told while sampling is what a pass over the whole row computes.
@@ -286,7 +315,8 @@ fn a_session_goes_on_as_if_it_had_begun_anew() {
     let mut session = Session::new(&model, &DEVICE);
     let mut row = vec![3, 1, 4];
     for turn in 0..4 {
-        let sampling = Sampling { max_new_tokens: 4 + turn, ..random() };
+        let kind = if turn % 2 == 0 { random() } else { exploring() };
+        let sampling = Sampling { max_new_tokens: 4 + turn, ..kind };
         let seed = Seed::new(turn as u64);
         let n_known = session.n_known(&row);
         assert_eq!(n_known, if turn == 0 { 0 } else { row.len() - 3 }, "turn {turn}");
@@ -323,6 +353,8 @@ fn what_makes_no_sense_is_refused_by_name() {
     let error = refusal(&[1; 60], &fine).to_string();
     assert_eq!(error, "row 2 has 60 tokens and shall get 12 more, but the model has 64 positions");
     for (name, sampling) in [
+        ("epsilon", Sampling { epsilon: 1.5, ..fine.clone() }),
+        ("epsilon", Sampling { epsilon: f32::NAN, ..fine.clone() }),
         ("attempts", Sampling { attempts: 0, ..fine.clone() }),
         ("attempts", Sampling { attempts: 2, ..Sampling::greedy() }),
         ("banned", Sampling { banned: vec![vec![VOCAB]], ..fine.clone() }),
