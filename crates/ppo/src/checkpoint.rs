@@ -51,8 +51,7 @@ impl<B: LmAutodiffBackend> Learners<B> {
             }
         }
         self.policy.save_optimizer(&folder.join(OPTIMIZER))?;
-        let value = self.value.iter();
-        value.map(|it| it.save_optimizer(&folder.join(VALUE_OPTIMIZER))).collect()
+        self.value.iter().try_for_each(|it| it.save_optimizer(&folder.join(VALUE_OPTIMIZER)))
     }
 
     /// Becomes what was saved; with adapters, the networks below them stay as they are.
