@@ -30,6 +30,9 @@ pub struct PpoConfig {
     pub max_new_tokens: usize,
     /// Divides the logits, when sampling and when scoring alike.
     pub temperature: f32,
+    /// The probability with which a token is drawn from all alike, to explore; importance weights
+    /// correct for it, and evaluations do without.
+    pub epsilon: f32,
     /// Passes over a step's completions.
     pub epochs: usize,
     /// Updates in each pass; divides the completions of a step.
@@ -140,6 +143,7 @@ impl Default for PpoConfig {
             samples_per_prompt: 1,
             max_new_tokens: 64,
             temperature: 1.0,
+            epsilon: 0.0,
             epochs: 4,
             minibatches: 1,
             micro_batch_rows: 64,
@@ -194,10 +198,10 @@ impl PpoConfig {
     }
 
     /// Whether completions are sampled by another policy than the one that is trained: the one before
-    /// the last update, or its rounding.
+    /// the last update, its rounding, or one that explores.
     pub fn samples_elsewhere(&self) -> bool {
         let Precisions { rollout, training, .. } = self.precision;
-        self.overlap || [rollout, training].contains(&Precision::Bf16)
+        self.overlap || self.epsilon > 0.0 || [rollout, training].contains(&Precision::Bf16)
     }
 
     /// The policy's loss with its numbers.
@@ -224,6 +228,7 @@ impl PpoConfig {
             ends: vec![eos],
             batch_rows: self.micro_batch_rows,
             precision: self.precision.rollout,
+            epsilon: self.epsilon,
             ..Sampling::at_temperature(self.temperature)
         }
     }
@@ -250,7 +255,8 @@ impl PpoConfig {
         if problems.is_empty() {
             problems.extend(self.indivisible());
         }
-        for (key, value) in [("gamma", self.gamma), ("lambda", self.lambda)] {
+        let shares = [("gamma", self.gamma), ("lambda", self.lambda), ("epsilon", self.epsilon)];
+        for (key, value) in shares {
             if !(0.0..=1.0).contains(&value) {
                 problems.push(format!("`rl.{key}` must be within 0..=1"));
             }

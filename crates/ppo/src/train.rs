@@ -14,7 +14,7 @@ use rein_data::workers::Workers;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::checkpoint::{read_state, write_state};
 use rein_model::guard::fits;
-use rein_model::{CausalLm, Frozen, Sampler};
+use rein_model::{CausalLm, Frozen, Sampler, Sampling};
 use rein_reward::Reward;
 use serde::{Deserialize, Serialize};
 
@@ -163,9 +163,16 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         (repeated.cloned().collect(), self.seed.child("rollout").index(step as u64))
     }
 
-    /// The share of these prompts that this worker completes, with the policy as it is now.
-    fn errand(&self, prompts: &[String], seed: Seed) -> Result<Errand<B::InnerBackend>, PpoError> {
+    /// The share of these prompts that this worker completes, with the policy as it is now, which draws a
+    /// token from all alike with probability `epsilon`.
+    fn errand(
+        &self,
+        prompts: &[String],
+        seed: Seed,
+        epsilon: f32,
+    ) -> Result<Errand<B::InnerBackend>, PpoError> {
         let sampling = self.config.sampling(self.tokenizer.special().eos);
+        let sampling = Sampling { epsilon, ..sampling };
         let workers = self.learners.policy.workers();
         let mine = workers.share(prompts).into_iter();
         Ok(Errand {
@@ -179,8 +186,13 @@ impl<B: LmAutodiffBackend> Ppo<B> {
     }
 
     /// Completions of these prompts, by all workers.
-    fn sample(&self, prompts: &[String], seed: Seed) -> Result<Vec<Sampled>, PpoError> {
-        let mine = self.errand(prompts, seed)?.run()?;
+    fn sample(
+        &self,
+        prompts: &[String],
+        seed: Seed,
+        epsilon: f32,
+    ) -> Result<Vec<Sampled>, PpoError> {
+        let mine = self.errand(prompts, seed, epsilon)?.run()?;
         Ok(self.learners.policy.workers().merge(mine)?)
     }
 
@@ -206,7 +218,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         let next = step + 1;
         let errand = if self.config.overlap && next < self.config.steps {
             let (prompts, seed) = self.asked(next);
-            Some(self.errand(&prompts, seed)?)
+            Some(self.errand(&prompts, seed, self.config.epsilon)?)
         } else {
             None
         };
@@ -262,7 +274,7 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
             Some(ahead) => ahead.sampled,
             None => {
                 let (prompts, seed) = self.asked(step);
-                self.sample(&prompts, seed)?
+                self.sample(&prompts, seed, self.config.epsilon)?
             }
         };
         let rows = self.judge(&sampled)?;
@@ -284,7 +296,7 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         }
         // The same random numbers each time, so that evaluations differ by the policy alone.
         let seed = self.seed.child("evaluate");
-        let sampled = self.sample(&self.prompts.heldout[..n_prompts], seed)?;
+        let sampled = self.sample(&self.prompts.heldout[..n_prompts], seed, 0.0)?;
         let rows = self.judge(&sampled)?;
         let shaping = Shaping::new(&self.config, self.kl.coefficient());
         let shaped: Vec<Shaped> = rows.iter().map(|row| shape(row, &shaping)).collect();

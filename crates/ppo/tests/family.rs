@@ -72,7 +72,7 @@ fn completions() -> Vec<Completion> {
             prompt_tokens: (3..6 + (number / SAMPLES * 2) as u32).collect(),
             tokens: (0..length).map(token).collect(),
             text: String::new(),
-            finished: number % 3 > 0,
+            finished: !number.is_multiple_of(3),
         }
     };
     (0..2 * SAMPLES).map(completion).collect()
