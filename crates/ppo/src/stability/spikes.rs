@@ -152,8 +152,9 @@ mod tests {
 
     #[test]
     fn a_restored_guard_goes_on_as_if_nothing_had_happened() {
-        let norm =
-            |number: u64| if number % 23 == 0 { 40.0 } else { 1.0 + (number % 7) as f64 * 0.1 };
+        let norm = |number: u64| {
+            if number.is_multiple_of(23) { 40.0 } else { 1.0 + (number % 7) as f64 * 0.1 }
+        };
         let mut whole = Spikes::new(SpikeConfig::default());
         let all: Vec<bool> = (1..200).map(|number| whole.skips(norm(number))).collect();
         let mut first = Spikes::new(SpikeConfig::default());
