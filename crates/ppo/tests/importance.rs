@@ -84,12 +84,13 @@ impl Reward for Length {
     }
 }
 
-/// What a whole step tells, completions sampled in this precision.
-fn step(rollout: Precision) -> Metrics {
+/// What a whole step tells, completions sampled in this precision and with this much exploration.
+fn step(rollout: Precision, epsilon: f32) -> Metrics {
     let config = PpoConfig {
         steps: 1,
         prompts_per_step: 6,
         max_new_tokens: 5,
+        epsilon,
         precision: Precisions { rollout, ..Precisions::default() },
         ..PpoConfig::default()
     };
@@ -103,12 +104,24 @@ fn step(rollout: Precision) -> Metrics {
 
 #[test]
 fn rollouts_in_bf16_are_always_corrected_and_others_never() {
-    let rounded = step(Precision::Bf16);
+    let rounded = step(Precision::Bf16, 0.0);
     let of = |name: &str| rounded.get(name).expect("is told");
     let far = of("sampling/sampling_logp_difference/max");
     assert!(far > 0.0 && far < 0.05, "{far} nats apart");
     let [least, most] =
         ["min", "max"].map(|it| of(&format!("sampling/importance_sampling_ratio/{it}")));
     assert!(least < 1.0 && most > 1.0 && most <= 2.0, "weights of {least} to {most}");
-    assert_eq!(step(Precision::F32).get("sampling/importance_sampling_ratio/mean"), None);
+    assert_eq!(step(Precision::F32, 0.0).get("sampling/importance_sampling_ratio/mean"), None);
+}
+
+/// Of 262 tokens alike, a new policy knows about as much as one that explores; what it draws is weighed
+/// by what it would have drawn.
+#[test]
+fn exploration_is_corrected() {
+    let told = step(Precision::F32, 0.5);
+    let of = |name: &str| told.get(name).expect("is told");
+    let [least, most] =
+        ["min", "max"].map(|it| of(&format!("sampling/importance_sampling_ratio/{it}")));
+    // p / ((1 - ε) p + ε / n) is below 1 / (1 - ε).
+    assert!(least < 1.0 && most > 1.0 && most < 2.0, "weights of {least} to {most}");
 }
