@@ -2,11 +2,13 @@
 //! depend on seeds and weights alone.
 
 mod resume;
+#[path = "../seat/mod.rs"]
+mod seat;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Barrier, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use burn::backend::Autodiff;
@@ -18,7 +20,7 @@ use rein_data::log::{Metrics, RunLog};
 use rein_data::seed::Seed;
 use rein_data::stage::Train;
 use rein_data::tokenizer::Tokenizer;
-use rein_data::workers::{Link, Workers};
+use rein_data::workers::Workers;
 use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::optim::OptimizerConfig;
 use rein_model::schedule::Schedule;
@@ -28,6 +30,7 @@ use rein_ppo::config::PpoConfig;
 use rein_ppo::train::{Ppo, Prompts};
 use rein_ppo::{ActorCritic, PpoError};
 use rein_reward::{Reward, RewardError};
+use seat::Seat;
 
 const DEVICE: FlexDevice = FlexDevice;
 const VOCAB: usize = 262;
@@ -302,63 +305,15 @@ fn a_policy_learns_as_it_does_without() {
     assert!(last > 0.8 * alone, "{last}, and {alone} without");
 }
 
-/// Workers that are threads of this process.
-#[derive(Debug)]
-struct Seat {
-    rank: usize,
-    table: Arc<(Mutex<Vec<Vec<u8>>>, Barrier)>,
-}
-
-impl Link for Seat {
-    fn rank(&self) -> usize {
-        self.rank
-    }
-
-    fn count(&self) -> usize {
-        2
-    }
-
-    fn sum_f32(&self, values: &mut [f32]) {
-        let mut wide: Vec<f64> = values.iter().map(|it| f64::from(*it)).collect();
-        self.sum_f64(&mut wide);
-        values.iter_mut().zip(wide).for_each(|(value, sum)| *value = sum as f32);
-    }
-
-    fn sum_f64(&self, values: &mut [f64]) {
-        let bytes: Vec<u8> = values.iter().flat_map(|it| it.to_le_bytes()).collect();
-        let all = self.gather(&bytes);
-        for (place, value) in values.iter_mut().enumerate() {
-            let of = |all: &Vec<u8>| all[8 * place..][..8].try_into().expect("eight bytes");
-            *value = all.iter().map(|it| f64::from_le_bytes(of(it))).sum();
-        }
-    }
-
-    fn gather(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
-        let (seats, barrier) = &*self.table;
-        let locked = || seats.lock().unwrap_or_else(PoisonError::into_inner);
-        locked()[self.rank] = bytes.to_vec();
-        barrier.wait();
-        let all = locked().clone();
-        barrier.wait();
-        all
-    }
-
-    fn spread(&self, bytes: Vec<u8>) -> Vec<u8> {
-        self.gather(&bytes).swap_remove(0)
-    }
-}
-
 #[test]
 fn workers_sample_their_share_and_know_all_of_it() {
     let mut alone = Run::new(config(true));
     alone.steps(0..1);
     let expected = alone.saved().remove(AHEAD).expect("was sampled ahead");
-    let table = Arc::new((Mutex::new(vec![Vec::new(); 2]), Barrier::new(2)));
-    let saved = |rank| {
-        let table = table.clone();
+    let saved = |seat: Seat| {
         move || {
             let mut run = Run::new(config(true));
-            run.ppo = run.ppo.with_workers(&Workers::new(Arc::new(Seat { rank, table })));
+            run.ppo = run.ppo.with_workers(&Workers::new(Arc::new(seat)));
             run.steps(0..1);
             let ahead = run.saved().remove(AHEAD).expect("was sampled ahead");
             run.steps(1..2);
@@ -367,7 +322,7 @@ fn workers_sample_their_share_and_know_all_of_it() {
         }
     };
     let [first, second] = thread::scope(|scope| {
-        let running = [0, 1].map(|rank| scope.spawn(saved(rank)));
+        let running = Seat::pair().map(|seat| scope.spawn(saved(seat)));
         running.map(|it| it.join().expect("doesn't panic"))
     });
     assert!(first == second, "both know the same");
