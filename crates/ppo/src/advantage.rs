@@ -101,7 +101,7 @@ pub fn group_relative(scores: &[f64], group_size: usize, scale: Scale) -> Vec<f6
         .collect()
 }
 
-/// `s_i −` the mean of the group's other scores (Kool et al., 2019; Ahmadian et al., 2024, eq. 8).
+/// `s_i −` the mean of the group's other scores (Kool et al., 2019; Ahmadian et al., 2024).
 /// 0 in a group of equal scores, and in one of a single completion.
 ///
 /// # Shapes

@@ -288,6 +288,11 @@ impl PpoConfig {
             problems
                 .push("`rl.ratio_cap` is missing: `rl.policy_loss` \"cispo\" cuts at it".into());
         }
+        if self.trpo.is_some() && self.entropy_coefficient != 0.0 {
+            problems.push(
+                "`rl.entropy_coefficient` must be 0 with `rl.trpo`, which has no loss".into(),
+            );
+        }
         if self.trpo.is_some() && self.kl_placement == KlPlacement::Loss {
             problems.push(
                 "`rl.kl_placement` must be \"reward\" with `rl.trpo`, which has no loss".into(),

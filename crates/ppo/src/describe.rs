@@ -51,20 +51,18 @@ pub(crate) fn describe_values(rows: &[Row], experience: &[Experience], metrics: 
     }
 }
 
-/// Means over what an update saw.
+/// Means over what an update saw of each network, if it was one's turn.
 pub(crate) fn describe_update(seen: &Diagnostics, metrics: &mut Metrics) {
     if seen.n_tokens > 0.0 {
         metrics.push("policy/approxkl_avg", seen.approx_kl / seen.n_tokens);
         metrics.push("policy/clipfrac_avg", seen.n_clipped / seen.n_tokens);
         metrics.push("policy/entropy_avg", seen.entropy / seen.n_tokens);
         metrics.push("loss/policy_avg", seen.policy_loss / seen.n_tokens);
+        metrics.push("val/ratio", seen.ratio / seen.n_tokens);
+        metrics.push("val/ratio_var", seen.ratio_variance());
     }
     if seen.n_values > 0.0 {
         metrics.push("loss/value_avg", seen.value_loss / seen.n_values);
         metrics.push("val/clipfrac_avg", seen.n_values_clipped / seen.n_values);
-    }
-    if seen.n_tokens > 0.0 {
-        metrics.push("val/ratio", seen.ratio / seen.n_tokens);
-        metrics.push("val/ratio_var", seen.ratio_variance());
     }
 }

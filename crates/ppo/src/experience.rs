@@ -73,50 +73,51 @@ pub fn prepare(
 
 /// Advantages of each row's slots, not whitened, and returns where there are values.
 fn estimate(rows: &[Row], shaped: &[Shaped], config: &PpoConfig) -> Vec<Advantages> {
-    if config.advantage == AdvantageEstimator::Gae {
-        let pairs = rows.iter().zip(shaped);
-        return pairs
-            .map(|(row, shaped)| {
-                let values = &row.values[..shaped.rewards.len()];
-                gae(&shaped.rewards, values, config.gamma, config.lambda)
-            })
-            .collect();
-    }
-    let advantages = if config.advantage.compares() {
-        compared(shaped, config)
-    } else {
-        let mut to_go: Vec<_> =
-            shaped.iter().map(|it| returns(&it.rewards, config.gamma)).collect();
-        if config.advantage == AdvantageEstimator::CenteredReturns {
-            let count = to_go.iter().map(Vec::len).sum::<usize>() as f64;
-            let mean = to_go.iter().flatten().sum::<f64>() / count;
-            to_go.iter_mut().flatten().for_each(|it| *it -= mean);
-        }
-        to_go
-    };
-    advantages
-        .into_iter()
-        .map(|advantages| Advantages { advantages, returns: Vec::new() })
-        .collect()
-}
-
-/// Every token gets the advantage of its completion's rewards over those of its prompt's others.
-fn compared(shaped: &[Shaped], config: &PpoConfig) -> Vec<Vec<f64>> {
-    let totals: Vec<f64> = shaped.iter().map(|it| it.rewards.iter().sum()).collect();
     let group_size = config.samples_per_prompt;
+    let totals = || shaped.iter().map(|it| it.rewards.iter().sum()).collect::<Vec<f64>>();
+    let to_go = || shaped.iter().map(|it| returns(&it.rewards, config.gamma)).collect::<Vec<_>>();
     let advantages = match config.advantage {
+        AdvantageEstimator::Gae => return expected(rows, shaped, config),
+        AdvantageEstimator::Returns => to_go(),
+        AdvantageEstimator::CenteredReturns => centered(to_go()),
+        AdvantageEstimator::GroupRelative { scale } => {
+            on_all_tokens(&group_relative(&totals(), group_size, scale), shaped)
+        }
         AdvantageEstimator::LeaveOneOut { standardized } => {
-            let mut advantages = leave_one_out(&totals, group_size);
+            let mut advantages = leave_one_out(&totals(), group_size);
             if standardized {
                 standardize(&mut advantages);
             }
-            advantages
+            on_all_tokens(&advantages, shaped)
         }
-        AdvantageEstimator::GroupRelative { scale } => group_relative(&totals, group_size, scale),
-        _ => unreachable!("only those compare"),
     };
+    let alone = |advantages| Advantages { advantages, returns: Vec::new() };
+    advantages.into_iter().map(alone).collect()
+}
+
+/// [`gae`] of each row.
+fn expected(rows: &[Row], shaped: &[Shaped], config: &PpoConfig) -> Vec<Advantages> {
+    let pairs = rows.iter().zip(shaped);
+    pairs
+        .map(|(row, shaped)| {
+            let values = &row.values[..shaped.rewards.len()];
+            gae(&shaped.rewards, values, config.gamma, config.lambda)
+        })
+        .collect()
+}
+
+/// Less the mean over all tokens.
+fn centered(mut rows: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+    let count = rows.iter().map(Vec::len).sum::<usize>() as f64;
+    let mean = rows.iter().flatten().sum::<f64>() / count;
+    rows.iter_mut().flatten().for_each(|it| *it -= mean);
+    rows
+}
+
+/// Every token has what its completion gained.
+fn on_all_tokens(advantages: &[f64], shaped: &[Shaped]) -> Vec<Vec<f64>> {
     let rows = shaped.iter().zip(advantages);
-    rows.map(|(shaped, advantage)| vec![advantage; shaped.rewards.len()]).collect()
+    rows.map(|(shaped, advantage)| vec![*advantage; shaped.rewards.len()]).collect()
 }
 
 fn part(

@@ -15,8 +15,8 @@ pub enum EntropyConfig {
         /// What a nat is worth.
         coefficient: f64,
     },
-    /// Goes up while the policy's entropy is below a target, and down while it is above (He et al., 2025,
-    /// Skywork-OR1, §4: target 0.2 nats, steps of 0.005, from 0).
+    /// Goes up while the policy's entropy is below a target, and down while it is above (after
+    /// Skywork-OR1; He et al., 2025).
     Adaptive {
         /// What a nat is worth at first.
         coefficient: f64,

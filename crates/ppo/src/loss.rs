@@ -18,7 +18,7 @@ pub enum PolicyLoss {
     Clip,
     /// `−A log π`, whatever the ratio (Williams, 1992): REINFORCE and A2C.
     PolicyGradient,
-    /// `−A min(ρ, cap) log π`, where nothing flows back through the ratio (MiniMax, 2025, eq. 4).
+    /// `−A min(ρ, cap) log π`, where nothing flows back through the ratio (MiniMax, 2025).
     Cispo,
     /// `−A 4/τ σ(τ (ρ − 1))` with `τ` 1 where `A > 0` and 1.05 elsewhere (Gao et al., 2025).
     Sapo,
@@ -31,7 +31,7 @@ pub enum RatioOf {
     /// A token.
     #[default]
     Token,
-    /// A completion: the geometric mean of its tokens' ratios (GSPO; Zheng et al., 2025, eq. 7).
+    /// A completion: the geometric mean of its tokens' ratios (GSPO; Zheng et al., 2025).
     CompletionMean,
     /// A completion: the product of its tokens' ratios, as in TRL's RLOO.
     Completion,
@@ -41,7 +41,7 @@ pub enum RatioOf {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossMean {
-    /// All tokens alike (DAPO; Yu et al., 2025, eq. 8).
+    /// All tokens alike (DAPO; Yu et al., 2025).
     #[default]
     Tokens,
     /// Completions, of each the mean over its tokens (GRPO).
@@ -83,7 +83,7 @@ pub struct Objective {
     pub ratio_of: RatioOf,
     /// Ratios count within `1 − clip[0] ..= 1 + clip[1]`.
     pub clip: [f32; 2],
-    /// `c`: where `A < 0`, a clipped loss is at most `−A c` (Ye et al., 2020, eq. 5).
+    /// `c`: where `A < 0`, a clipped loss is at most `−A c` (Ye et al., 2020).
     pub dual_clip: Option<f32>,
     /// What ratios are cut at, before anything else.
     pub ratio_cap: Option<f32>,
@@ -101,25 +101,29 @@ pub fn policy_loss<B: LmBackend>(
     advantages: Tensor<B, 1>,
     lengths: &[usize],
 ) -> Tensor<B, 1> {
-    if objective.loss == PolicyLoss::PolicyGradient {
-        return advantages.neg() * new_logprobs;
+    let ratio = || ratios(objective, new_logprobs.clone() - old_logprobs, lengths);
+    match objective.loss {
+        PolicyLoss::Clip => clipped(objective, ratio(), advantages),
+        PolicyLoss::PolicyGradient => advantages.neg() * new_logprobs,
+        PolicyLoss::Cispo => advantages.neg() * ratio().detach() * new_logprobs,
+        PolicyLoss::Sapo => soft(ratio(), advantages),
     }
-    let log_ratio = new_logprobs.clone() - old_logprobs;
-    let ratio = match objective.ratio_of {
+}
+
+/// `ρ` of each token, cut at the cap.
+fn ratios<B: LmBackend>(
+    objective: &Objective,
+    log_ratio: Tensor<B, 1>,
+    lengths: &[usize],
+) -> Tensor<B, 1> {
+    let log_ratio = match objective.ratio_of {
         RatioOf::Token => log_ratio,
         RatioOf::CompletionMean => over_completions(log_ratio, lengths, true),
         RatioOf::Completion => over_completions(log_ratio, lengths, false),
-    }
-    .exp();
-    let ratio = match objective.ratio_cap {
-        Some(cap) => ratio.clamp_max(cap),
-        None => ratio,
     };
-    match objective.loss {
-        PolicyLoss::Clip => clipped(objective, ratio, advantages),
-        PolicyLoss::Cispo => advantages.neg() * ratio.detach() * new_logprobs,
-        PolicyLoss::Sapo => soft(ratio, advantages),
-        PolicyLoss::PolicyGradient => unreachable!("returned above"),
+    match objective.ratio_cap {
+        Some(cap) => log_ratio.exp().clamp_max(cap),
+        None => log_ratio.exp(),
     }
 }
 
