@@ -328,7 +328,11 @@ fn is_failure(error: &anyhow::Error) -> bool {
             || matches!(cause.downcast_ref(), Some(ModelError::NotFinite { .. }))
             || matches!(
                 cause.downcast_ref(),
-                Some(PpoError::BadScore { .. } | PpoError::RatioNotOne { .. })
+                Some(
+                    PpoError::BadScore { .. }
+                        | PpoError::Diverged { .. }
+                        | PpoError::RatioNotOne { .. }
+                )
             )
     })
 }

@@ -20,6 +20,7 @@ use rein_model::{
     save_scalar_model,
 };
 use rein_ppo::experience::prepare;
+use rein_ppo::hyperparameters::Hyperparameters;
 use rein_ppo::rollout::{Judges, Prompt, Row, collect, sample};
 use rein_ppo::update::update_minibatch;
 use rein_ppo::{ActorCritic, Learners};
@@ -159,7 +160,8 @@ impl<B: LmAutodiffBackend> Comparison<B> {
 
         let ppo = &self.config().rl;
         let tokenizer = &self.parity.setup.tokenizer;
-        let sampling = ppo.sampling(tokenizer.special().eos);
+        let now = ppo.at(0);
+        let sampling = ppo.sampling(now.temperature, tokenizer.special().eos);
         let prompts = &self.parity.setup.world.prompts.train[..ppo.prompts_per_step];
         let prompts = prompts.iter().map(|it| Prompt::encode(it, tokenizer)).collect();
         let sampler = Sampler::new(policy, &sampling, device)?;
@@ -172,7 +174,7 @@ impl<B: LmAutodiffBackend> Comparison<B> {
             Judges { reference: &reference, micro_batch_rows: ppo.micro_batch_rows, device };
         let scores =
             LearnedReward::<B::InnerBackend>::load(&folders[1], ppo.micro_batch_rows, device)?;
-        let rows = collect(&actors, &judges, &scores, &completions, ppo.temperature)?;
+        let rows = collect(&actors, &judges, &scores, &completions, now.temperature)?;
         Ok(write_atomically(&self.path(ROLLOUT), &serde_json::to_vec(&rows)?)?)
     }
 
@@ -203,7 +205,8 @@ impl<B: LmAutodiffBackend> Comparison<B> {
         let config = &self.config().rl;
         let rows: Vec<Row> = serde_json::from_slice(&fs::read(self.path(ROLLOUT))?)
             .with_context(|| self.path(ROLLOUT).display().to_string())?;
-        let (_, experience) = prepare(&rows, config, 0.05);
+        let fixed = Hyperparameters { kl_coefficient: 0.05, ..config.at(0) };
+        let (_, experience) = prepare(&rows, config, &fixed);
         let minibatch: Vec<_> = experience.iter().collect();
         let actors = ActorCritic {
             policy: load_causal_lm::<B>(&self.path(POLICY), &self.device)?,
@@ -211,9 +214,10 @@ impl<B: LmAutodiffBackend> Comparison<B> {
         };
         let mut learners = Learners::new(actors, config.optimizer);
         for step in 0..self.parity.steps {
-            let rate = config.optimizer.rate(step, self.parity.steps);
+            let learning_rate = config.optimizer.rate(step, self.parity.steps);
+            let now = Hyperparameters { step, learning_rate, ..fixed };
             let (_, seen) =
-                update_minibatch(&mut learners, &minibatch, config, rate, step, &self.device)?;
+                update_minibatch(&mut learners, &minibatch, config, &now, &self.device)?;
             losses.policy.push(seen.policy_loss / seen.n_tokens);
             losses.value.push(seen.value_loss / seen.n_values);
         }

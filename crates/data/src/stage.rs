@@ -39,6 +39,18 @@ pub trait Train {
     /// Becomes what was saved in `folder`.
     fn restore(&mut self, folder: &Path) -> Result<(), Self::Error>;
 
+    /// Whether it may ever have to [go back](Self::must_go_back), so that there has to be a checkpoint before
+    /// the first step.
+    fn can_go_back(&self) -> bool {
+        false
+    }
+
+    /// Whether the step that was just done led nowhere: the newest checkpoint is restored, and the stage goes on
+    /// from there. It is the stage's to see to it that it doesn't lead there again.
+    fn must_go_back(&self) -> bool {
+        false
+    }
+
     /// A hash of all that the steps change, which several workers compare before each checkpoint. `None` for
     /// stages that have no weights.
     fn digest(&self) -> Option<Vec<u8>> {
@@ -142,7 +154,16 @@ pub fn drive<T: Train>(
     if let Some(Finished { step, .. }) = context.run.finished(name)? {
         return Ok(Outcome::Finished(checkpoints.path(step)));
     }
-    let mut progress = resume(context, name, stage)?;
+    let mut progress = match restore_newest(context, name, stage)? {
+        Some(progress) => {
+            context.log.note(format!("{name}: resumed after step {}", progress.step));
+            progress
+        }
+        None => Progress::default(),
+    };
+    if progress == Progress::default() && stage.can_go_back() {
+        save(context, name, stage, &progress, cadence)?;
+    }
     context.log.begin(name, progress.step, n_steps)?;
     let mut reason = "all steps done";
     while progress.step < n_steps {
@@ -151,6 +172,10 @@ pub fn drive<T: Train>(
             return Ok(Outcome::Interrupted);
         }
         let metrics = stage.step(progress.step, context.log)?;
+        if stage.must_go_back() {
+            progress = go_back(context, name, stage, progress.step, n_steps)?;
+            continue;
+        }
         progress.step += 1;
         context.log.metrics(name, progress.step, &metrics)?;
         let last = progress.step == n_steps;
@@ -179,23 +204,39 @@ fn is_due(step: usize, every: usize) -> bool {
     every > 0 && step.is_multiple_of(every)
 }
 
-fn resume<T: Train>(
+/// Restores the newest whole checkpoint, if there is one.
+fn restore_newest<T: Train>(
     context: &mut Context<'_>,
     name: &str,
     stage: &mut T,
-) -> Result<Progress, T::Error> {
+) -> Result<Option<Progress>, T::Error> {
     let checkpoints = context.run.checkpoints(name);
     let log = &mut *context.log;
     let newest = || checkpoints.latest(|warning| log.note(warning));
-    let Some((step, folder)) = context.workers.from_first(newest)? else {
-        return Ok(Progress::default());
-    };
+    let Some((_, folder)) = context.workers.from_first(newest)? else { return Ok(None) };
     let path = folder.join(PROGRESS);
     let bytes = fs::read(&path).map_err(DataError::io(&path))?;
     let progress: Progress = serde_json::from_slice(&bytes)
         .map_err(|error| DataError::file(&path, error.to_string()))?;
     stage.restore(&folder)?;
-    context.log.note(format!("{name}: resumed after step {step}"));
+    Ok(Some(progress))
+}
+
+/// Restores the newest whole checkpoint and forgets what was logged of the steps after it.
+fn go_back<T: Train>(
+    context: &mut Context<'_>,
+    name: &str,
+    stage: &mut T,
+    step: usize,
+    n_steps: usize,
+) -> Result<Progress, T::Error> {
+    let progress = restore_newest(context, name, stage)?.ok_or_else(|| {
+        let folder = context.run.checkpoints(name).path(step);
+        DataError::file(&folder, "there is no whole checkpoint to go back to")
+    })?;
+    context.log.begin(name, progress.step, n_steps)?;
+    let (from, to) = (step + 1, progress.step);
+    context.log.note(format!("{name}: step {from} led nowhere; went back to step {to}"));
     Ok(progress)
 }
 

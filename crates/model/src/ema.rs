@@ -1,20 +1,13 @@
 //! A moving average of weights.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::path::Path as FilePath;
+use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
-use rein_data::DataError;
-use safetensors::tensor::View;
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::LmBackend;
 use crate::named::{FlatTensor, Path, named_tensors};
-use crate::{FloatType, ModelError};
 
 /// How slowly an average follows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,12 +57,18 @@ impl<B: LmBackend> Ema<B> {
     /// The average of a module that wasn't updated yet: its weights, copied, so that training goes on in
     /// place.
     pub fn new<M: Module<B>>(config: EmaConfig, module: &M) -> Self {
+        Self::resumed(config, module, 0)
+    }
+
+    /// Goes on with an average of so many updates, which was [applied](Self::applied) to a module and saved
+    /// in f32.
+    pub fn resumed<M: Module<B>>(config: EmaConfig, average: &M, n_updates: u64) -> Self {
         let copy = |(name, FlatTensor(tensor)): (String, FlatTensor<B>)| {
             let (device, values) = (tensor.device(), FlatTensor(tensor).to_values());
             (name, from_values(values, &device))
         };
-        let averages = named_tensors(module).into_iter().map(copy).collect();
-        Self { config, n_updates: 0, averages }
+        let averages = named_tensors(average).into_iter().map(copy).collect();
+        Self { config, n_updates, averages }
     }
 
     /// How often weights were averaged in.
@@ -102,88 +101,11 @@ impl<B: LmBackend> Ema<B> {
     pub fn applied<M: Module<B>>(&self, module: M) -> M {
         module.map(&mut Replacer { averages: &self.averages, path: Path::default() })
     }
-
-    /// Writes the average to a safetensors file, a tensor at a time.
-    pub fn save(&self, path: &FilePath) -> Result<(), ModelError> {
-        let tensors = self
-            .averages
-            .iter()
-            .map(|(name, tensor)| (name, Saved { average: tensor, shape: tensor.dims() }));
-        let metadata = HashMap::from([(N_UPDATES.to_owned(), self.n_updates.to_string())]);
-        safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|error| match error {
-            SafeTensorError::IoError(source) => {
-                DataError::Io { path: path.to_path_buf(), source }.into()
-            }
-            other => ModelError::checkpoint(path, other.to_string()),
-        })
-    }
-
-    /// Reads what [`save`](Self::save) wrote of an average of `module`'s weights.
-    ///
-    /// # Errors
-    /// A file that isn't one, or whose tensors aren't those of the module.
-    pub fn load<M: Module<B>>(
-        config: EmaConfig,
-        module: &M,
-        path: &FilePath,
-        device: &B::Device,
-    ) -> Result<Self, ModelError> {
-        let refuse = |reason: String| ModelError::checkpoint(path, reason);
-        let bytes = fs::read(path).map_err(|error| refuse(error.to_string()))?;
-        let (_, header) =
-            SafeTensors::read_metadata(&bytes).map_err(|error| refuse(error.to_string()))?;
-        let n_updates = header.metadata().as_ref().and_then(|map| map.get(N_UPDATES)?.parse().ok());
-        let n_updates = n_updates.ok_or_else(|| refuse(format!("no `{N_UPDATES}`; no average")))?;
-        let stored = SafeTensors::deserialize(&bytes).map_err(|error| refuse(error.to_string()))?;
-        let weights = named_tensors(module);
-        if let Some(name) = stored.names().iter().find(|name| !weights.contains_key(**name)) {
-            return Err(refuse(format!("the model has no tensor {name}")));
-        }
-        let read = |(name, FlatTensor(weight)): (String, FlatTensor<B>)| {
-            let view = stored.tensor(&name).map_err(|error| refuse(error.to_string()))?;
-            let [n_values] = weight.dims();
-            if view.dtype() != Dtype::F32 || view.shape() != [n_values] {
-                return Err(refuse(format!("{name} isn't {n_values} numbers in f32")));
-            }
-            let mut values = Vec::with_capacity(n_values);
-            FloatType::F32.decode(view.data(), &mut values);
-            Ok((name, from_values(values, device)))
-        };
-        let averages = weights.into_iter().map(read).collect::<Result<_, ModelError>>()?;
-        Ok(Self { config, n_updates, averages })
-    }
 }
-
-const N_UPDATES: &str = "n_averaged_updates";
 
 fn from_values<B: Backend>(values: Vec<f32>, device: &B::Device) -> Tensor<B, 1> {
     let shape = [values.len()];
     Tensor::from_data(TensorData::new(values, shape), device)
-}
-
-/// A tensor whose bytes exist only while they are written.
-struct Saved<'a, B: Backend> {
-    average: &'a Tensor<B, 1>,
-    shape: [usize; 1],
-}
-
-impl<B: LmBackend> View for Saved<'_, B> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        let values = FlatTensor(self.average.clone()).to_values();
-        Cow::Owned(values.iter().flat_map(|it| it.to_le_bytes()).collect())
-    }
-
-    fn data_len(&self) -> usize {
-        self.shape[0] * size_of::<f32>()
-    }
 }
 
 struct Replacer<'a, B: Backend> {

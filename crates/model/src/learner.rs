@@ -60,15 +60,29 @@ impl<B: LmAutodiffBackend, M: AutodiffModule<B>> Learner<B, M> {
     pub fn update(
         &mut self,
         step: usize,
-        mut gradients: Gradients<B::InnerBackend>,
+        gradients: Gradients<B::InnerBackend>,
         learning_rate: f64,
     ) -> Result<f64, ModelError> {
+        let norm = self.update_if(gradients, learning_rate, f64::is_finite);
+        finite(step, "the gradient", norm)?;
+        Ok(norm)
+    }
+
+    /// [`update`](Self::update) if `accepts` says so of the gradient's norm before clipping, which is
+    /// returned; else the module and the optimiser stay as they were.
+    pub fn update_if(
+        &mut self,
+        mut gradients: Gradients<B::InnerBackend>,
+        learning_rate: f64,
+        accepts: impl FnOnce(f64) -> bool,
+    ) -> f64 {
         gradients.sum_over(&self.workers);
         let norm = gradients.clip(self.config.max_grad_norm);
-        finite(step, "the gradient", norm)?;
-        let module = self.module.take().expect("is there between calls");
-        self.module = Some(self.optimizer.update(module, gradients, learning_rate));
-        Ok(norm)
+        if accepts(norm) {
+            let module = self.module.take().expect("is there between calls");
+            self.module = Some(self.optimizer.update(module, gradients, learning_rate));
+        }
+        norm
     }
 
     /// Changes the module by other means than the optimiser, which keeps its history.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rein_data::tokenizer::Tokenizer;
 use rein_model::backend::LmAutodiffBackend;
-use rein_model::checkpoint::{ADAPTER, MODEL, OPTIMIZER, save_with_tokenizer};
+use rein_model::checkpoint::{ADAPTER, OPTIMIZER, save_with_tokenizer};
 use rein_model::lora::LoraConfig;
 use rein_model::{
     AdapterConfig, ModelError, load_causal_lm, load_scalar_model, save_adapter, save_causal_lm,
@@ -24,16 +24,18 @@ pub const VALUE_ADAPTER: &str = "value_adapter";
 const VALUE_OPTIMIZER: &str = "value_optimizer.safetensors";
 
 impl<B: LmAutodiffBackend> Learners<B> {
-    /// Writes networks, adapters, where `lora` says that there are any, and optimisers.
+    /// Writes networks, adapters, where `lora` says that there are any, and optimisers; the policy to a folder
+    /// of this name.
     pub(crate) fn save(
         &self,
         lora: Option<&LoraConfig>,
         tokenizer: &Tokenizer,
+        policy_folder: &str,
         folder: &Path,
     ) -> Result<(), ModelError> {
         let ActorCritic { policy, value } = self.valid();
         let tokenizer = Some(tokenizer);
-        save_with_tokenizer(&folder.join(MODEL), tokenizer, |folder| {
+        save_with_tokenizer(&folder.join(policy_folder), tokenizer, |folder| {
             save_causal_lm(&policy, folder)
         })?;
         if let Some(value) = &value {
@@ -58,6 +60,7 @@ impl<B: LmAutodiffBackend> Learners<B> {
     pub(crate) fn restore(
         &mut self,
         config: &PpoConfig,
+        policy_folder: &str,
         folder: &Path,
         device: &B::Device,
     ) -> Result<(), ModelError> {
@@ -72,7 +75,7 @@ impl<B: LmAutodiffBackend> Learners<B> {
             None => {
                 let load = |_| load_scalar_model(&folder.join(VALUE_MODEL), device);
                 let value = self.value.as_ref().map(load);
-                (load_causal_lm(&folder.join(MODEL), device)?, value)
+                (load_causal_lm(&folder.join(policy_folder), device)?, value)
             }
         };
         let actors = ActorCritic { policy, value: value.transpose()? }.computed_as(config);

@@ -65,4 +65,7 @@ pub(crate) fn describe_update(seen: &Diagnostics, metrics: &mut Metrics) {
         metrics.push("loss/value_avg", seen.value_loss / seen.n_values);
         metrics.push("val/clipfrac_avg", seen.n_values_clipped / seen.n_values);
     }
+    if seen.n_imitated > 0.0 {
+        metrics.push("loss/ptx_avg", seen.imitation_loss / seen.n_imitated);
+    }
 }

@@ -28,6 +28,10 @@ pub struct Diagnostics {
     pub policy_loss: f64,
     /// Sum of the value losses.
     pub value_loss: f64,
+    /// Tokens of demonstrations seen.
+    pub n_imitated: f64,
+    /// Sum of their losses.
+    pub imitation_loss: f64,
 }
 
 impl Diagnostics {
@@ -79,7 +83,7 @@ impl Diagnostics {
     }
 
     /// All but the largest error, which doesn't add up.
-    fn sums(&mut self) -> [&mut f64; 10] {
+    fn sums(&mut self) -> [&mut f64; 12] {
         let Self {
             n_tokens,
             ratio,
@@ -92,6 +96,8 @@ impl Diagnostics {
             entropy,
             policy_loss,
             value_loss,
+            n_imitated,
+            imitation_loss,
         } = self;
         [
             n_tokens,
@@ -104,6 +110,8 @@ impl Diagnostics {
             entropy,
             policy_loss,
             value_loss,
+            n_imitated,
+            imitation_loss,
         ]
     }
 }

@@ -19,8 +19,11 @@ pub enum PpoError {
     /// A setting or combination of settings can't be used.
     #[error("{0}")]
     Invalid(String),
-    /// A reward that isn't a number was given to a completion.
-    #[error("step {step}: the reward `{reward}` gave {score} to a completion")]
+    /// Rewards that aren't numbers were given again and again.
+    #[error(
+        "step {step}: the reward `{reward}` gave {score} to a completion, and not for the first time; \
+         rewards must be numbers"
+    )]
     BadScore {
         /// The step, counted from 1.
         step: usize,
@@ -28,6 +31,20 @@ pub enum PpoError {
         reward: String,
         /// What it gave.
         score: f32,
+    },
+    /// Updates can't be used, however small the learning rate.
+    #[error(
+        "step {step}: training falls apart: {n_skipped} updates were left out because of numbers that \
+         aren't finite or of a policy that went astray, and {n_rollbacks} times the run went back to its last \
+         checkpoint; lower `rl.optimizer.learning_rate`"
+    )]
+    Diverged {
+        /// The step, counted from 1.
+        step: usize,
+        /// Updates that were left out.
+        n_skipped: u64,
+        /// How often the run went back.
+        n_rollbacks: u32,
     },
     /// Before the first update, sampling and training must agree on what is how probable.
     #[error(

@@ -7,6 +7,7 @@ use crate::advantage::{
     whiten,
 };
 use crate::config::{KlPlacement, PpoConfig};
+use crate::hyperparameters::Hyperparameters;
 use crate::importance;
 use crate::rollout::Row;
 use crate::shaping::{Shaped, Shaping, shape};
@@ -44,9 +45,9 @@ pub struct Penalty {
 pub fn prepare(
     rows: &[Row],
     config: &PpoConfig,
-    kl_coefficient: f64,
+    now: &Hyperparameters,
 ) -> (Vec<Shaped>, Vec<Experience>) {
-    let shaping = Shaping::new(config, kl_coefficient);
+    let shaping = Shaping::new(config, now.kl_coefficient);
     let mut shaped: Vec<Shaped> = rows.iter().map(|row| shape(row, &shaping)).collect();
     if config.whiten_rewards {
         let mut rewards: Vec<Vec<f64>> =
@@ -54,7 +55,7 @@ pub fn prepare(
         whiten(&mut rewards, Mean::Kept, config.advantage.whitens_by());
         shaped.iter_mut().zip(rewards).for_each(|(it, rewards)| it.rewards = rewards);
     }
-    let estimates = estimate(rows, &shaped, config).into_iter();
+    let estimates = estimate(rows, &shaped, config, now).into_iter();
     let (mut advantages, returns): (Vec<_>, Vec<_>) =
         estimates.map(|Advantages { advantages, returns }| (advantages, returns)).unzip();
     // The slot after the last token has a value and a return, but no token that gained anything.
@@ -72,12 +73,17 @@ pub fn prepare(
 }
 
 /// Advantages of each row's slots, not whitened, and returns where there are values.
-fn estimate(rows: &[Row], shaped: &[Shaped], config: &PpoConfig) -> Vec<Advantages> {
+fn estimate(
+    rows: &[Row],
+    shaped: &[Shaped],
+    config: &PpoConfig,
+    now: &Hyperparameters,
+) -> Vec<Advantages> {
     let group_size = config.samples_per_prompt;
     let totals = || shaped.iter().map(|it| it.rewards.iter().sum()).collect::<Vec<f64>>();
-    let to_go = || shaped.iter().map(|it| returns(&it.rewards, config.gamma)).collect::<Vec<_>>();
+    let to_go = || shaped.iter().map(|it| returns(&it.rewards, now.gamma)).collect::<Vec<_>>();
     let advantages = match config.advantage {
-        AdvantageEstimator::Gae => return expected(rows, shaped, config),
+        AdvantageEstimator::Gae => return expected(rows, shaped, now),
         AdvantageEstimator::Returns => to_go(),
         AdvantageEstimator::CenteredReturns => centered(to_go()),
         AdvantageEstimator::GroupRelative { scale } => {
@@ -96,12 +102,12 @@ fn estimate(rows: &[Row], shaped: &[Shaped], config: &PpoConfig) -> Vec<Advantag
 }
 
 /// [`gae`] of each row.
-fn expected(rows: &[Row], shaped: &[Shaped], config: &PpoConfig) -> Vec<Advantages> {
+fn expected(rows: &[Row], shaped: &[Shaped], now: &Hyperparameters) -> Vec<Advantages> {
     let pairs = rows.iter().zip(shaped);
     pairs
         .map(|(row, shaped)| {
             let values = &row.values[..shaped.rewards.len()];
-            gae(&shaped.rewards, values, config.gamma, config.lambda)
+            gae(&shaped.rewards, values, now.gamma, now.lambda)
         })
         .collect()
 }

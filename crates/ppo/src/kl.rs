@@ -56,6 +56,12 @@ impl Default for KlConfig {
 }
 
 impl KlConfig {
+    /// The coefficient at first.
+    pub fn initial(&self) -> f64 {
+        let (Self::Fixed { coefficient } | Self::Adaptive { coefficient, .. }) = *self;
+        coefficient
+    }
+
     pub(crate) fn problems(&self) -> Vec<String> {
         let numbers = match *self {
             Self::Fixed { coefficient } => vec![("coefficient", coefficient >= 0.0)],
@@ -80,8 +86,7 @@ pub struct KlController {
 impl KlController {
     /// A controller at its first coefficient.
     pub fn new(config: KlConfig) -> Self {
-        let (KlConfig::Fixed { coefficient } | KlConfig::Adaptive { coefficient, .. }) = config;
-        Self { config, coefficient }
+        Self { config, coefficient: config.initial() }
     }
 
     /// Reward that a nat costs now.

@@ -24,15 +24,18 @@
 pub mod advantage;
 pub mod algorithm;
 pub mod config;
+pub mod demonstrations;
 pub mod diagnostics;
 pub mod experience;
 pub mod exploration;
+pub mod hyperparameters;
 pub mod importance;
 pub mod kl;
 pub mod loss;
 pub mod overlap;
 pub mod preference;
 pub mod rollout;
+pub mod scheduled;
 pub mod scores;
 pub mod shaping;
 pub mod stability;
@@ -42,6 +45,7 @@ pub mod update;
 
 mod actor_critic;
 mod checkpoint;
+mod controllers;
 mod describe;
 mod error;
 mod halves;

@@ -103,6 +103,11 @@ impl ScoreRules {
         Self { config, moments: RunningMoments::default() }
     }
 
+    /// The rules.
+    pub fn config(&self) -> ScoreConfig {
+        self.config
+    }
+
     /// What scores have been so far: all that has to be saved.
     pub fn moments(&self) -> RunningMoments {
         self.moments

@@ -11,73 +11,96 @@ use rein_model::{CausalLm, Learner, ScalarModel};
 use crate::PpoError;
 use crate::actor_critic::Learners;
 use crate::config::PpoConfig;
+use crate::demonstrations::imitation_loss;
 use crate::diagnostics::Diagnostics;
 use crate::experience::Experience;
+use crate::hyperparameters::Hyperparameters;
 use crate::loss::{MinibatchSize, kl_loss, policy_loss, value_loss};
 use crate::rollout::{value_cells, values_at};
 
-/// One update of each network on a minibatch; `step`, counted from 0, is named in errors. Returns the
-/// gradients' norms and what the minibatch looked like before the update.
+/// One update of each network on a minibatch. Returns the gradients' norms and what the minibatch
+/// looked like before the update.
 ///
 /// Losses are divided by the tokens of the whole minibatch, so that it can be cut into micro-batches
 /// in any way. The networks share nothing: small ones are updated side by side, large ones one after
 /// the other, so that there is one gradient at a time; each is clipped by its own norm. Workers share
 /// the rows, and each must have one.
+///
+/// # Errors
+/// A loss or a gradient that isn't finite; that network stays as it was.
 pub fn update_minibatch<B: LmAutodiffBackend>(
     learners: &mut Learners<B>,
-    minibatch: &[&Experience],
+    rows: &[&Experience],
     config: &PpoConfig,
-    learning_rate: f64,
-    step: usize,
+    now: &Hyperparameters,
     device: &B::Device,
 ) -> Result<(Norms, Diagnostics), PpoError> {
-    let Learners { policy, value, halves } = learners;
-    let minibatch = Minibatch { rows: minibatch, config, learning_rate, step, device };
-    let mut of_policy = || minibatch.update_policy(policy);
-    let Some(value) = value else {
-        let (policy, seen) = of_policy()?;
-        return Ok((Norms { policy, value: None }, seen));
-    };
-    let mut of_value = || minibatch.update_value(value);
-    let (of_policy, of_value) = match halves {
-        Some(halves) => halves.run(of_policy, of_value),
-        None => (of_policy(), of_value()),
-    };
-    let ((of_policy, mut seen), (of_value, valued)) = (of_policy?, of_value?);
-    seen.add(valued);
-    Ok((Norms { policy: of_policy, value: Some(of_value) }, seen))
+    let minibatch = Minibatch { rows, demonstrations: &[], config, now, device };
+    let is_finite = |loss: f64, norm: f64| loss.is_finite() && norm.is_finite();
+    let (norms, seen) = minibatch.update(
+        learners,
+        &mut |seen, norm| is_finite(seen.policy_loss, norm),
+        &mut |seen, norm| is_finite(seen.value_loss, norm),
+    );
+    finite(now.step, "the policy's loss", seen.policy_loss)?;
+    finite(now.step, "the value model's loss", seen.value_loss)?;
+    finite(now.step, "the gradient", norms.policy + norms.value.unwrap_or(0.0))?;
+    Ok((norms, seen))
 }
 
-/// An update of the value model alone; the norm of the policy's gradient is told as 0.
-pub(crate) fn update_value_on<B: LmAutodiffBackend>(
-    learners: &mut Learners<B>,
-    minibatch: &[&Experience],
-    config: &PpoConfig,
-    learning_rate: f64,
-    step: usize,
-    device: &B::Device,
-) -> Result<(Norms, Diagnostics), PpoError> {
-    let minibatch = Minibatch { rows: minibatch, config, learning_rate, step, device };
-    let value = learners.value.as_mut().map(|value| minibatch.update_value(value)).transpose()?;
-    let (norm, seen) = value.unzip();
-    Ok((Norms { policy: 0.0, value: norm }, seen.unwrap_or_default()))
-}
+/// Says whether an update is applied, by what its rows looked like and its gradient's norm.
+pub(crate) type Gate<'a> = &'a mut (dyn FnMut(&Diagnostics, f64) -> bool + Send);
 
 /// Rows of an update and how it is done.
-struct Minibatch<'a, B: LmBackend> {
-    rows: &'a [&'a Experience],
-    config: &'a PpoConfig,
-    learning_rate: f64,
-    step: usize,
-    device: &'a B::Device,
+pub(crate) struct Minibatch<'a, B: LmBackend> {
+    pub(crate) rows: &'a [&'a Experience],
+    /// What the policy imitates beside.
+    pub(crate) demonstrations: &'a [&'a TokenRow],
+    pub(crate) config: &'a PpoConfig,
+    pub(crate) now: &'a Hyperparameters,
+    pub(crate) device: &'a B::Device,
 }
 
 impl<B: LmAutodiffBackend> Minibatch<'_, B> {
+    /// Updates each network that its gate lets.
+    pub(crate) fn update(
+        &self,
+        learners: &mut Learners<B>,
+        policy_gate: Gate<'_>,
+        value_gate: Gate<'_>,
+    ) -> (Norms, Diagnostics) {
+        let Learners { policy, value, halves } = learners;
+        let mut of_policy = || self.update_policy(policy, policy_gate);
+        let Some(value) = value else {
+            let (policy, seen) = of_policy();
+            return (Norms { policy, value: None }, seen);
+        };
+        let mut of_value = || self.update_value(value, value_gate);
+        let ((of_policy, mut seen), (of_value, valued)) = match halves {
+            Some(halves) => halves.run(of_policy, of_value),
+            None => (of_policy(), of_value()),
+        };
+        seen.add(valued);
+        (Norms { policy: of_policy, value: Some(of_value) }, seen)
+    }
+
+    /// Updates the value model alone, if there is one; the norm of the policy's gradient is told as 0.
+    pub(crate) fn update_value_alone(
+        &self,
+        learners: &mut Learners<B>,
+        gate: Gate<'_>,
+    ) -> (Norms, Diagnostics) {
+        let value = learners.value.as_mut().map(|value| self.update_value(value, gate));
+        let (norm, seen) = value.unzip();
+        (Norms { policy: 0.0, value: norm }, seen.unwrap_or_default())
+    }
+
     fn update_policy(
         &self,
         policy: &mut Learner<B, CausalLm<B>>,
-    ) -> Result<(f64, Diagnostics), PpoError> {
-        let Self { rows, config, learning_rate, step, device } = *self;
+        gate: Gate<'_>,
+    ) -> (f64, Diagnostics) {
+        let Self { rows, demonstrations, config, now, device } = *self;
         let size = MinibatchSize {
             n_tokens: rows.iter().map(|row| row.old_logprobs.len()).sum(),
             n_completions: rows.len(),
@@ -85,23 +108,32 @@ impl<B: LmAutodiffBackend> Minibatch<'_, B> {
         };
         let workers = policy.workers().clone();
         let mine: Vec<&Experience> = workers.share(rows).into_iter().copied().collect();
+        let imitated: Vec<&TokenRow> = workers.share(demonstrations).into_iter().copied().collect();
+        let n_imitated = demonstrations.iter().map(|row| row.n_learned()).sum::<usize>();
+        let ptx = config.ptx.map_or(0.0, |it| it.coefficient) / n_imitated.max(1) as f64;
+        let parts = mine.chunks(config.micro_batch_rows).map(Part::Completions);
+        let others = imitated.chunks(config.micro_batch_rows).map(Part::Demonstrations);
         let mut seen = Diagnostics::default();
-        let gradients = policy.gradients(mine.chunks(config.micro_batch_rows), |policy, rows| {
-            let (losses, bonus) = policy_losses(policy, rows, config, &mut seen, device);
-            let weights = token_weights(rows, config, &size, device);
-            let losses = losses - bonus * f64::from(config.entropy_coefficient);
-            (losses * weights).sum()
+        let gradients = policy.gradients(parts.chain(others), |policy, part| match part {
+            Part::Completions(rows) => {
+                let (losses, bonus) = policy_losses(policy, rows, config, now, &mut seen, device);
+                let weights = token_weights(rows, config, &size, device);
+                let losses = losses - bonus * now.entropy_coefficient;
+                (losses * weights).sum()
+            }
+            Part::Demonstrations(rows) => imitation_loss(policy, rows, &mut seen, device) * ptx,
         });
         seen.sum_over(&workers);
-        finite(step, "the policy's loss", seen.policy_loss)?;
-        Ok((policy.update(step, gradients, learning_rate)?, seen))
+        let accepts = |norm| gate(&seen, norm);
+        (policy.update_if(gradients, now.learning_rate, accepts), seen)
     }
 
     fn update_value(
         &self,
         value: &mut Learner<B, ScalarModel<B>>,
-    ) -> Result<(f64, Diagnostics), PpoError> {
-        let Self { rows, config, learning_rate, step, device } = *self;
+        gate: Gate<'_>,
+    ) -> (f64, Diagnostics) {
+        let Self { rows, config, now, device, .. } = *self;
         let n_values = rows.iter().map(|row| row.old_values.len()).sum::<usize>() as f64;
         let workers = value.workers().clone();
         let mine: Vec<&Experience> = workers.share(rows).into_iter().copied().collect();
@@ -111,9 +143,15 @@ impl<B: LmAutodiffBackend> Minibatch<'_, B> {
             losses.sum() * (f64::from(config.value_coefficient) / n_values)
         });
         seen.sum_over(&workers);
-        finite(step, "the value model's loss", seen.value_loss)?;
-        Ok((value.update(step, gradients, learning_rate)?, seen))
+        let accepts = |norm| gate(&seen, norm);
+        (value.update_if(gradients, now.learning_rate, accepts), seen)
     }
+}
+
+/// Rows of a forward pass of the policy.
+enum Part<'a> {
+    Completions(&'a [&'a Experience]),
+    Demonstrations(&'a [&'a TokenRow]),
 }
 
 /// Euclidean norms of gradients, before they are clipped.
@@ -130,6 +168,7 @@ fn policy_losses<B: LmAutodiffBackend>(
     policy: &CausalLm<B>,
     rows: &[&Experience],
     config: &PpoConfig,
+    now: &Hyperparameters,
     seen: &mut Diagnostics,
     device: &B::Device,
 ) -> (Tensor<B, 1>, Tensor<B, 1>) {
@@ -137,7 +176,7 @@ fn policy_losses<B: LmAutodiffBackend>(
     let learned = LearnedTokens::<B>::new(&token_rows, device);
     let [old, advantages] =
         [concat(rows, |row| &row.old_logprobs), concat(rows, |row| &row.advantages)];
-    let stats = learned_stats(policy, &learned, config.temperature);
+    let stats = learned_stats(policy, &learned, now.temperature);
     let new = stats.logprobs;
     let objective = config.objective();
     seen.see_policy(&host(new.clone().inner()), &old, &advantages, objective.clip);
@@ -151,7 +190,7 @@ fn policy_losses<B: LmAutodiffBackend>(
     }
 
     // Without a bonus, the entropy is only looked at: no tape.
-    let bonus = match config.entropy_coefficient {
+    let bonus = match now.entropy_coefficient {
         0.0 => Tensor::from_inner(stats.entropies.inner()),
         _ => stats.entropies,
     };
@@ -232,6 +271,6 @@ fn vector<B: LmBackend>(values: &[f32], device: &B::Device) -> Tensor<B, 1> {
     Tensor::from_data(values, device)
 }
 
-fn total<B: LmAutodiffBackend>(losses: Tensor<B, 1>) -> f64 {
+pub(crate) fn total<B: LmAutodiffBackend>(losses: Tensor<B, 1>) -> f64 {
     f64::from(host(losses.inner().sum())[0])
 }

@@ -13,6 +13,8 @@ use rein_model::{CausalLm, Frozen, Precision, ScalarModel};
 use rein_ppo::algorithm::Algorithm;
 use rein_ppo::config::PpoConfig;
 use rein_ppo::experience::{Experience, prepare};
+use rein_ppo::exploration::EntropyConfig;
+use rein_ppo::hyperparameters::Hyperparameters;
 use rein_ppo::kl::KlConfig;
 use rein_ppo::rollout::{Judges, collect};
 use rein_ppo::update::update_minibatch;
@@ -83,15 +85,17 @@ fn experience(config: &PpoConfig) -> Vec<Experience> {
     let reference = burn::module::AutodiffModule::valid(&model(4));
     let reference = Frozen::new(reference, Precision::F32);
     let judges = Judges { reference: &reference, micro_batch_rows: 3, device: &FlexDevice };
-    let rows = collect(&actors, &judges, &Even, &completions(), config.temperature);
-    prepare(&rows.expect("collects"), config, 0.1).1
+    let rows = collect(&actors, &judges, &Even, &completions(), config.temperature.at(0));
+    let now = Hyperparameters { kl_coefficient: 0.1, ..config.at(0) };
+    prepare(&rows.expect("collects"), config, &now).1
 }
 
 /// What an update was told, and the moments that it left, which are a tenth of its gradient.
 fn gradient(config: &PpoConfig, rows: &[&Experience]) -> (f64, Vec<f32>) {
     let mut learners = Learners::new(actors(config), config.optimizer);
+    let now = Hyperparameters { learning_rate: 1e-3, ..config.at(0) };
     let (_, seen) =
-        update_minibatch(&mut learners, rows, config, 1e-3, 0, &FlexDevice).expect("updates");
+        update_minibatch(&mut learners, rows, config, &now, &FlexDevice).expect("updates");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("optimizer.safetensors");
     learners.policy.save_optimizer(&path).expect("saves");
@@ -129,7 +133,7 @@ fn gradients_are_those_of_the_whole_minibatch_in_any_order() {
             samples_per_prompt: SAMPLES,
             max_new_tokens: 9,
             micro_batch_rows: 8,
-            entropy_coefficient: 0.01,
+            entropy_coefficient: EntropyConfig::Fixed(0.01),
             kl: KlConfig::Fixed { coefficient: 0.1 },
             ..algorithm.config()
         };

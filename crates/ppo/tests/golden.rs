@@ -23,6 +23,7 @@ use rein_ppo::advantage::{Mean, Variance, whiten};
 use rein_ppo::config::{PpoConfig, ScorePlacement};
 use rein_ppo::diagnostics::Diagnostics;
 use rein_ppo::experience::prepare;
+use rein_ppo::hyperparameters::Hyperparameters;
 use rein_ppo::kl::{KlConfig, KlController, KlEstimator};
 use rein_ppo::loss::{policy_loss, value_loss};
 use rein_ppo::rollout::{Judges, Row, collect};
@@ -128,8 +129,8 @@ fn rollout_rows(case: &Value, token_mask: &Value) -> Vec<Row> {
 fn shaping_config(case: &Value) -> PpoConfig {
     PpoConfig {
         max_new_tokens: case["values"][0].as_array().expect("a row").len(),
-        gamma: number(&case["gamma"]) as f32,
-        lambda: number(&case["lam"]) as f32,
+        gamma: (number(&case["gamma"]) as f32).into(),
+        lambda: (number(&case["lam"]) as f32).into(),
         whiten_rewards: case["whiten_rewards"] == true,
         missing_eos_penalty: case["missing_eos_penalty"].as_f64().unwrap_or(0.0) as f32,
         kl_estimator: serde_json::from_value(case["kl_estimator"].clone()).expect("a known name"),
@@ -153,7 +154,8 @@ fn check_shaping(what: &str, case: &Value, want: &Value, score_at: ScorePlacemen
     let (token_mask, value_mask) = (&case["token_mask"], &want["value_mask"]);
     let rows = rollout_rows(case, token_mask);
     let config = PpoConfig { score_at, ..shaping_config(case) };
-    let (shaped, experience) = prepare(&rows, &config, number(&case["kl_coef"]));
+    let now = Hyperparameters { kl_coefficient: number(&case["kl_coef"]), ..config.at(0) };
+    let (shaped, experience) = prepare(&rows, &config, &now);
     let want_tokens = |value: &Value| ragged(value, token_mask).concat();
     let want_slots = |value: &Value| ragged(value, value_mask).concat();
 
@@ -169,8 +171,7 @@ fn check_shaping(what: &str, case: &Value, want: &Value, score_at: ScorePlacemen
     let whitened = want_tokens(&want["advantages_whitened"]);
     assert_close(&format!("{what} advantages"), &advantages, &whitened, 1e-5);
 
-    let (_, raw) =
-        prepare(&rows, &PpoConfig { whiten_advantages: false, ..config }, number(&case["kl_coef"]));
+    let (_, raw) = prepare(&rows, &PpoConfig { whiten_advantages: false, ..config }, &now);
     let advantages: Vec<f32> = raw.iter().flat_map(|it| it.advantages.clone()).collect();
     assert_close(what, &advantages, &want_tokens(&want["advantages_raw"]), 1e-5);
 }
@@ -246,13 +247,13 @@ fn config(trajectory: &Value, micro_batch_rows: usize) -> PpoConfig {
     PpoConfig {
         prompts_per_step: rollout["queries"].as_array().expect("a list").len(),
         max_new_tokens: rollout["responses"][0].as_array().expect("a row").len(),
-        temperature: float("temperature"),
+        temperature: float("temperature").into(),
         micro_batch_rows,
         clip_range: float("cliprange"),
         clip_range_value: float("cliprange_value"),
         value_coefficient: float("vf_coef"),
-        gamma: float("gamma"),
-        lambda: float("lam"),
+        gamma: float("gamma").into(),
+        lambda: float("lam").into(),
         whiten_rewards: hyper["whiten_rewards"] == true,
         missing_eos_penalty: hyper["missing_eos_penalty"].as_f64().unwrap_or(0.0) as f32,
         score_at: ScorePlacement::PostEos,
@@ -310,7 +311,9 @@ fn check_update(folder: &Path, trajectory: &Value, micro_batch_rows: usize) {
     let actors = ActorCritic { policy, value: Some(value) };
     let rows = collected(&actors, rollout, expected, &config);
     let kl_coefficient = number(&trajectory["hyperparameters"]["kl_coef"]);
-    let (shaped, experience) = prepare(&rows, &config, kl_coefficient);
+    let rate = config.optimizer.learning_rate;
+    let now = Hyperparameters { kl_coefficient, learning_rate: rate, ..config.at(0) };
+    let (shaped, experience) = prepare(&rows, &config, &now);
     let scores: Vec<f64> = shaped.iter().map(|it| it.score).collect();
     assert_close("scores", &narrow(scores), &numbers(&expected["scores_after_penalty"]), 1e-4);
     let advantages: Vec<f32> = experience.iter().flat_map(|it| it.advantages.clone()).collect();
@@ -321,9 +324,9 @@ fn check_update(folder: &Path, trajectory: &Value, micro_batch_rows: usize) {
     for (step, want) in trajectory["steps"].as_array().expect("a list").iter().enumerate() {
         let indices = numbers(&want["indices"]);
         let minibatch: Vec<_> = indices.iter().map(|row| &experience[*row as usize]).collect();
-        let rate = config.optimizer.learning_rate;
-        let (_, seen) = update_minibatch(&mut learners, &minibatch, &config, rate, step, &DEVICE)
-            .expect("updates");
+        let now = Hyperparameters { step, ..now };
+        let (_, seen) =
+            update_minibatch(&mut learners, &minibatch, &config, &now, &DEVICE).expect("updates");
         let policy = seen.policy_loss / seen.n_tokens;
         let value = seen.value_loss / seen.n_values;
         let loss = policy + f64::from(config.value_coefficient) * value;
@@ -351,8 +354,8 @@ fn collected(
     let reference = Frozen::new(inner.policy.clone(), Precision::F32);
     let judges = Judges { reference: &reference, micro_batch_rows: 3, device: &DEVICE };
     let completions = completions(rollout);
-    let mut rows =
-        collect(&inner, &judges, &reward, &completions, config.temperature).expect("collects");
+    let mut rows = collect(&inner, &judges, &reward, &completions, config.temperature.at(0))
+        .expect("collects");
     let stored = |key: &str| ragged(&rollout[key], &expected["token_mask"]);
     let logprobs: Vec<f32> = rows.iter().flat_map(|row| row.logprobs.clone()).collect();
     assert_close("logprobs", &logprobs, &stored("logprobs").concat(), 1e-4);

@@ -13,6 +13,7 @@ use rein_model::{CausalLm, ScalarModel};
 use rein_ppo::config::PpoConfig;
 use rein_ppo::diagnostics::Diagnostics;
 use rein_ppo::experience::Experience;
+use rein_ppo::hyperparameters::Hyperparameters;
 use rein_ppo::update::{Norms, update_minibatch};
 use rein_ppo::{ActorCritic, Learners};
 
@@ -63,8 +64,8 @@ fn trained(n_threads: usize) -> Told {
         let rows: Vec<Experience> = (0..10).map(experience).collect();
         let rows: Vec<&Experience> = rows.iter().collect();
         let told = (0..50).map(|step| {
-            update_minibatch(&mut learners, &rows, &config, 1e-3, step, &FlexDevice)
-                .expect("updates")
+            let now = Hyperparameters { step, learning_rate: 1e-3, ..config.at(0) };
+            update_minibatch(&mut learners, &rows, &config, &now, &FlexDevice).expect("updates")
         });
         let told = told.collect();
         let saved = tempfile::tempdir().expect("a temporary folder");

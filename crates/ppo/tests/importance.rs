@@ -14,6 +14,7 @@ use rein_model::{CausalLm, Precision, Precisions, ScalarModel};
 use rein_ppo::config::PpoConfig;
 use rein_ppo::diagnostics::Diagnostics;
 use rein_ppo::experience::Experience;
+use rein_ppo::hyperparameters::Hyperparameters;
 use rein_ppo::train::{Ppo, Prompts};
 use rein_ppo::update::{Norms, update_minibatch};
 use rein_ppo::{ActorCritic, Learners};
@@ -54,7 +55,8 @@ fn seen(importance: Option<Vec<f32>>) -> (Norms, Diagnostics) {
     };
     let config = PpoConfig { micro_batch_rows: 1, clip_range: 10.0, ..PpoConfig::default() };
     let mut learners = Learners::new(actors(30), config.optimizer);
-    update_minibatch(&mut learners, &[&row], &config, 1e-3, 0, &FlexDevice).expect("updates")
+    let now = Hyperparameters { learning_rate: 1e-3, ..config.at(0) };
+    update_minibatch(&mut learners, &[&row], &config, &now, &FlexDevice).expect("updates")
 }
 
 #[test]

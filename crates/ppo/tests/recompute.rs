@@ -13,6 +13,8 @@ use rein_model::{CausalLm, Precision, Precisions, ScalarModel};
 use rein_ppo::config::PpoConfig;
 use rein_ppo::diagnostics::Diagnostics;
 use rein_ppo::experience::Experience;
+use rein_ppo::exploration::EntropyConfig;
+use rein_ppo::hyperparameters::Hyperparameters;
 use rein_ppo::update::{Norms, update_minibatch};
 use rein_ppo::{ActorCritic, Learners};
 
@@ -63,7 +65,8 @@ fn trained(config: &PpoConfig) -> (Vec<(Norms, Diagnostics)>, [Vec<u8>; 2]) {
     let rows: Vec<Experience> = (0..5).map(experience).collect();
     let rows: Vec<&Experience> = rows.iter().collect();
     let told = (0..3).map(|step| {
-        update_minibatch(&mut learners, &rows, config, 1e-2, step, &FlexDevice).expect("updates")
+        let now = Hyperparameters { step, learning_rate: 1e-2, ..config.at(0) };
+        update_minibatch(&mut learners, &rows, config, &now, &FlexDevice).expect("updates")
     });
     let told = told.collect();
     let saved = tempfile::tempdir().expect("a temporary folder");
@@ -82,7 +85,7 @@ fn an_update_is_the_same_to_the_last_bit() {
         let config = |gradient_checkpointing| PpoConfig {
             micro_batch_rows: 2,
             gradient_checkpointing,
-            entropy_coefficient,
+            entropy_coefficient: EntropyConfig::Fixed(entropy_coefficient),
             lora: lora.clone(),
             precision: Precisions { training, ..Precisions::default() },
             ..PpoConfig::default()

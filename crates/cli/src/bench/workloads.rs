@@ -20,6 +20,7 @@ use rein_model::{
 };
 use rein_ppo::config::PpoConfig;
 use rein_ppo::experience::prepare;
+use rein_ppo::hyperparameters::Hyperparameters;
 use rein_ppo::overlap::beside;
 use rein_ppo::rollout::{Judges, collect};
 use rein_ppo::update::update_minibatch;
@@ -173,20 +174,20 @@ impl<B: LmAutodiffBackend> Networks<B> {
         let (completions, sampled): (Vec<_>, Vec<_>) =
             prompts.iter().cloned().zip(generated).map(completion).unzip();
         let micro_batch_rows = config.micro_batch_rows;
+        let now = Hyperparameters { learning_rate: 1e-6, kl_coefficient: 0.05, ..config.at(0) };
         let judges = Judges { reference, micro_batch_rows, device: &self.device };
         // Whoever holds the weights keeps the update from changing them in place: gone after this line.
-        let mut rows =
-            collect(&learners.valid(), &judges, reward, &completions, config.temperature)?;
+        let mut rows = collect(&learners.valid(), &judges, reward, &completions, now.temperature)?;
         if config.samples_elsewhere() {
             rows.iter_mut().zip(sampled).for_each(|(row, it)| row.sampled_logprobs = Some(it));
         }
-        let (_, experience) = prepare(&rows, config, 0.05);
+        let (_, experience) = prepare(&rows, config, &now);
         let batch: Vec<_> = experience.iter().collect();
         let sampler = config.overlap.then(|| self.sampler(learners)).transpose()?;
         let errand = sampler.map(|it| move || it.generate(&prompts, Seed::new(5)));
         let (updated, generated) = beside(errand, || {
             for _ in 0..config.epochs {
-                update_minibatch(learners, &batch, config, 1e-6, 0, &self.device)?;
+                update_minibatch(learners, &batch, config, &now, &self.device)?;
             }
             Ok::<_, PpoError>(())
         });

@@ -157,7 +157,8 @@ impl<B: LmAutodiffBackend> Session<B> {
     /// share.
     fn complete(&self, model: &CausalLm<B::InnerBackend>) -> Result<Vec<Completion>> {
         let ppo = &self.setup.config.rl;
-        let sampling = ppo.sampling(self.setup.tokenizer.special().eos);
+        let sampling =
+            ppo.sampling(ppo.at_the_end().temperature, self.setup.tokenizer.special().eos);
         let prompts = self.setup.world.prompts.heldout.iter().cloned();
         let prompts = prompts.take(self.setup.config.evaluate.prompts).enumerate();
         let asked =
@@ -194,8 +195,13 @@ impl<B: LmAutodiffBackend> Session<B> {
             .collect();
         let rows: Vec<&TokenRow> = rows.iter().collect();
         let total = |model| -> f64 {
-            let rows =
-                row_logprobs(model, &rows, ppo.temperature, ppo.micro_batch_rows, &self.device);
+            let rows = row_logprobs(
+                model,
+                &rows,
+                ppo.at_the_end().temperature,
+                ppo.micro_batch_rows,
+                &self.device,
+            );
             rows.iter().flatten().map(|logprob| f64::from(*logprob)).sum()
         };
         Ok((total(model) - total(&reference)) / completions.len() as f64)

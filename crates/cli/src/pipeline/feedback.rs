@@ -120,7 +120,7 @@ impl<B: LmAutodiffBackend> Gather<B> {
         let tokenizer = &self.setup.tokenizer;
         let sampling = Sampling {
             batch_rows: 2 * ppo.micro_batch_rows,
-            ..ppo.sampling(tokenizer.special().eos)
+            ..ppo.sampling(ppo.at(0).temperature, tokenizer.special().eos)
         };
         let twice: Vec<String> = prompts.iter().flat_map(|it| [it.clone(), it.clone()]).collect();
         let mine = self.workers.share(&twice).into_iter();

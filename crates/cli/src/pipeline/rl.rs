@@ -1,4 +1,5 @@
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use rein_data::encoding::TokenRow;
 use rein_data::example::Completion;
 use rein_data::helpdesk::gold;
 use rein_data::stage::{Outcome, drive};
@@ -18,6 +19,10 @@ impl<B: LmAutodiffBackend> Session<B> {
     pub(super) fn rl(&mut self) -> Result<Outcome> {
         let config = self.setup.config.rl.clone();
         let (cadence, n_steps) = (config.checkpoints.clone(), config.steps);
+        let imitated = config
+            .ptx
+            .map(|ptx| self.imitated(n_steps * config.epochs * config.minibatches * ptx.rows))
+            .transpose()?;
         let reward_folder =
             self.reward_folder()?.ok_or_else(|| self.missing(Stage::Reward, "reward model"))?;
         let actors = ActorCritic {
@@ -45,10 +50,20 @@ impl<B: LmAutodiffBackend> Session<B> {
             &self.device,
         )?
         .with_workers(&self.workers);
+        if let Some(rows) = imitated {
+            stage = stage.with_demonstrations(rows)?;
+        }
         if self.setup.world.has_gold() {
             stage.watch(Box::new(Gold));
         }
         Ok(drive(&mut self.context(), Stage::Rl.name(), &mut stage, n_steps, &cadence)?)
+    }
+
+    /// The demonstrations that `rl.ptx` imitates, of which no more are read than are used.
+    fn imitated(&self, n_used: usize) -> Result<Vec<TokenRow>> {
+        let train = &self.setup.rows.train;
+        ensure!(!train.is_empty(), "`rl.ptx` imitates demonstrations, and these data have none");
+        Ok((0..train.len().min(n_used)).map(|row| train.row(row)).collect::<Result<_, _>>()?)
     }
 }
 

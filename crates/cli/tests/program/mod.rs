@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value};
+
 /// A run of all stages that takes seconds.
 const TINY: &str = r#"
 seed = 3
@@ -122,19 +124,31 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// All files of the checkpoints that stages ended with, by their path within the run.
 pub(crate) fn final_files(run: &Path) -> Vec<(String, Vec<u8>)> {
+    ["sft", "reward", "rl"].iter().flat_map(|stage| stage_files(run, stage)).collect()
+}
+
+/// All files of the checkpoint that a stage ended with, by their path within the run, in order.
+pub(crate) fn stage_files(run: &Path, stage: &str) -> Vec<(String, Vec<u8>)> {
+    let last = fs::read_dir(run.join("checkpoints").join(stage))
+        .expect("the stage has checkpoints")
+        .map(|entry| entry.expect("reads").path())
+        .filter(|path| is_checkpoint(path))
+        .max()
+        .expect("the stage has checkpoints");
     let mut files = Vec::new();
-    for stage in ["sft", "reward", "rl"] {
-        let folder = run.join("checkpoints").join(stage);
-        let last = fs::read_dir(&folder)
-            .expect("the stage has checkpoints")
-            .map(|entry| entry.expect("reads").path())
-            .filter(|path| is_checkpoint(path))
-            .max()
-            .expect("the stage has checkpoints");
-        collect(&last, run, &mut files);
-    }
+    collect(&last, run, &mut files);
     files.sort();
     files
+}
+
+/// What a run's log says of a stage, but for the time it took.
+pub(crate) fn told(run: &Path, stage: &str) -> Vec<Map<String, Value>> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).expect("has metrics");
+    let rows = text.lines().map(|line| serde_json::from_str(line).expect("is JSON"));
+    let mut rows: Vec<Map<String, Value>> = rows.collect();
+    rows.retain(|row| row["stage"] == stage);
+    rows.iter_mut().for_each(|row| row.retain(|key, _| key != "eps" && !key.contains("timing_s")));
+    rows
 }
 
 /// `step-000005`, and not what was set aside.

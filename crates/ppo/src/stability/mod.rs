@@ -9,11 +9,14 @@
 //! Each hears of plain numbers and answers; all of its state can be saved and restored.
 
 mod early_stop;
+mod guards;
 mod kl_rate;
 mod non_finite;
 mod spikes;
 
 pub use early_stop::{EarlyStop, EarlyStopConfig};
+pub use guards::GuardsConfig;
+pub(crate) use guards::{Guards, GuardsState, nats_per_token};
 pub use kl_rate::{KlRate, KlRateConfig};
 pub use non_finite::{NonFinite, NonFiniteConfig, NonFiniteState, Verdict};
 pub use spikes::{SpikeConfig, SpikeState, Spikes};

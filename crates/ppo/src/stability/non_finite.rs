@@ -20,12 +20,22 @@ pub struct NonFiniteConfig {
     pub rate_factor: f64,
     /// How often the run goes back before it ends.
     pub max_rollbacks: u32,
+    /// A policy that is further than this from itself at the step's beginning, in nats a token, was led astray
+    /// by the updates before, and the run goes back at once.
+    pub max_nats_per_token: f64,
 }
 
 impl Default for NonFiniteConfig {
-    /// More than 3 in a row or 1 % of 1000; back once, at half the rate.
+    /// More than 3 in a row or 1 % of 1000; back at half the rate, eight times at most.
     fn default() -> Self {
-        Self { max_in_a_row: 3, max_share: 0.01, window: 1000, rate_factor: 0.5, max_rollbacks: 1 }
+        Self {
+            max_in_a_row: 3,
+            max_share: 0.01,
+            window: 1000,
+            rate_factor: 0.5,
+            max_rollbacks: 8,
+            max_nats_per_token: 10.0,
+        }
     }
 }
 
@@ -40,6 +50,7 @@ impl NonFiniteConfig {
                 ("max_share", share, "within 0..=1"),
                 ("window", self.window > 0, "above 0"),
                 ("rate_factor", factor, "above 0 and at most 1"),
+                ("max_nats_per_token", self.max_nats_per_token > 0.0, "above 0"),
             ],
         )
     }
@@ -143,6 +154,13 @@ impl NonFinite {
         self.go_back()
     }
 
+    /// Hears that the updates before led astray, which leaving out another doesn't mend.
+    pub fn astray(&mut self) -> Verdict {
+        self.state.n_updates += 1;
+        self.state.n_skipped += 1;
+        self.go_back()
+    }
+
     fn go_back(&mut self) -> Verdict {
         let Self { config, state } = self;
         if state.n_rollbacks >= config.max_rollbacks {
@@ -164,7 +182,7 @@ mod tests {
     const BAD: [f64; 3] = [0.1, f64::NAN, 3.0];
 
     fn guard() -> NonFinite {
-        NonFinite::new(NonFiniteConfig::default())
+        NonFinite::new(NonFiniteConfig { max_rollbacks: 1, ..NonFiniteConfig::default() })
     }
 
     #[test]
@@ -189,6 +207,15 @@ mod tests {
         assert_eq!(guard.judge(&FINE), Verdict::Apply);
         assert_eq!(four(&mut guard), [skip, skip, skip, end]);
         assert_eq!((guard.rate_scale(), guard.state().n_rollbacks), (0.5, 1));
+    }
+
+    #[test]
+    fn who_was_led_astray_goes_back_at_once() {
+        let mut guard = guard();
+        assert_eq!(guard.judge(&FINE), Verdict::Apply);
+        assert_eq!((guard.astray(), guard.astray()), (Verdict::RollBack, Verdict::GiveUp));
+        assert_eq!((guard.state().n_updates, guard.state().n_skipped), (3, 2));
+        assert_eq!(guard.rate_scale(), 0.5);
     }
 
     /// One of a hundred is 1 %, not more; one of ninety-nine, and the eleventh lies within the window.

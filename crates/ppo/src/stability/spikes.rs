@@ -10,7 +10,7 @@ use super::broken;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SpikeConfig {
-    /// Norms above so many times the running median are too long.
+    /// Norms above so many times the running median are too long; `inf` lets all be.
     pub multiple: f64,
     /// None of the first so many updates is left out.
     pub warmup_updates: u64,

@@ -2,162 +2,29 @@
 //! depend on seeds and weights alone.
 
 mod resume;
+#[path = "../run/mod.rs"]
+mod run;
 #[path = "../seat/mod.rs"]
 mod seat;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 
-use burn::backend::Autodiff;
-use burn_flex::{Flex, FlexDevice};
+use burn_flex::Flex;
 use rayon::ThreadPoolBuilder;
 use rein_data::batches::RowOrder;
-use rein_data::example::Completion;
-use rein_data::log::{Metrics, RunLog};
+use rein_data::log::Metrics;
 use rein_data::seed::Seed;
 use rein_data::stage::Train;
-use rein_data::tokenizer::Tokenizer;
 use rein_data::workers::Workers;
-use rein_model::config::{LlamaShape, ModelConfig};
-use rein_model::optim::OptimizerConfig;
-use rein_model::schedule::Schedule;
-use rein_model::weights::RandomWeights;
-use rein_model::{CausalLm, ModelError, ScalarModel, generate};
+use rein_model::{CausalLm, ModelError, generate};
+use rein_ppo::PpoError;
 use rein_ppo::config::PpoConfig;
-use rein_ppo::train::{Ppo, Prompts};
-use rein_ppo::{ActorCritic, PpoError};
-use rein_reward::{Reward, RewardError};
+use run::{DEVICE, Run, config, prompts, seed, tokenizer};
 use seat::Seat;
 
-const DEVICE: FlexDevice = FlexDevice;
-const VOCAB: usize = 262;
 const AHEAD: &str = "ahead.jsonl";
-
-fn seed() -> Seed {
-    Seed::new(3)
-}
-
-fn tokenizer() -> Tokenizer {
-    Tokenizer::train_bpe(["the letter e"], VOCAB).expect("trains")
-}
-
-fn actors() -> ActorCritic<Autodiff<Flex>> {
-    let config = ModelConfig::llama(LlamaShape {
-        vocab_size: VOCAB,
-        hidden_size: 32,
-        mlp_size: 88,
-        n_layers: 1,
-        n_heads: 2,
-        n_kv_heads: 2,
-        max_positions: 32,
-        tied_head: true,
-    })
-    .expect("a valid shape");
-    let new = |seed| {
-        let mut weights = RandomWeights::new(&config, Seed::new(seed));
-        CausalLm::new(&config, &mut weights, &DEVICE).expect("random weights fit")
-    };
-    let value = ScalarModel::from_causal_lm(new(2), Seed::new(2), &DEVICE).expect("fits");
-    ActorCritic { policy: new(1), value: Some(value) }
-}
-
-/// Likes the letter e, and keeps what it was shown.
-struct Vowels(Shown);
-
-type Shown = Arc<Mutex<Vec<Vec<Completion>>>>;
-
-impl Reward for Vowels {
-    fn name(&self) -> &'static str {
-        "vowels"
-    }
-
-    fn score(&self, completions: &[Completion]) -> Result<Vec<f32>, RewardError> {
-        self.0.lock().expect("nobody panicked").push(completions.to_vec());
-        Ok(completions.iter().map(|it| it.text.matches('e').count() as f32).collect())
-    }
-}
-
-fn config(overlap: bool) -> PpoConfig {
-    PpoConfig {
-        steps: 4,
-        prompts_per_step: 3,
-        samples_per_prompt: 2,
-        max_new_tokens: 6,
-        epochs: 2,
-        minibatches: 2,
-        micro_batch_rows: 3,
-        missing_eos_penalty: 0.0,
-        eval_prompts: 1,
-        optimizer: OptimizerConfig {
-            learning_rate: 1e-2,
-            schedule: Schedule::Constant,
-            ..OptimizerConfig::default()
-        },
-        overlap,
-        ..PpoConfig::default()
-    }
-}
-
-fn prompts() -> Vec<String> {
-    ["the", "letter", "e", "ever"].map(str::to_owned).to_vec()
-}
-
-/// A stage and what its reward was shown.
-struct Run {
-    ppo: Ppo<Autodiff<Flex>>,
-    shown: Shown,
-}
-
-impl Run {
-    fn new(config: PpoConfig) -> Self {
-        Self::on(prompts(), config, seed())
-    }
-
-    fn on(train: Vec<String>, config: PpoConfig, seed: Seed) -> Self {
-        let shown = Shown::default();
-        let reward = Box::new(Vowels(shown.clone()));
-        let prompts = Prompts { train, heldout: vec!["here".into()] };
-        let ppo = Ppo::new(config, actors(), reward, tokenizer(), prompts, seed, &DEVICE);
-        Self { ppo: ppo.expect("fits together"), shown }
-    }
-
-    fn step(&mut self, step: usize) -> Result<Metrics, PpoError> {
-        self.ppo.step(step, &mut RunLog::silent())
-    }
-
-    /// What steps measure, but for the time they take.
-    fn steps(&mut self, steps: std::ops::Range<usize>) -> Vec<Metrics> {
-        let mut all: Vec<Metrics> = steps.map(|step| self.step(step).expect("steps")).collect();
-        let tells_time = |name: &str| name == "eps" || name.starts_with("timing_s/");
-        all.iter_mut().for_each(|it| it.0.retain(|(name, _)| !tells_time(name)));
-        all
-    }
-
-    /// The files of a checkpoint.
-    fn saved(&self) -> BTreeMap<String, Vec<u8>> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        self.ppo.save(folder.path()).expect("saves");
-        let mut files = BTreeMap::new();
-        read_all(folder.path(), "", &mut files);
-        files
-    }
-}
-
-fn read_all(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) {
-    for entry in fs::read_dir(folder).expect("reads") {
-        let path = entry.expect("reads").path();
-        let name = path.file_name().expect("has a name").to_string_lossy();
-        let name = format!("{prefix}{name}");
-        if path.is_dir() {
-            read_all(&path, &format!("{name}/"), files);
-        } else {
-            files.insert(name, fs::read(&path).expect("reads"));
-        }
-    }
-}
 
 /// What a policy says in a step, asked from outside.
 fn by_hand(policy: &CausalLm<Flex>, step: usize, config: &PpoConfig) -> Vec<Vec<u32>> {
@@ -166,7 +33,7 @@ fn by_hand(policy: &CausalLm<Flex>, step: usize, config: &PpoConfig) -> Vec<Vec<
     let tokenizer = tokenizer();
     let rows = order.batch(step, config.prompts_per_step).into_iter();
     let twice = rows.flat_map(|row| vec![tokenizer.encode_prompt(&all[row]); 2]);
-    let sampling = config.sampling(tokenizer.special().eos);
+    let sampling = config.sampling(config.temperature.at(0), tokenizer.special().eos);
     let seed = seed().child("rollout").index(step as u64);
     let rows = generate(policy, &twice.collect::<Vec<_>>(), &sampling, seed, &DEVICE);
     rows.expect("generates").into_iter().map(|it| it.tokens).collect()

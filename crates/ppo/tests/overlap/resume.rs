@@ -4,7 +4,8 @@ use rein_data::stage::Train;
 use rein_ppo::algorithm::Algorithm;
 use rein_ppo::config::PpoConfig;
 
-use super::{AHEAD, Run, config};
+use super::AHEAD;
+use super::run::{Run, config};
 
 #[test]
 fn every_algorithm_resumes_to_the_last_bit() {

@@ -1,44 +1,48 @@
 //! The stage that optimises a policy.
 
+mod rollouts;
+mod state;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::module::AutodiffModule;
 use rein_data::batches::RowOrder;
+use rein_data::encoding::TokenRow;
 use rein_data::example::Completion;
-use rein_data::log::{Metrics, RunLog, Sample};
+use rein_data::log::{Metrics, RunLog};
 use rein_data::seed::Seed;
 use rein_data::stage::{Evaluation, Train};
 use rein_data::tokenizer::Tokenizer;
 use rein_data::workers::Workers;
 use rein_model::backend::LmAutodiffBackend;
-use rein_model::checkpoint::{read_state, write_state};
 use rein_model::guard::fits;
-use rein_model::{CausalLm, Frozen, Sampler, Sampling};
+use rein_model::{CausalLm, Ema, Frozen};
 use rein_reward::Reward;
-use serde::{Deserialize, Serialize};
 
 use crate::PpoError;
 use crate::actor_critic::{ActorCritic, Learners};
 use crate::config::PpoConfig;
+use crate::controllers::Controllers;
+use crate::demonstrations::Demonstrations;
 use crate::describe::{describe_rollout, describe_values};
 use crate::experience::prepare;
+use crate::hyperparameters::Hyperparameters;
 use crate::importance;
-use crate::kl::KlController;
-use crate::optimise::Optimisation;
-use crate::overlap::{Ahead, Errand, beside};
-use crate::rollout::{Judges, Prompt, Row, Sampled, collect};
+use crate::optimise::{Changing, Optimisation};
+use crate::overlap::{Ahead, beside};
+use crate::rollout::Row;
 use crate::shaping::{Shaped, Shaping, shape};
+use crate::stability::{Guards, Verdict};
 
 pub use crate::checkpoint::{VALUE_ADAPTER, VALUE_MODEL};
-
-/// Samples that are logged at a time.
-const N_SAMPLES: usize = 3;
 
 /// A policy optimisation in progress.
 pub struct Ppo<B: LmAutodiffBackend> {
     config: PpoConfig,
     learners: Learners<B>,
+    /// The policy's average, if one is kept.
+    ema: Option<Ema<B::InnerBackend>>,
     reference: Frozen<CausalLm<B::InnerBackend>>,
     reward: Box<dyn Reward>,
     /// Rewards that evaluations measure and nothing learns from.
@@ -46,11 +50,15 @@ pub struct Ppo<B: LmAutodiffBackend> {
     tokenizer: Tokenizer,
     prompts: Prompts,
     order: RowOrder,
-    kl: KlController,
+    demonstrations: Option<Demonstrations>,
+    controllers: Controllers,
+    guards: Guards,
     seed: Seed,
     n_episodes: u64,
     /// Completions of the next step, if it overlaps with the last one.
     ahead: Option<Ahead>,
+    /// What is worth a line in the log.
+    notes: Vec<String>,
     device: B::Device,
 }
 
@@ -92,12 +100,15 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         let actors = actors.computed_as(&config);
         let reference = actors.policy.valid().without_lora();
         Ok(Self {
+            ema: config.ema.map(|ema| Ema::new(ema, &actors.policy.valid())),
             // New adapters change nothing: the policy without them is where it stands now, and its
             // tensors are the policy's own.
             reference: Frozen::new(reference, config.precision.frozen),
             learners: Learners::new(actors, config.optimizer),
             order: RowOrder::new(prompts.train.len(), seed.child("prompts")),
-            kl: KlController::new(config.kl),
+            demonstrations: None,
+            controllers: Controllers::new(&config),
+            guards: Guards::new(&config.guards),
             config,
             reward,
             watched: Vec::new(),
@@ -106,6 +117,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             seed,
             n_episodes: 0,
             ahead: None,
+            notes: Vec::new(),
             device: device.clone(),
         })
     }
@@ -115,6 +127,20 @@ impl<B: LmAutodiffBackend> Ppo<B> {
     pub fn with_workers(mut self, workers: &Workers) -> Self {
         self.learners.share_with(workers);
         self
+    }
+
+    /// Imitates these demonstrations beside, as `ptx` in the config says; without it, they are forgotten.
+    ///
+    /// # Errors
+    /// No demonstrations.
+    pub fn with_demonstrations(mut self, rows: Vec<TokenRow>) -> Result<Self, PpoError> {
+        if rows.iter().all(|row| row.n_learned() == 0) {
+            return Err(PpoError::Invalid("there are no demonstrations to imitate".into()));
+        }
+        let seed = self.seed.child("demonstrations");
+        self.demonstrations =
+            self.config.ptx.map(|config| Demonstrations::new(rows, &config, seed));
+        Ok(self)
     }
 
     /// Measures another reward at evaluations: a truth that nothing learns from, say.
@@ -127,89 +153,94 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         self.learners.valid()
     }
 
+    /// What the stage has made: the policy, or its average where one is kept.
+    pub fn result(&self) -> CausalLm<B::InnerBackend> {
+        let policy = self.learners.policy.module().valid();
+        match &self.ema {
+            Some(ema) => ema.applied(policy),
+            None => policy,
+        }
+    }
+
     /// Updates on rows that were collected before; `step` is counted from 0. This is what a step
     /// does after its rollout.
+    ///
+    /// Updates that numbers forbid which aren't finite are left out. Where that happens too often, the step is
+    /// cut short, and [`must_go_back`](Train::must_go_back) asks for the last checkpoint.
     pub fn learn(&mut self, step: usize, rows: &[Row]) -> Result<Metrics, PpoError> {
-        self.check_scores(step, rows)?;
-        let (shaped, experience) = prepare(rows, &self.config, self.kl.coefficient());
-        let rate = self.config.optimizer.rate(step, self.config.steps);
-        let mut metrics =
-            describe_rollout(rows, &shaped, self.kl.coefficient(), self.reward.name());
+        if let Some(told) = self.without_bad_rewards(step, rows)? {
+            return Ok(told);
+        }
+        let now = self.now(step);
+        let scored = self.controllers.scored(rows);
+        let (shaped, experience) = prepare(&scored, &self.config, &now);
+        let mut metrics = describe_rollout(rows, &shaped, now.kl_coefficient, self.reward.name());
         describe_values(rows, &experience, &mut metrics);
         let optimisation = Optimisation {
             experience: &experience,
             config: &self.config,
-            learning_rate: rate,
+            now: &now,
             seed: self.seed.child("minibatches").index(step as u64),
-            step,
             device: &self.device,
         };
-        optimisation.run(&mut self.learners, &mut metrics)?;
+        let mut changing = Changing {
+            learners: &mut self.learners,
+            guards: &mut self.guards,
+            ema: self.ema.as_mut(),
+            demonstrations: self.demonstrations.as_mut(),
+        };
+        let distance = optimisation.run(&mut changing, &mut metrics)?;
         importance::describe(rows, self.config.importance_cap, &mut metrics);
-        metrics.push("lr", rate);
+        metrics.push("lr", now.learning_rate);
         self.n_episodes += rows.len() as u64;
         metrics.push("episode", self.n_episodes as f64);
-        let kl = metrics.get("objective/kl").expect("described above");
-        self.kl.observe(kl, rows.len());
+        self.guards.describe(&mut metrics);
+        self.controllers.describe(&self.config, &mut metrics);
+        self.controllers.observe(rows.len(), &metrics, distance);
         Ok(metrics)
     }
 
-    /// The prompts of a step and the node of their draws.
-    fn asked(&mut self, step: usize) -> (Vec<String>, Seed) {
-        let chosen = self.order.batch(step, self.config.prompts_per_step);
-        let repeated = chosen.into_iter().flat_map(|row| {
-            std::iter::repeat_n(&self.prompts.train[row], self.config.samples_per_prompt)
-        });
-        (repeated.cloned().collect(), self.seed.child("rollout").index(step as u64))
+    /// The numbers of a step.
+    fn now(&self, step: usize) -> Hyperparameters {
+        let now = self.controllers.at(&self.config, step);
+        Hyperparameters { learning_rate: now.learning_rate * self.guards.rate_scale(), ..now }
     }
 
-    /// The share of these prompts that this worker completes, with the policy as it is now, which draws a
-    /// token from all alike with probability `epsilon`.
-    fn errand(
-        &self,
-        prompts: &[String],
-        seed: Seed,
-        epsilon: f32,
-    ) -> Result<Errand<B::InnerBackend>, PpoError> {
-        let sampling = self.config.sampling(self.tokenizer.special().eos);
-        let sampling = Sampling { epsilon, ..sampling };
-        let workers = self.learners.policy.workers();
-        let mine = workers.share(prompts).into_iter();
-        Ok(Errand {
-            // Packed or shared; whoever else held the weights would keep the update from changing them
-            // in place.
-            sampler: Sampler::new(&self.learners.policy.module().valid(), &sampling, &self.device)?,
-            prompts: mine.map(|it| Prompt::encode(it, &self.tokenizer)).collect(),
-            tokenizer: self.tokenizer.clone(),
-            seeds: workers.row_seeds(seed),
-        })
-    }
-
-    /// Completions of these prompts, by all workers.
-    fn sample(
-        &self,
-        prompts: &[String],
-        seed: Seed,
-        epsilon: f32,
-    ) -> Result<Vec<Sampled>, PpoError> {
-        let mine = self.errand(prompts, seed, epsilon)?.run()?;
-        Ok(self.learners.policy.workers().merge(mine)?)
-    }
-
-    /// What everyone says about completions. Each worker asks about its share and hears of all.
-    fn judge(&self, sampled: &[Sampled]) -> Result<Vec<Row>, PpoError> {
-        let actors = self.actors();
-        let PpoConfig { temperature, micro_batch_rows, .. } = self.config;
-        let workers = self.learners.policy.workers();
-        let mine = workers.share(sampled);
-        let completions: Vec<Completion> = mine.iter().map(|it| it.completion.clone()).collect();
-        let judges = Judges { reference: &self.reference, micro_batch_rows, device: &self.device };
-        let mut rows = collect(&actors, &judges, &*self.reward, &completions, temperature)?;
-        if self.config.samples_elsewhere() {
-            let logprobs = mine.into_iter().map(|it| Some(it.logprobs.clone()));
-            rows.iter_mut().zip(logprobs).for_each(|(row, it)| row.sampled_logprobs = it);
+    /// What is told of a step some of whose rewards aren't numbers: nothing is learned from it. `None` if all
+    /// are fine.
+    fn without_bad_rewards(
+        &mut self,
+        step: usize,
+        rows: &[Row],
+    ) -> Result<Option<Metrics>, PpoError> {
+        let scores: Vec<f64> = rows.iter().map(|row| f64::from(row.score)).collect();
+        let verdict = self.guards.judge_rewards(&scores);
+        let (fine, bad): (Vec<&Row>, Vec<&Row>) =
+            rows.iter().partition(|row| row.score.is_finite());
+        let Some(first) = bad.first() else { return Ok(None) };
+        let (name, score) = (self.reward.name(), first.score);
+        if verdict == Verdict::GiveUp {
+            return Err(PpoError::BadScore { step: step + 1, reward: name.to_owned(), score });
         }
-        Ok(workers.merge(rows)?)
+        self.notes.push(format!(
+            "rl: step {}: the reward `{name}` gave {score} to {} of {} completions; nothing is learned from \
+             this step",
+            step + 1,
+            bad.len(),
+            rows.len()
+        ));
+        let mut metrics = Metrics::default();
+        if !fine.is_empty() {
+            let fine: Vec<Row> = fine.into_iter().cloned().collect();
+            let kl_coefficient = self.now(step).kl_coefficient;
+            let shaping = Shaping::new(&self.config, kl_coefficient);
+            let shaped: Vec<Shaped> = fine.iter().map(|row| shape(row, &shaping)).collect();
+            metrics = describe_rollout(&fine, &shaped, kl_coefficient, name);
+        }
+        self.n_episodes += rows.len() as u64;
+        metrics.push("episode", self.n_episodes as f64);
+        self.guards.describe(&mut metrics);
+        Ok(Some(metrics))
     }
 
     /// [`learn`](Self::learn), while the next step's completions are sampled, if steps overlap and there is
@@ -218,7 +249,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         let next = step + 1;
         let errand = if self.config.overlap && next < self.config.steps {
             let (prompts, seed) = self.asked(next);
-            Some(self.errand(&prompts, seed, self.config.epsilon)?)
+            Some(self.errand(&prompts, seed, &self.exploring(next))?)
         } else {
             None
         };
@@ -234,35 +265,6 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         }
         Ok((metrics, took))
     }
-
-    fn check_scores(&self, step: usize, rows: &[Row]) -> Result<(), PpoError> {
-        let bad = rows.iter().find(|row| !row.score.is_finite());
-        bad.map_or(Ok(()), |row| {
-            let reward = self.reward.name().to_owned();
-            Err(PpoError::BadScore { step: step + 1, reward, score: row.score })
-        })
-    }
-
-    fn log_samples(
-        &self,
-        step: usize,
-        sampled: &[Sampled],
-        rows: &[Row],
-        log: &mut RunLog,
-    ) -> Result<(), PpoError> {
-        let shaping = Shaping::new(&self.config, self.kl.coefficient());
-        for (Sampled { completion, .. }, row) in sampled.iter().zip(rows).take(N_SAMPLES) {
-            log.sample(&Sample {
-                stage: "rl".into(),
-                step: step + 1,
-                prompt: completion.prompt.clone(),
-                completion: completion.text.clone(),
-                score: f64::from(row.score),
-                kl: shape(row, &shaping).kl.iter().sum(),
-            })?;
-        }
-        Ok(())
-    }
 }
 
 impl<B: LmAutodiffBackend> Train for Ppo<B> {
@@ -274,17 +276,22 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
             Some(ahead) => ahead.sampled,
             None => {
                 let (prompts, seed) = self.asked(step);
-                self.sample(&prompts, seed, self.config.epsilon)?
+                let policy = self.learners.policy.module().valid();
+                self.sample(&policy, &prompts, seed, &self.exploring(step))?
             }
         };
-        let rows = self.judge(&sampled)?;
+        let asked = start.elapsed();
+        let rows = self.judge(&self.actors(), &sampled, self.config.temperature.at(step))?;
+        let scoring = start.elapsed() - asked;
         if self.config.sample_every > 0 && step.is_multiple_of(self.config.sample_every) {
             self.log_samples(step, &sampled, &rows, log)?;
         }
         let (mut metrics, learned) = self.learn_beside(step, &rows)?;
+        self.notes.drain(..).for_each(|note| log.note(note));
         let total = start.elapsed();
         metrics.push("eps", rows.len() as f64 / total.as_secs_f64());
-        metrics.push("timing_s/rollout", (total - learned).as_secs_f64());
+        metrics.push("timing_s/rollout", (total - scoring - learned).as_secs_f64());
+        metrics.push("timing_s/scoring", scoring.as_secs_f64());
         metrics.push("timing_s/update", learned.as_secs_f64());
         Ok(metrics)
     }
@@ -294,13 +301,18 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         if n_prompts == 0 {
             return Ok(None);
         }
+        let now = self.config.at_the_end();
         // The same random numbers each time, so that evaluations differ by the policy alone.
         let seed = self.seed.child("evaluate");
-        let sampled = self.sample(&self.prompts.heldout[..n_prompts], seed, 0.0)?;
-        let rows = self.judge(&sampled)?;
-        let shaping = Shaping::new(&self.config, self.kl.coefficient());
+        let sampling = self.sampling(now.temperature);
+        let actors = ActorCritic { policy: self.result(), ..self.actors() };
+        let prompts = &self.prompts.heldout[..n_prompts];
+        let sampled = self.sample(&actors.policy, prompts, seed, &sampling)?;
+        let rows = self.judge(&actors, &sampled, now.temperature)?;
+        let kl_coefficient = self.now(0).kl_coefficient;
+        let shaping = Shaping::new(&self.config, kl_coefficient);
         let shaped: Vec<Shaped> = rows.iter().map(|row| shape(row, &shaping)).collect();
-        let all = describe_rollout(&rows, &shaped, self.kl.coefficient(), self.reward.name());
+        let all = describe_rollout(&rows, &shaped, kl_coefficient, self.reward.name());
         let score = all.get("objective/rlhf_reward").expect("described above");
         let mut metrics = Metrics::default();
         for name in ["objective/scores", "objective/kl", "completions/mean_length"] {
@@ -316,28 +328,19 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
     }
 
     fn save(&self, folder: &Path) -> Result<(), PpoError> {
-        self.learners.save(self.config.lora.as_ref(), &self.tokenizer, folder)?;
-        if let Some(ahead) = &self.ahead {
-            ahead.save(folder)?;
-        }
-        let state = State {
-            n_episodes: self.n_episodes,
-            kl_coefficient: self.kl.coefficient(),
-            ahead: self.ahead.as_ref().map(|it| it.step),
-        };
-        Ok(write_state(folder, &state)?)
+        self.write(folder)
     }
 
     fn restore(&mut self, folder: &Path) -> Result<(), PpoError> {
-        self.learners.restore(&self.config, folder, &self.device)?;
-        let state: State = read_state(folder)?;
-        self.n_episodes = state.n_episodes;
-        self.kl.restore(state.kl_coefficient);
-        let shape = self.learners.policy.module().config();
-        let ahead = state.ahead.filter(|_| self.config.overlap);
-        let load = |step| Ahead::load(folder, step, self.config.rows_per_step(), shape);
-        self.ahead = ahead.map(load).transpose()?;
-        Ok(())
+        self.read(folder)
+    }
+
+    fn can_go_back(&self) -> bool {
+        true
+    }
+
+    fn must_go_back(&self) -> bool {
+        self.guards.goes_back
     }
 
     fn digest(&self) -> Option<Vec<u8>> {
@@ -345,15 +348,6 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         let of_value = value.as_ref().map_or(Vec::new(), |it| it.digest());
         Some([policy.digest(), of_value].concat())
     }
-}
-
-#[derive(Serialize, Deserialize)]
-struct State {
-    n_episodes: u64,
-    kl_coefficient: f64,
-    /// The step whose completions were sampled ahead.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ahead: Option<usize>,
 }
 
 impl<B: LmAutodiffBackend> std::fmt::Debug for Ppo<B> {

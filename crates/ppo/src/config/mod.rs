@@ -4,14 +4,21 @@ use rein_data::stage::Cadence;
 use rein_model::lora::LoraConfig;
 use rein_model::optim::OptimizerConfig;
 use rein_model::schedule::Schedule;
-use rein_model::{Precision, Precisions, Sampling};
+use rein_model::{EmaConfig, Precision, Precisions, Sampling};
 use serde::{Deserialize, Serialize};
 
 use crate::advantage::AdvantageEstimator;
 use crate::algorithm::Algorithm;
+use crate::demonstrations::PtxConfig;
+use crate::exploration::EntropyConfig;
 use crate::kl::{KlConfig, KlEstimator};
 use crate::loss::{LossMean, Objective, PolicyLoss, RatioOf};
+use crate::scheduled::Scheduled;
+use crate::scores::ScoreConfig;
+use crate::stability::{GuardsConfig, KlRateConfig};
 use crate::trpo::TrpoConfig;
+
+mod problems;
 
 /// How a policy is optimised. Defaults are those of TRL's `PPOConfig` where it has one, and of the
 /// literature where TRL's are known to be odd; [`Algorithm::config`] has those of other algorithms.
@@ -28,8 +35,8 @@ pub struct PpoConfig {
     pub samples_per_prompt: usize,
     /// Completions are cut at this many tokens.
     pub max_new_tokens: usize,
-    /// Divides the logits, when sampling and when scoring alike.
-    pub temperature: f32,
+    /// Divides the logits, when sampling and when scoring alike; evaluations use the last step's.
+    pub temperature: Scheduled,
     /// The probability with which a token is drawn from all alike, to explore; importance weights
     /// correct for it, and evaluations do without.
     pub epsilon: f32,
@@ -71,11 +78,16 @@ pub struct PpoConfig {
     /// Weight of the value loss.
     pub value_coefficient: f32,
     /// Weight of the entropy bonus.
-    pub entropy_coefficient: f32,
+    pub entropy_coefficient: EntropyConfig,
     /// Discount of a token's reward per token before it.
-    pub gamma: f32,
+    pub gamma: Scheduled,
     /// Decay of GAE: 0 trusts the value model, 1 the rewards.
-    pub lambda: f32,
+    pub lambda: Scheduled,
+    /// Steps at the beginning that update the value model alone, so that the policy hears of one that has
+    /// learned something (Yuan et al., 2025, VC-PPO).
+    pub value_warmup_steps: usize,
+    /// What happens to scores before they become rewards.
+    pub scores: ScoreConfig,
     /// Whether token rewards are scaled to variance 1, their mean kept.
     pub whiten_rewards: bool,
     /// Whether advantages are shifted and scaled to mean 0 and variance 1.
@@ -97,8 +109,20 @@ pub struct PpoConfig {
     /// adapters, the policy is its own reference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
+    /// Demonstrations that the policy imitates beside, if any (PPO-ptx).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ptx: Option<PtxConfig>,
     /// The update.
     pub optimizer: OptimizerConfig,
+    /// Lets the learning rate follow the distance that steps go, if given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kl_rate: Option<KlRateConfig>,
+    /// What keeps the run from falling apart.
+    pub guards: GuardsConfig,
+    /// Averages the policy's weights over updates, if given; the average is what is evaluated and what the
+    /// stage leaves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<EmaConfig>,
     /// When to evaluate and save. The best step is the one with the highest held-out reward after
     /// the KL penalty.
     pub checkpoints: Cadence,
@@ -142,7 +166,7 @@ impl Default for PpoConfig {
             prompts_per_step: 64,
             samples_per_prompt: 1,
             max_new_tokens: 64,
-            temperature: 1.0,
+            temperature: Scheduled::Constant(1.0),
             epsilon: 0.0,
             epochs: 4,
             minibatches: 1,
@@ -160,9 +184,11 @@ impl Default for PpoConfig {
             importance_cap: 2.0,
             overlap: false,
             value_coefficient: 0.1,
-            entropy_coefficient: 0.0,
-            gamma: 1.0,
-            lambda: 0.95,
+            entropy_coefficient: EntropyConfig::default(),
+            gamma: Scheduled::Constant(1.0),
+            lambda: Scheduled::Constant(0.95),
+            value_warmup_steps: 0,
+            scores: ScoreConfig::default(),
             whiten_rewards: false,
             whiten_advantages: true,
             missing_eos_penalty: 1.0,
@@ -172,12 +198,16 @@ impl Default for PpoConfig {
             kl_placement: KlPlacement::Reward,
             kl: KlConfig::default(),
             lora: None,
+            ptx: None,
             optimizer: OptimizerConfig {
                 learning_rate: 3e-6,
                 schedule: Schedule::Linear,
                 epsilon: 1e-5,
                 ..OptimizerConfig::default()
             },
+            kl_rate: None,
+            guards: GuardsConfig::default(),
+            ema: None,
             checkpoints: Cadence {
                 evaluate_every: 10,
                 save_every: 10,
@@ -216,115 +246,25 @@ impl PpoConfig {
         }
     }
 
+    /// Whether a step, counted from 0, updates the value model alone.
+    pub fn warms_value_up(&self, step: usize) -> bool {
+        step < self.value_warmup_steps
+    }
+
     /// Completions of one update.
     pub fn minibatch_rows(&self) -> usize {
         self.rows_per_step() / self.minibatches.max(1)
     }
 
-    /// How a step's completions are sampled; `eos` ends them.
-    pub fn sampling(&self, eos: u32) -> Sampling {
+    /// How completions are sampled at this temperature; `eos` ends them.
+    pub fn sampling(&self, temperature: f32, eos: u32) -> Sampling {
         Sampling {
             max_new_tokens: self.max_new_tokens,
             ends: vec![eos],
             batch_rows: self.micro_batch_rows,
             precision: self.precision.rollout,
             epsilon: self.epsilon,
-            ..Sampling::at_temperature(self.temperature)
+            ..Sampling::at_temperature(temperature)
         }
-    }
-
-    /// What is wrong with these settings.
-    pub fn problems(&self) -> Vec<String> {
-        let mut problems = self.optimizer.problems("rl.optimizer");
-        problems.extend(self.lora.iter().flat_map(|lora| lora.problems("rl.lora")));
-        if self.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0) {
-            problems.push("`rl.lora.dropout` must be 0: the first ratio wouldn't be 1".into());
-        }
-        let counts = [
-            ("steps", self.steps),
-            ("prompts_per_step", self.prompts_per_step),
-            ("samples_per_prompt", self.samples_per_prompt),
-            ("max_new_tokens", self.max_new_tokens),
-            ("epochs", self.epochs),
-            ("minibatches", self.minibatches),
-            ("micro_batch_rows", self.micro_batch_rows),
-        ];
-        for (key, _) in counts.iter().filter(|(_, count)| *count == 0) {
-            problems.push(format!("`rl.{key}` must be above 0"));
-        }
-        if problems.is_empty() {
-            problems.extend(self.indivisible());
-        }
-        let shares = [("gamma", self.gamma), ("lambda", self.lambda), ("epsilon", self.epsilon)];
-        for (key, value) in shares {
-            if !(0.0..=1.0).contains(&value) {
-                problems.push(format!("`rl.{key}` must be within 0..=1"));
-            }
-        }
-        let positive = [
-            ("temperature", self.temperature),
-            ("clip_range", self.clip_range),
-            ("importance_cap", self.importance_cap),
-        ];
-        for (key, _) in positive.iter().filter(|(_, value)| !(*value > 0.0 && value.is_finite())) {
-            problems.push(format!("`rl.{key}` must be above 0"));
-        }
-        problems.extend(self.kl.problems());
-        problems.extend(self.wrong_combinations());
-        problems.extend(self.trpo.iter().flat_map(|it| it.problems("rl.trpo")));
-        problems
-    }
-
-    fn wrong_combinations(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if self.advantage.compares() && self.samples_per_prompt < 2 {
-            problems.push(
-                "`rl.samples_per_prompt` must be above 1: `rl.advantage` compares completions of a \
-                 prompt"
-                    .into(),
-            );
-        }
-        if self.policy_loss == PolicyLoss::Cispo && self.ratio_cap.is_none() {
-            problems
-                .push("`rl.ratio_cap` is missing: `rl.policy_loss` \"cispo\" cuts at it".into());
-        }
-        if self.trpo.is_some() && self.entropy_coefficient != 0.0 {
-            problems.push(
-                "`rl.entropy_coefficient` must be 0 with `rl.trpo`, which has no loss".into(),
-            );
-        }
-        if self.trpo.is_some() && self.kl_placement == KlPlacement::Loss {
-            problems.push(
-                "`rl.kl_placement` must be \"reward\" with `rl.trpo`, which has no loss".into(),
-            );
-        }
-        let above = [
-            ("clip_range_high", self.clip_range_high, 0.0),
-            ("dual_clip", self.dual_clip, 1.0),
-            ("ratio_cap", self.ratio_cap, 1.0),
-        ];
-        for (key, value, least) in above {
-            if value.is_some_and(|it| !(it > least && it.is_finite())) {
-                problems.push(format!("`rl.{key}` must be above {least}"));
-            }
-        }
-        problems
-    }
-
-    fn indivisible(&self) -> Option<String> {
-        let (rows, minibatches) = (self.rows_per_step(), self.minibatches);
-        let (minibatch_rows, micro) = (self.minibatch_rows(), self.micro_batch_rows);
-        if !rows.is_multiple_of(minibatches) {
-            return Some(format!(
-                "`rl.minibatches` ({minibatches}) does not divide the {rows} completions of a step \
-                 (`rl.prompts_per_step` × `rl.samples_per_prompt`)"
-            ));
-        }
-        (!minibatch_rows.is_multiple_of(micro)).then(|| {
-            format!(
-                "`rl.micro_batch_rows` ({micro}) does not divide the {minibatch_rows} completions \
-                 of a minibatch"
-            )
-        })
     }
 }

@@ -1,0 +1,116 @@
+//! What can be wrong with settings.
+
+use super::{KlPlacement, PpoConfig};
+use crate::loss::PolicyLoss;
+
+impl PpoConfig {
+    /// What is wrong with these settings.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.optimizer.problems("rl.optimizer");
+        problems.extend(self.lora.iter().flat_map(|lora| lora.problems("rl.lora")));
+        if self.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0) {
+            problems.push("`rl.lora.dropout` must be 0: the first ratio wouldn't be 1".into());
+        }
+        let counts = [
+            ("steps", self.steps),
+            ("prompts_per_step", self.prompts_per_step),
+            ("samples_per_prompt", self.samples_per_prompt),
+            ("max_new_tokens", self.max_new_tokens),
+            ("epochs", self.epochs),
+            ("minibatches", self.minibatches),
+            ("micro_batch_rows", self.micro_batch_rows),
+        ];
+        for (key, _) in counts.iter().filter(|(_, count)| *count == 0) {
+            problems.push(format!("`rl.{key}` must be above 0"));
+        }
+        if problems.is_empty() {
+            problems.extend(self.indivisible());
+        }
+        let is_share = |value: f32| (0.0..=1.0).contains(&value);
+        let is_positive = |value: f32| value > 0.0 && value.is_finite();
+        for (key, value) in
+            [("gamma", self.gamma), ("lambda", self.lambda), ("epsilon", self.epsilon.into())]
+        {
+            problems.extend(value.problems(&format!("rl.{key}"), is_share, "within 0..=1"));
+        }
+        problems.extend(self.temperature.problems("rl.temperature", is_positive, "above 0"));
+        let positive = [("clip_range", self.clip_range), ("importance_cap", self.importance_cap)];
+        for (key, _) in positive.iter().filter(|(_, value)| !is_positive(*value)) {
+            problems.push(format!("`rl.{key}` must be above 0"));
+        }
+        problems.extend(self.kl.problems());
+        problems.extend(self.entropy_coefficient.problems("rl.entropy_coefficient"));
+        problems.extend(self.scores.problems("rl.scores"));
+        problems.extend(self.ptx.iter().flat_map(|it| it.problems("rl.ptx")));
+        problems.extend(self.kl_rate.iter().flat_map(|it| it.problems("rl.kl_rate")));
+        problems.extend(self.guards.problems("rl.guards"));
+        problems.extend(self.ema.iter().flat_map(|it| it.problems("rl.ema")));
+        problems.extend(self.wrong_combinations());
+        problems.extend(self.trpo.iter().flat_map(|it| it.problems("rl.trpo")));
+        problems
+    }
+
+    fn wrong_combinations(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.advantage.compares() && self.samples_per_prompt < 2 {
+            problems.push(
+                "`rl.samples_per_prompt` must be above 1: `rl.advantage` compares completions of a \
+                 prompt"
+                    .into(),
+            );
+        }
+        if self.policy_loss == PolicyLoss::Cispo && self.ratio_cap.is_none() {
+            problems
+                .push("`rl.ratio_cap` is missing: `rl.policy_loss` \"cispo\" cuts at it".into());
+        }
+        if self.ema.is_some() && self.lora.is_some() {
+            problems.push("`rl.ema` can't be used with `rl.lora`".into());
+        }
+        if self.value_warmup_steps > 0 && !self.advantage.needs_values() {
+            problems.push(
+                "`rl.value_warmup_steps` must be 0: `rl.advantage` needs no value model".into(),
+            );
+        }
+        if self.trpo.is_some() && self.ptx.is_some() {
+            problems.push("`rl.ptx` can't be used with `rl.trpo`, which has no loss".into());
+        }
+        if self.trpo.is_some() && !self.entropy_coefficient.is_none() {
+            problems.push(
+                "`rl.entropy_coefficient` must be 0 with `rl.trpo`, which has no loss".into(),
+            );
+        }
+        if self.trpo.is_some() && self.kl_placement == KlPlacement::Loss {
+            problems.push(
+                "`rl.kl_placement` must be \"reward\" with `rl.trpo`, which has no loss".into(),
+            );
+        }
+        let above = [
+            ("clip_range_high", self.clip_range_high, 0.0),
+            ("dual_clip", self.dual_clip, 1.0),
+            ("ratio_cap", self.ratio_cap, 1.0),
+        ];
+        for (key, value, least) in above {
+            if value.is_some_and(|it| !(it > least && it.is_finite())) {
+                problems.push(format!("`rl.{key}` must be above {least}"));
+            }
+        }
+        problems
+    }
+
+    fn indivisible(&self) -> Option<String> {
+        let (rows, minibatches) = (self.rows_per_step(), self.minibatches);
+        let (minibatch_rows, micro) = (self.minibatch_rows(), self.micro_batch_rows);
+        if !rows.is_multiple_of(minibatches) {
+            return Some(format!(
+                "`rl.minibatches` ({minibatches}) does not divide the {rows} completions of a step \
+                 (`rl.prompts_per_step` × `rl.samples_per_prompt`)"
+            ));
+        }
+        (!minibatch_rows.is_multiple_of(micro)).then(|| {
+            format!(
+                "`rl.micro_batch_rows` ({micro}) does not divide the {minibatch_rows} completions \
+                 of a minibatch"
+            )
+        })
+    }
+}
