@@ -36,7 +36,8 @@ fn trpo_ends_bit_identical() {
 
 #[test]
 fn dpo_ends_bit_identical() {
-    let sets = ["stages=[\"sft\", \"feedback\", \"dpo\"]", "dpo.batch_rows=4", "dpo.epochs=3.0"];
+    let stages = "stages=[\"sft\", \"feedback\", \"dpo\"]";
+    let sets = [stages, "dpo.max_tokens=96", "dpo.batch_rows=4", "dpo.epochs=3.0"];
     let cadence = "dpo.checkpoints={ evaluate_every = 4, save_every = 3 }";
     kill_at_random("dpo", &[&sets[..], &["dpo.micro_batch_rows=4", cadence]].concat());
 }
