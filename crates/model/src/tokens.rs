@@ -3,6 +3,7 @@
 use burn::prelude::*;
 
 use rein_data::encoding::TokenRow;
+use rein_data::packing::Packing;
 
 use crate::backend::LmBackend;
 
@@ -104,28 +105,46 @@ pub struct LearnedTokens<B: Backend> {
 }
 
 impl<B: LmBackend> LearnedTokens<B> {
-    /// The learned tokens of some rows, each a sequence.
+    /// The learned tokens of some rows, in their order. Short rows share a sequence as long as the longest
+    /// row, so that little is computed for pads.
     pub fn new(rows: &[&TokenRow], device: &B::Device) -> Self {
-        let sequences: Vec<Vec<&TokenRow>> = rows.iter().map(|row| vec![*row]).collect();
-        Self::packed(&sequences, device)
+        let lengths: Vec<u32> = rows.iter().map(|row| row.tokens.len() as u32).collect();
+        let longest = lengths.iter().max().map_or(0, |length| *length as usize);
+        let packing = Packing::best_fit_decreasing(&lengths, longest);
+        let places = (0..packing.len()).map(|number| packing.rows(number).collect());
+        Self::placed(rows, &places.collect::<Vec<_>>(), device)
     }
 
     /// The learned tokens of sequences that may hold several rows.
     pub fn packed(sequences: &[Vec<&TokenRow>], device: &B::Device) -> Self {
-        let tokens: Vec<Vec<&[u32]>> = sequences
-            .iter()
-            .map(|rows| rows.iter().map(|row| row.tokens.as_slice()).collect())
-            .collect();
-        let batch = TokenBatch::packed(&tokens, device);
-        let [n_rows, n_time] = batch.dims();
-        let learned = sequences.iter().enumerate().flat_map(|(number, rows)| {
-            let columns = rows.iter().flat_map(|row| &row.learned).enumerate();
-            let columns = columns.filter(|(_, learned)| **learned);
-            columns.map(move |(column, _)| number * n_time + column)
+        let mut numbers = 0..;
+        let places = sequences.iter().map(|rows| numbers.by_ref().take(rows.len()).collect());
+        let places: Vec<Vec<usize>> = places.collect();
+        Self::placed(&sequences.concat(), &places, device)
+    }
+
+    /// Rows of which each sequence holds some.
+    fn placed(rows: &[&TokenRow], sequences: &[Vec<usize>], device: &B::Device) -> Self {
+        let of = |numbers: &Vec<usize>| -> Vec<&[u32]> {
+            numbers.iter().map(|row| rows[*row].tokens.as_slice()).collect()
+        };
+        let batch = TokenBatch::packed(&sequences.iter().map(of).collect::<Vec<_>>(), device);
+        let [n_sequences, n_time] = batch.dims();
+        let mut begins = vec![0; rows.len()];
+        for (number, sequence) in sequences.iter().enumerate() {
+            let mut begin = number * n_time;
+            for row in sequence {
+                begins[*row] = begin;
+                begin += rows[*row].tokens.len();
+            }
+        }
+        let learned = rows.iter().zip(begins).flat_map(|(row, begin)| {
+            let columns = row.learned.iter().enumerate().filter(|(_, learned)| **learned);
+            columns.map(move |(column, _)| begin + column)
         });
         let cells: Vec<usize> = learned.collect();
         let before = cells.iter().map(|cell| cell - 1).collect();
-        let all = batch.ids.clone().reshape([n_rows * n_time]);
+        let all = batch.ids.clone().reshape([n_sequences * n_time]);
         Self { targets: all.select(0, indices(&cells, device)), batch, before }
     }
 }

@@ -11,7 +11,7 @@ use rein_data::seed::Seed;
 use rein_data::stage::Train;
 use rein_data::store::{TokenStore, TokenStoreWriter};
 use rein_model::backend::LmBackend;
-use rein_model::logprobs::{cross_entropy, learned_stats};
+use rein_model::logprobs::{cross_entropy, learned_stats, row_logprobs};
 use rein_model::optim::{Gradients, OptimizerConfig};
 use rein_model::sft::{Sft, SftConfig, SftRows};
 use rein_model::tokens::{LearnedTokens, TokenBatch, host};
@@ -217,5 +217,28 @@ fn rows_of_another_tokenizer_are_refused() {
         let mut sft = begin(&config, &model, store(folder.path(), &[row]));
         let error = sft.step(0, &mut log).expect_err("is refused").to_string();
         assert!(error.contains(&reason), "{error}");
+    }
+}
+
+/// Short rows share sequences, and nobody notices but for the time it takes.
+#[test]
+fn learned_tokens_come_in_the_order_of_their_rows() {
+    for (model, rows) in cases::<B>() {
+        let tokens: Vec<u32> = rows[0].iter().copied().cycle().take(8).collect();
+        let parts = [2, 8, 4, 4].map(|n_tokens| {
+            let (prompt, completion) = tokens[..n_tokens].split_at(1);
+            TokenRow::completion(prompt.to_vec(), completion)
+        });
+        let parts: Vec<&TokenRow> = parts.iter().collect();
+        let batch = LearnedTokens::<B>::new(&parts, &DEVICE).batch;
+        let n_cells: usize = batch.dims().iter().product();
+        assert_eq!(n_cells, 3 * 8, "two of four share a sequence");
+        let together = row_logprobs(&model, &parts, 0.7, parts.len(), &DEVICE);
+        let alone = row_logprobs(&model, &parts, 0.7, 1, &DEVICE);
+        for (together, alone) in together.iter().zip(&alone) {
+            assert_eq!(together.len(), alone.len());
+            let alone: Vec<f64> = alone.iter().map(|it| f64::from(*it)).collect();
+            assert_close("log-probabilities", together, &alone, 1e-4);
+        }
     }
 }

@@ -29,6 +29,26 @@ fn a_reward_that_is_not_a_number_changes_nothing() {
     assert!(files(&run) != before && after.get("guards/skipped") == Some(1.0));
 }
 
+/// What is left out is all that is missing: the policy learns as others do.
+#[test]
+fn a_run_with_such_a_reward_ends_with_a_policy_that_has_learned() {
+    let config = PpoConfig {
+        steps: 25,
+        prompts_per_step: 32,
+        samples_per_prompt: 1,
+        max_new_tokens: 8,
+        epochs: 4,
+        minibatches: 1,
+        micro_batch_rows: 32,
+        ..config()
+    };
+    let told = Run::spoiled(prompts(), config, seed(), Some(6)).steps(0..25);
+    let of = |step: usize, name| told[step].get(name).expect("is told");
+    assert_eq!(of(24, "guards/skipped"), 1.0);
+    let [first, last] = [0, 24].map(|step| of(step, "objective/scores"));
+    assert!(first < 1.0 && last > 6.0, "from {first} to {last} of 8");
+}
+
 /// A stage that always gets such rewards says whose they are.
 #[test]
 fn rewards_that_are_never_numbers_end_the_run() {
