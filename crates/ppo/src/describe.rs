@@ -1,6 +1,7 @@
 //! What is told of a step.
 
 use rein_data::log::Metrics;
+use rein_reward::Reward;
 
 use crate::advantage::explained_variance;
 use crate::diagnostics::Diagnostics;
@@ -13,7 +14,7 @@ pub(crate) fn describe_rollout(
     rows: &[Row],
     shaped: &[Shaped],
     beta: f64,
-    reward: &str,
+    reward: &dyn Reward,
 ) -> Metrics {
     let mut metrics = Metrics::default();
     let count = rows.len() as f64;
@@ -22,21 +23,37 @@ pub(crate) fn describe_rollout(
     };
     let nats = |shaped: &Shaped| shaped.kl.iter().sum::<f64>();
     let surprise = |row: &Row| -row.logprobs.iter().map(|it| f64::from(*it)).sum::<f64>();
-    let raw = mean(&|row, _| f64::from(row.score));
-    let variance = mean(&|row, _| (f64::from(row.score) - raw).powi(2));
     metrics.push("objective/kl", mean(&|_, shaped| nats(shaped)));
     metrics.push("objective/entropy", mean(&|row, _| surprise(row)));
     metrics.push("objective/non_score_reward", mean(&|_, shaped| -beta * nats(shaped)));
     metrics.push("objective/rlhf_reward", mean(&|_, shaped| shaped.score - beta * nats(shaped)));
     metrics.push("objective/scores", mean(&|_, shaped| shaped.score));
     metrics.push("objective/kl_coef", beta);
-    metrics.push(format!("rewards/{reward}/mean"), raw);
-    metrics.push(format!("rewards/{reward}/std"), variance.sqrt());
+    describe_rewards(rows, reward, &mut metrics);
     let unfinished = mean(&|row, _| f64::from(u8::from(!row.finished)));
     metrics.push("val/num_eos_tokens", count * (1.0 - unfinished));
     metrics.push("completions/mean_length", mean(&|row, _| row.logprobs.len() as f64));
     metrics.push("completions/clipped_ratio", unfinished);
     metrics
+}
+
+/// Mean and deviation of a reward's scores as it gave them, and of those of its parts, if it is a mixture.
+fn describe_rewards(rows: &[Row], reward: &dyn Reward, metrics: &mut Metrics) {
+    let mut tell = |name: &str, scores: Vec<f64>| {
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let average = mean(&scores);
+        let squares: Vec<f64> = scores.iter().map(|it| (it - average).powi(2)).collect();
+        metrics.push(format!("rewards/{name}/mean"), average);
+        metrics.push(format!("rewards/{name}/std"), mean(&squares).sqrt());
+    };
+    tell(reward.name(), rows.iter().map(|row| f64::from(row.score)).collect());
+    for (place, part) in reward.parts().iter().enumerate() {
+        let scores = rows.iter().map(|row| row.part_scores.get(place).copied().map(f64::from));
+        // Rows that were collected elsewhere may know the sum only.
+        if let Some(scores) = scores.collect() {
+            tell(part.reward.name(), scores);
+        }
+    }
 }
 
 /// How well the values foresaw the returns, if there are any.

@@ -9,7 +9,7 @@ use rein_model::backend::LmBackend;
 use rein_model::logprobs::{row_logprobs, split};
 use rein_model::tokens::{LearnedTokens, TokenBatch, host, indices};
 use rein_model::{CausalLm, Frozen, Generated, Sampler, ScalarModel};
-use rein_reward::Reward;
+use rein_reward::{Reward, Scores, scores};
 use serde::{Deserialize, Serialize};
 
 use crate::PpoError;
@@ -35,6 +35,9 @@ pub struct Row {
     pub values: Vec<f32>,
     /// The reward of the completion.
     pub score: f32,
+    /// What each part of a mixed reward gave, before weights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub part_scores: Vec<f32>,
 }
 
 /// The frozen parts of a step.
@@ -111,24 +114,24 @@ pub fn collect<B: LmBackend>(
         .map(|it| TokenRow::completion(it.prompt_tokens.clone(), &it.tokens))
         .collect();
     let rows: Vec<&TokenRow> = rows.iter().collect();
-    let scores = reward.score(completions)?;
+    let Scores { total, parts } = scores(reward, completions)?;
     let logprobs = row_logprobs(&actors.policy, &rows, temperature, micro_batch_rows, device);
     let references = reference.row_logprobs(&rows, temperature, micro_batch_rows, device);
     let values = match &actors.value {
         Some(value) => row_values(value, &rows, micro_batch_rows, device),
         None => vec![Vec::new(); rows.len()],
     };
-    let judged = logprobs.into_iter().zip(references).zip(values).zip(scores);
+    let judged = logprobs.into_iter().zip(references).zip(values).enumerate();
     Ok(judged
-        .zip(completions.iter().zip(rows))
-        .map(|((((logprobs, reference_logprobs), values), score), (completion, tokens))| Row {
-            tokens: tokens.clone(),
-            finished: completion.finished,
+        .map(|(place, ((logprobs, reference_logprobs), values))| Row {
+            tokens: rows[place].clone(),
+            finished: completions[place].finished,
             logprobs,
             sampled_logprobs: None,
             reference_logprobs,
             values,
-            score,
+            score: total[place],
+            part_scores: parts.iter().map(|part| part[place]).collect(),
         })
         .collect())
 }

@@ -4,7 +4,7 @@
 //! about it. [`LearnedReward`] asks a reward model, which [`train`] fits to what people preferred
 //! ([`loss::bradley_terry`]) or labelled ([`loss::binary`]). [`evaluate`] measures how often it
 //! agrees with judgements it hasn't seen, beside the [`bag_of_words`] judge that any reward model
-//! should beat.
+//! should beat. A [`Mixture`] weighs several rewards against each other.
 //!
 //! This crate doesn't know who trains a policy, and a reward never sees a policy's logits.
 
@@ -16,12 +16,18 @@ pub mod train;
 
 mod config;
 mod error;
+mod gold;
 mod learned;
+mod mixture;
+mod sources;
 
 use rein_data::example::Completion;
 
 pub use error::RewardError;
+pub use gold::Gold;
 pub use learned::{LearnedReward, Normalization};
+pub use mixture::{Mixture, Scores, Weighted, scores};
+pub use sources::{RewardKind, RewardSource};
 
 /// Says how good completions are. The one open set of this crate, hence its one trait.
 pub trait Reward {
@@ -30,4 +36,9 @@ pub trait Reward {
 
     /// One score for each completion, in their order; higher is better.
     fn score(&self, completions: &[Completion]) -> Result<Vec<f32>, RewardError>;
+
+    /// What it mixes, if it is a [`Mixture`]: metrics tell of each part by its name.
+    fn parts(&self) -> &[Weighted] {
+        &[]
+    }
 }

@@ -1,6 +1,7 @@
 //! Settings that parse and still can't be run.
 
 use anyhow::{Result, bail};
+use rein_reward::RewardKind;
 
 use super::{Config, DataConfig, Stage};
 
@@ -58,6 +59,7 @@ impl Config {
         problems.extend(self.reward.problems());
         problems.extend(self.dpo.problems());
         problems.extend(self.rl.problems());
+        problems.extend(self.reward_problems());
         problems.extend(self.data_problems());
         let feedback = &self.feedback;
         let counts = [
@@ -71,6 +73,14 @@ impl Config {
             problems.push(format!("`{key}` must be above 0"));
         }
         problems
+    }
+
+    fn reward_problems(&self) -> Option<String> {
+        let asks_gold = self.rl.rewards.iter().any(|it| it.kind == RewardKind::Gold);
+        let has_gold = matches!(self.data, DataConfig::Helpdesk { .. });
+        (asks_gold && !has_gold).then(|| {
+            "`rl.rewards` holds \"gold\", but only the help-desk world knows the truth".into()
+        })
     }
 
     fn data_problems(&self) -> Option<String> {

@@ -1,21 +1,19 @@
 use anyhow::{Result, ensure};
 use rein_data::encoding::TokenRow;
-use rein_data::example::Completion;
-use rein_data::helpdesk::gold;
 use rein_data::stage::{Outcome, drive};
 use rein_model::backend::LmAutodiffBackend;
-use rein_model::{load_causal_lm, load_scalar_model};
+use rein_model::{ScalarModel, load_causal_lm, load_scalar_model};
 use rein_ppo::ActorCritic;
+use rein_ppo::config::PpoConfig;
 use rein_ppo::train::{Ppo, Prompts};
-use rein_reward::{LearnedReward, Reward, RewardError};
+use rein_reward::{Gold, LearnedReward, Mixture, Reward, RewardKind, RewardSource, Weighted};
 
 use super::Session;
 use crate::config::Stage;
 use crate::world::Parts;
 
 impl<B: LmAutodiffBackend> Session<B> {
-    /// Optimises the reward model's scores, beginning at the fine-tuned model; the value model
-    /// begins as the reward model.
+    /// Optimises what rewards say, beginning at the fine-tuned model.
     pub(super) fn rl(&mut self) -> Result<Outcome> {
         let config = self.setup.config.rl.clone();
         let (cadence, n_steps) = (config.checkpoints.clone(), config.steps);
@@ -23,27 +21,13 @@ impl<B: LmAutodiffBackend> Session<B> {
             .ptx
             .map(|ptx| self.imitated(n_steps * config.epochs * config.minibatches * ptx.rows))
             .transpose()?;
-        let reward_folder =
-            self.reward_folder()?.ok_or_else(|| self.missing(Stage::Reward, "reward model"))?;
-        let actors = ActorCritic {
-            policy: load_causal_lm::<B>(&self.sft_model()?, &self.device)?,
-            value: if config.advantage.needs_values() {
-                Some(load_scalar_model::<B>(&reward_folder, &self.device)?)
-            } else {
-                None
-            },
-        };
-        let reward = LearnedReward::<B::InnerBackend>::load(
-            &reward_folder,
-            config.micro_batch_rows,
-            &self.device,
-        )?
-        .with_precision(config.precision.frozen);
+        let reward = self.rewards(&config)?;
+        let actors = self.actors(&config)?;
         let Parts { train, heldout } = self.setup.world.prompts.clone();
         let mut stage = Ppo::<B>::new(
             config,
             actors,
-            Box::new(reward),
+            reward,
             self.setup.tokenizer.clone(),
             Prompts { train, heldout },
             self.seed(Stage::Rl),
@@ -65,19 +49,52 @@ impl<B: LmAutodiffBackend> Session<B> {
         ensure!(!train.is_empty(), "`rl.ptx` imitates demonstrations, and these data have none");
         Ok((0..train.len().min(n_used)).map(|row| train.row(row)).collect::<Result<_, _>>()?)
     }
-}
 
-/// The truth of the help-desk world, to measure with; nothing learns from it.
-#[derive(Debug)]
-pub(super) struct Gold;
-
-impl Reward for Gold {
-    fn name(&self) -> &'static str {
-        "gold"
+    /// The policy as fine-tuning left it. The value model, if advantages ask for one, begins as the reward
+    /// model, or as the policy where the run has none.
+    fn actors(&self, config: &PpoConfig) -> Result<ActorCritic<B>> {
+        let folder = self.sft_model()?;
+        let load_policy = || load_causal_lm::<B>(&folder, &self.device);
+        let policy = load_policy()?;
+        if !config.advantage.needs_values() {
+            return Ok(ActorCritic { policy, value: None });
+        }
+        let value = match self.reward_folder()? {
+            Some(folder) => load_scalar_model::<B>(&folder, &self.device)?,
+            None => {
+                let seed = self.seed(Stage::Rl).child("value");
+                ScalarModel::from_causal_lm(load_policy()?, seed, &self.device)?
+            }
+        };
+        Ok(ActorCritic { policy, value: Some(value) })
     }
 
-    fn score(&self, completions: &[Completion]) -> Result<Vec<f32>, RewardError> {
-        let judge = |it: &Completion| gold::judge(&it.prompt, &it.text, it.finished).total();
-        Ok(completions.iter().map(judge).collect())
+    /// What is optimised: one reward as it is, or the weighted sum of several.
+    fn rewards(&self, config: &PpoConfig) -> Result<Box<dyn Reward>> {
+        let of_source = |RewardSource { kind, weight }| -> Result<Weighted> {
+            Ok(Weighted { weight, reward: self.reward_of(kind, config)? })
+        };
+        let sources = config.reward_sources();
+        if let [RewardSource { kind, weight: 1.0 }] = sources[..] {
+            return self.reward_of(kind, config);
+        }
+        let parts = sources.into_iter().map(of_source).collect::<Result<Vec<_>>>()?;
+        Ok(Box::new(Mixture::new(parts)?))
+    }
+
+    fn reward_of(&self, kind: RewardKind, config: &PpoConfig) -> Result<Box<dyn Reward>> {
+        Ok(match kind {
+            RewardKind::Model => {
+                let folder = self.reward_folder()?;
+                let folder = folder.ok_or_else(|| self.missing(Stage::Reward, "reward model"))?;
+                let reward = LearnedReward::<B::InnerBackend>::load(
+                    &folder,
+                    config.micro_batch_rows,
+                    &self.device,
+                )?;
+                Box::new(reward.with_precision(config.precision.frozen))
+            }
+            RewardKind::Gold => Box::new(Gold),
+        })
     }
 }

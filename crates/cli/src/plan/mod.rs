@@ -310,13 +310,16 @@ impl<'a> Sizes<'a> {
         let mut networks = vec![
             self.trained("policy", policy, lora),
             Network::frozen("reference", if is_shared { 0 } else { policy }).kept_in(frozen),
-            Network::frozen("reward model", scalar).kept_in(frozen),
         ];
+        if config.asks_model() {
+            networks.push(Network::frozen("reward model", scalar).kept_in(frozen));
+        }
         if has_values {
             networks.insert(1, self.trained("value model", scalar, lora));
         }
         // Beside the policy and its reference: the reward model, and the value model.
-        let n_scalars = if has_values { 2.0 } else { 1.0 };
+        let n_judges = f64::from(u8::from(config.asks_model()) + u8::from(has_values));
+        let n_trained = if has_values { 2.0 } else { 1.0 };
         if config.overlap {
             let rollout = config.precision.rollout;
             networks.push(Network::frozen("sampled policy", policy).kept_in(rollout));
@@ -327,8 +330,8 @@ impl<'a> Sizes<'a> {
             networks,
             activations: pass.kept(&self.setup.model),
             recomputes: pass.recomputes,
-            trained_tokens: n_scalars * config.epochs as f64 * tokens,
-            judged_tokens: (2.0 + n_scalars) * tokens,
+            trained_tokens: n_trained * config.epochs as f64 * tokens,
+            judged_tokens: (2.0 + n_judges) * tokens,
             sampled_tokens: tokens,
         }
     }

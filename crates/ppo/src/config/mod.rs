@@ -5,6 +5,7 @@ use rein_model::lora::LoraConfig;
 use rein_model::optim::OptimizerConfig;
 use rein_model::schedule::Schedule;
 use rein_model::{EmaConfig, Precision, Precisions, Sampling};
+use rein_reward::{RewardKind, RewardSource};
 use serde::{Deserialize, Serialize};
 
 use crate::advantage::AdvantageEstimator;
@@ -33,6 +34,9 @@ pub struct PpoConfig {
     pub prompts_per_step: usize,
     /// Completions of each prompt.
     pub samples_per_prompt: usize,
+    /// Rewards whose weighted sum is the score; the reward model alone if none is named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rewards: Vec<RewardSource>,
     /// Completions are cut at this many tokens.
     pub max_new_tokens: usize,
     /// Divides the logits, when sampling and when scoring alike; evaluations use the last step's.
@@ -165,6 +169,7 @@ impl Default for PpoConfig {
             steps: 100,
             prompts_per_step: 64,
             samples_per_prompt: 1,
+            rewards: Vec::new(),
             max_new_tokens: 64,
             temperature: Scheduled::Constant(1.0),
             epsilon: 0.0,
@@ -225,6 +230,16 @@ impl PpoConfig {
     /// Completions of a step.
     pub fn rows_per_step(&self) -> usize {
         self.prompts_per_step * self.samples_per_prompt
+    }
+
+    /// The rewards whose weighted sum is the score, one at least.
+    pub fn reward_sources(&self) -> Vec<RewardSource> {
+        if self.rewards.is_empty() { vec![RewardSource::MODEL] } else { self.rewards.clone() }
+    }
+
+    /// Whether a reward model is asked.
+    pub fn asks_model(&self) -> bool {
+        self.reward_sources().iter().any(|it| it.kind == RewardKind::Model)
     }
 
     /// Whether completions are sampled by another policy than the one that is trained: the one before

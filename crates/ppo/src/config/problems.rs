@@ -1,5 +1,7 @@
 //! What can be wrong with settings.
 
+use rein_reward::RewardSource;
+
 use super::{KlPlacement, PpoConfig};
 use crate::loss::PolicyLoss;
 
@@ -38,6 +40,7 @@ impl PpoConfig {
         for (key, _) in positive.iter().filter(|(_, value)| !is_positive(*value)) {
             problems.push(format!("`rl.{key}` must be above 0"));
         }
+        problems.extend(RewardSource::problems(&self.rewards, "rl.rewards"));
         problems.extend(self.kl.problems());
         problems.extend(self.entropy_coefficient.problems("rl.entropy_coefficient"));
         problems.extend(self.scores.problems("rl.scores"));

@@ -174,7 +174,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         let now = self.now(step);
         let scored = self.controllers.scored(rows);
         let (shaped, experience) = prepare(&scored, &self.config, &now);
-        let mut metrics = describe_rollout(rows, &shaped, now.kl_coefficient, self.reward.name());
+        let mut metrics = describe_rollout(rows, &shaped, now.kl_coefficient, &*self.reward);
         describe_values(rows, &experience, &mut metrics);
         let optimisation = Optimisation {
             experience: &experience,
@@ -235,7 +235,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             let kl_coefficient = self.now(step).kl_coefficient;
             let shaping = Shaping::new(&self.config, kl_coefficient);
             let shaped: Vec<Shaped> = fine.iter().map(|row| shape(row, &shaping)).collect();
-            metrics = describe_rollout(&fine, &shaped, kl_coefficient, name);
+            metrics = describe_rollout(&fine, &shaped, kl_coefficient, &*self.reward);
         }
         self.n_episodes += rows.len() as u64;
         metrics.push("episode", self.n_episodes as f64);
@@ -312,7 +312,7 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         let kl_coefficient = self.now(0).kl_coefficient;
         let shaping = Shaping::new(&self.config, kl_coefficient);
         let shaped: Vec<Shaped> = rows.iter().map(|row| shape(row, &shaping)).collect();
-        let all = describe_rollout(&rows, &shaped, kl_coefficient, self.reward.name());
+        let all = describe_rollout(&rows, &shaped, kl_coefficient, &*self.reward);
         let score = all.get("objective/rlhf_reward").expect("described above");
         let mut metrics = Metrics::default();
         for name in ["objective/scores", "objective/kl", "completions/mean_length"] {

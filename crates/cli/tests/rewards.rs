@@ -1,0 +1,74 @@
+//! Rewards that a run's config names.
+
+#![allow(dead_code, reason = "each test program uses a part of what they share")]
+
+mod program;
+
+use std::fs;
+
+use expect_test::{Expect, expect};
+use program::Workplace;
+use serde_json::Value;
+
+/// What the steps of reinforcement learning told.
+fn told(place: &Workplace, run: &str) -> Vec<Value> {
+    let text = fs::read_to_string(place.path(run).join("metrics.jsonl")).expect("reads");
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("is JSON"));
+    lines.filter(|it| it["stage"] == "rl" && it.to_string().contains("objective/kl\"")).collect()
+}
+
+fn train(place: &Workplace, run: &str, stages: &str, rewards: &str) -> Vec<Value> {
+    let [stages, rewards] = [format!("stages={stages}"), format!("rl.rewards={rewards}")];
+    let args = ["train", "--config", "tiny.toml", "--plain", "--run", run];
+    place.succeed(&[&args[..], &["--set", &stages, "--set", &rewards]].concat());
+    told(place, run)
+}
+
+/// Of a metric, wherever a line of the log keeps it.
+fn number(line: &Value, name: &str) -> f64 {
+    let found = line.get(name).or_else(|| line["metrics"].get(name));
+    found.and_then(Value::as_f64).unwrap_or_else(|| panic!("no {name} in {line}"))
+}
+
+#[test]
+fn rewards_are_mixed_by_their_weights() {
+    let place = Workplace::new();
+    let mix = "[{ kind = \"model\" }, { kind = \"gold\", weight = 0.5 }]";
+    let steps = train(&place, "run", "[\"sft\", \"feedback\", \"reward\", \"rl\"]", mix);
+    assert!(!steps.is_empty());
+    for step in steps {
+        let [mixture, learned, gold] = ["mixture", "learned", "gold"]
+            .map(|name| number(&step, &format!("rewards/{name}/mean")));
+        assert!((mixture - learned - 0.5 * gold).abs() < 1e-5, "{step}");
+    }
+    let saved = fs::read_to_string(place.path("run/config.toml")).expect("reads");
+    assert!(saved.contains("[[rl.rewards]]"), "{saved}");
+}
+
+#[test]
+fn a_run_that_asks_no_reward_model_needs_none() {
+    let place = Workplace::new();
+    let steps = train(&place, "run", "[\"sft\", \"rl\"]", "[{ kind = \"gold\" }]");
+    assert!(steps.iter().all(|it| number(it, "rewards/gold/std") >= 0.0) && !steps.is_empty());
+    assert!(!place.path("run/checkpoints/reward").exists());
+}
+
+fn refused(place: &Workplace, rewards: &str, expected: &Expect) {
+    let rewards = format!("rl.rewards={rewards}");
+    let output = place.output(&["train", "--config", "tiny.toml", "--set", &rewards]);
+    assert_eq!(output.status.code(), Some(2));
+    expected.assert_eq(String::from_utf8_lossy(&output.stderr).trim_end());
+}
+
+#[test]
+fn rewards_that_mean_nothing_are_refused() {
+    let place = Workplace::new();
+    refused(&place, "[{ kind = \"modle\" }]", &expect![[""]]);
+    refused(&place, "[{ kind = \"gold\" }, { kind = \"gold\" }]", &expect![[""]]);
+    let texts = "text\tlabel\na b c d\t1\ne f g h\t0\n";
+    place.write("t.tsv", texts);
+    let table = "{ path = \"t.tsv\", text = \"text\", label = \"label\" }";
+    let data = format!("[data]\nkind = \"labels\"\ntrain = {table}\nheldout = {table}\n");
+    place.write("tiny.toml", &data);
+    refused(&place, "[{ kind = \"gold\" }]", &expect![[""]]);
+}
