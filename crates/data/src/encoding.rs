@@ -38,6 +38,12 @@ impl TokenRow {
         self.learned.iter().filter(|learned| **learned).count()
     }
 
+    /// The lengths of its runs of learned tokens: of a conversation, of what is said in each turn.
+    pub fn turns(&self) -> Vec<usize> {
+        let runs = self.learned.chunk_by(|a, b| a == b);
+        runs.filter(|run| run[0]).map(<[bool]>::len).collect()
+    }
+
     fn truncate(&mut self, max_tokens: usize) {
         self.tokens.truncate(max_tokens);
         self.learned.truncate(max_tokens);
@@ -169,6 +175,19 @@ mod tests {
         let tally =
             Tally { n_rows: 1, n_truncated: 1, n_tokens: 5, n_learned: 1, n_lost: 2, n_dropped: 0 };
         assert_eq!(cut.tally, tally);
+    }
+
+    #[test]
+    fn turns_are_runs_of_learned_tokens() {
+        let turns = |learned: &str| {
+            let learned: Vec<bool> = learned.chars().map(|it| it == 'x').collect();
+            TokenRow::new(vec![7; learned.len()], learned).turns()
+        };
+        assert_eq!(turns("..xxx.x..xx."), [3, 1, 2]);
+        assert_eq!(turns(".xx"), [2]);
+        // Nothing predicts the first.
+        assert_eq!(turns("xxx"), [2]);
+        assert!(turns("").is_empty() && turns("...").is_empty());
     }
 
     #[test]

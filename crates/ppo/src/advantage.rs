@@ -2,6 +2,10 @@
 //!
 //! A completion is a list of its own length, so there is no padding and no mask. The work is tiny
 //! beside the networks', and done on the host in f64.
+//!
+//! Of a conversation with several [turns](crate::episode), the list holds the policy's own tokens, turn after
+//! turn: the token after the last one of a turn is the first one of the next. What others say between belongs
+//! to the state and takes no step, so nothing is discounted for it.
 
 use serde::{Deserialize, Serialize};
 

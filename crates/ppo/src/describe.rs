@@ -34,6 +34,10 @@ pub(crate) fn describe_rollout(
     metrics.push("val/num_eos_tokens", count * (1.0 - unfinished));
     metrics.push("completions/mean_length", mean(&|row, _| row.logprobs.len() as f64));
     metrics.push("completions/clipped_ratio", unfinished);
+    let n_turns = mean(&|row, _| row.tokens.turns().len() as f64);
+    if n_turns > 1.0 {
+        metrics.push("completions/mean_turns", n_turns);
+    }
     metrics
 }
 

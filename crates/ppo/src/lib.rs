@@ -17,6 +17,9 @@
 //! Where another policy sampled than the one that is updated, of another precision or of the step before
 //! ([`overlap`]), [`importance`] weighs the tokens.
 //!
+//! Rollouts have one turn. Conversations of several turns, scored at each or at the end, come from elsewhere as
+//! [`episode`]s, and from the second point on all is the same.
+//!
 //! [`preference`] optimises a policy on judgements alone, without sampling: DPO and its relatives.
 //!
 //! Advantages and losses are pure functions: no module, no optimiser, no config, no random numbers.
@@ -26,6 +29,7 @@ pub mod algorithm;
 pub mod config;
 pub mod demonstrations;
 pub mod diagnostics;
+pub mod episode;
 pub mod experience;
 pub mod exploration;
 pub mod hyperparameters;

@@ -6,6 +6,7 @@ use rein_data::example::Completion;
 use rein_data::seed::RowSeeds;
 use rein_data::tokenizer::Tokenizer;
 use rein_model::backend::LmBackend;
+use rein_model::guard::rows_fit;
 use rein_model::logprobs::{row_logprobs, split};
 use rein_model::tokens::{LearnedTokens, TokenBatch, host, indices};
 use rein_model::{CausalLm, Frozen, Generated, Sampler, ScalarModel};
@@ -14,14 +15,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::PpoError;
 use crate::actor_critic::ActorCritic;
+use crate::episode::Episode;
 
 /// One completion and what is known about it before the update. Numbers stand one to a token of the
-/// completion, so there is no padding.
+/// completion, so there is no padding. Of a conversation with several [turns](crate::episode), the
+/// completion is all that the policy said, turn after turn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Prompt and completion; the completion's tokens are the learned ones.
     pub tokens: TokenRow,
-    /// Whether the completion ended by itself.
+    /// Whether the completion, or its last turn, ended by itself.
     pub finished: bool,
     /// What the policy gave to each token, in nats, at the sampling temperature.
     pub logprobs: Vec<f32>,
@@ -35,6 +38,9 @@ pub struct Row {
     pub values: Vec<f32>,
     /// The reward of the completion.
     pub score: f32,
+    /// What each turn earned of it, where turns are scored one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turn_scores: Vec<f32>,
     /// What each part of a mixed reward gave, before weights.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub part_scores: Vec<f32>,
@@ -99,8 +105,8 @@ pub fn sample<B: LmBackend>(
 
 /// Lets policy, reference, value model and reward look at completions.
 ///
-/// The policy's log-probabilities are computed here, by the very pass that the update uses, and not
-/// taken from sampling: so the first ratio is 1.
+/// # Errors
+/// Those of the reward, and completions that the policy has no positions for.
 pub fn collect<B: LmBackend>(
     actors: &ActorCritic<B>,
     judges: &Judges<'_, B>,
@@ -108,35 +114,61 @@ pub fn collect<B: LmBackend>(
     completions: &[Completion],
     temperature: f32,
 ) -> Result<Vec<Row>, PpoError> {
-    let Judges { reference, micro_batch_rows, device, .. } = *judges;
-    let rows: Vec<TokenRow> = completions
-        .iter()
-        .map(|it| TokenRow::completion(it.prompt_tokens.clone(), &it.tokens))
-        .collect();
-    let rows: Vec<&TokenRow> = rows.iter().collect();
     let Scores { total, parts } = scores(reward, completions)?;
+    let episodes = completions.iter().zip(total).enumerate();
+    let episodes = episodes.map(|(place, (completion, score))| Episode {
+        tokens: TokenRow::completion(completion.prompt_tokens.clone(), &completion.tokens),
+        finished: completion.finished,
+        score,
+        turn_scores: Vec::new(),
+        part_scores: parts.iter().map(|part| part[place]).collect(),
+    });
+    appraise(actors, judges, episodes.collect(), temperature)
+}
+
+/// Lets policy, reference and value model look at conversations that are scored already.
+///
+/// The policy's log-probabilities are computed here, by the very pass that the update uses, and not
+/// taken from sampling: so the first ratio is 1.
+///
+/// # Errors
+/// A conversation that the policy has no positions for, or a token that it doesn't have.
+pub fn appraise<B: LmBackend>(
+    actors: &ActorCritic<B>,
+    judges: &Judges<'_, B>,
+    episodes: Vec<Episode>,
+    temperature: f32,
+) -> Result<Vec<Row>, PpoError> {
+    let Judges { reference, micro_batch_rows, device, .. } = *judges;
+    let tokens: Vec<&[u32]> = episodes.iter().map(|it| &it.tokens.tokens[..]).collect();
+    rows_fit(actors.policy.config(), &tokens, 0)?;
+    let rows: Vec<&TokenRow> = episodes.iter().map(|it| &it.tokens).collect();
     let logprobs = row_logprobs(&actors.policy, &rows, temperature, micro_batch_rows, device);
     let references = reference.row_logprobs(&rows, temperature, micro_batch_rows, device);
     let values = match &actors.value {
         Some(value) => row_values(value, &rows, micro_batch_rows, device),
         None => vec![Vec::new(); rows.len()],
     };
-    let judged = logprobs.into_iter().zip(references).zip(values).enumerate();
-    Ok(judged
-        .map(|(place, ((logprobs, reference_logprobs), values))| Row {
-            tokens: rows[place].clone(),
-            finished: completions[place].finished,
+    let judged = logprobs.into_iter().zip(references).zip(values);
+    Ok(episodes
+        .into_iter()
+        .zip(judged)
+        .map(|(episode, ((logprobs, reference_logprobs), values))| Row {
+            tokens: episode.tokens,
+            finished: episode.finished,
             logprobs,
             sampled_logprobs: None,
             reference_logprobs,
             values,
-            score: total[place],
-            part_scores: parts.iter().map(|part| part[place]).collect(),
+            score: episode.score,
+            turn_scores: episode.turn_scores,
+            part_scores: episode.part_scores,
         })
         .collect())
 }
 
-/// What a value model expects before each learned token and after the last one.
+/// What a value model expects before each learned token and after the last one. Before the first token
+/// of a turn it has read what others said since the turn before.
 fn row_values<B: LmBackend>(
     model: &ScalarModel<B>,
     rows: &[&TokenRow],

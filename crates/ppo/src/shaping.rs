@@ -11,8 +11,8 @@ pub struct Shaped {
     pub score: f64,
     /// The KL estimate at each token, in nats.
     pub kl: Vec<f64>,
-    /// `−β kl`, unless that is a part of the loss, and the score in its slot. With [`ScorePlacement::PostEos`] one longer than the
-    /// completion, where that was cut short of the limit.
+    /// `−β kl`, unless that is a part of the loss, and the score in its slot, or those of turns in theirs.
+    /// With [`ScorePlacement::PostEos`] one longer than the completion, where that ended short of the limit.
     pub rewards: Vec<f64>,
 }
 
@@ -29,7 +29,7 @@ pub struct Shaping {
     pub missing_eos_penalty: f64,
     /// Which token gets the score.
     pub score_at: ScorePlacement,
-    /// The length limit of completions.
+    /// The length limit of completions, or of turns.
     pub max_new_tokens: usize,
 }
 
@@ -47,7 +47,9 @@ impl Shaping {
     }
 }
 
-/// `r_t = −β kl_t`, plus the score at the last token (or in the slot after it).
+/// `r_t = −β kl_t`, plus the score at the last token (or in the slot after it). Where
+/// [turns](crate::episode) are scored, each but the last is paid at its own last token, and the last one
+/// gets the rest of the score.
 pub fn shape(row: &Row, shaping: &Shaping) -> Shaped {
     let penalty = if row.finished { 0.0 } else { shaping.missing_eos_penalty };
     let score = f64::from(row.score) - penalty;
@@ -60,15 +62,25 @@ pub fn shape(row: &Row, shaping: &Shaping) -> Shaped {
         KlPlacement::Loss => 0.0,
     };
     let mut rewards: Vec<f64> = kl.iter().map(|nats| -price * nats).collect();
-    rewards.resize(n_value_slots(rewards.len(), shaping), 0.0);
-    *rewards.last_mut().expect("a completion has tokens") += score;
+    let turns = row.tokens.turns();
+    rewards.resize(n_value_slots(&turns, shaping), 0.0);
+    let (mut end, mut rest) = (0, score);
+    let earlier = &turns[..turns.len().saturating_sub(1)];
+    for (length, earned) in earlier.iter().zip(&row.turn_scores) {
+        end += length;
+        rewards[end - 1] += f64::from(*earned);
+        rest -= f64::from(*earned);
+    }
+    *rewards.last_mut().expect("a completion has tokens") += rest;
     Shaped { score, kl, rewards }
 }
 
-/// How many values a completion of `n_tokens` tokens needs.
-pub fn n_value_slots(n_tokens: usize, shaping: &Shaping) -> usize {
+/// How many values a completion with turns of these lengths needs.
+pub fn n_value_slots(turns: &[usize], shaping: &Shaping) -> usize {
+    let n_tokens = turns.iter().sum();
+    let was_cut = turns.last().is_none_or(|last| *last >= shaping.max_new_tokens);
     match shaping.score_at {
-        ScorePlacement::LastToken => n_tokens,
-        ScorePlacement::PostEos => (n_tokens + 1).min(shaping.max_new_tokens),
+        ScorePlacement::PostEos if !was_cut => n_tokens + 1,
+        ScorePlacement::PostEos | ScorePlacement::LastToken => n_tokens,
     }
 }

@@ -1,6 +1,9 @@
 //! What holds for every algorithm: ratios are 1 before the first update, and neither how a minibatch is
 //! cut nor the order of its rows changes its gradient.
 
+#[path = "family/turns.rs"]
+mod turns;
+
 use std::path::Path;
 
 use burn::backend::Autodiff;
@@ -16,9 +19,9 @@ use rein_ppo::experience::{Experience, prepare};
 use rein_ppo::exploration::EntropyConfig;
 use rein_ppo::hyperparameters::Hyperparameters;
 use rein_ppo::kl::KlConfig;
-use rein_ppo::rollout::{Judges, collect};
+use rein_ppo::rollout::{Judges, Row, collect};
 use rein_ppo::update::update_minibatch;
-use rein_ppo::{ActorCritic, Learners};
+use rein_ppo::{ActorCritic, Learners, PpoError};
 use rein_reward::{Reward, RewardError};
 use safetensors::SafeTensors;
 
@@ -28,8 +31,12 @@ type AB = Autodiff<Flex>;
 const SAMPLES: usize = 4;
 
 fn model(seed: u64) -> CausalLm<AB> {
+    model_of(40, seed)
+}
+
+fn model_of(vocab_size: usize, seed: u64) -> CausalLm<AB> {
     let config = ModelConfig::llama(LlamaShape {
-        vocab_size: 40,
+        vocab_size,
         hidden_size: 16,
         mlp_size: 32,
         n_layers: 2,
@@ -80,14 +87,29 @@ fn completions() -> Vec<Completion> {
     (0..2 * SAMPLES).map(completion).collect()
 }
 
-fn experience(config: &PpoConfig) -> Vec<Experience> {
+/// The rows that this makes of the networks of a run before any update.
+fn judged(
+    config: &PpoConfig,
+    rows: impl FnOnce(&ActorCritic<Flex>, &Judges<'_, Flex>) -> Result<Vec<Row>, PpoError>,
+) -> Vec<Row> {
     let actors = Learners::new(actors(config), config.optimizer).valid();
     let reference = burn::module::AutodiffModule::valid(&model(4));
     let reference = Frozen::new(reference, Precision::F32);
     let judges = Judges { reference: &reference, micro_batch_rows: 3, device: &FlexDevice };
-    let rows = collect(&actors, &judges, &Even, &completions(), config.temperature.at(0));
-    let now = Hyperparameters { kl_coefficient: 0.1, ..config.at(0) };
-    prepare(&rows.expect("collects"), config, &now).1
+    rows(&actors, &judges).expect("fit")
+}
+
+fn experience(config: &PpoConfig) -> Vec<Experience> {
+    let rows = judged(config, |actors, judges| {
+        collect(actors, judges, &Even, &completions(), config.temperature.at(0))
+    });
+    prepared(&rows, config, 0.1)
+}
+
+/// What rows are worth at this KL coefficient.
+fn prepared(rows: &[Row], config: &PpoConfig, kl_coefficient: f64) -> Vec<Experience> {
+    let now = Hyperparameters { kl_coefficient, ..config.at(0) };
+    prepare(rows, config, &now).1
 }
 
 /// What an update was told, and the moments that it left, which are a tenth of its gradient.
@@ -128,29 +150,36 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 #[test]
 fn gradients_are_those_of_the_whole_minibatch_in_any_order() {
     for algorithm in Algorithm::ALL {
-        let config = PpoConfig {
-            prompts_per_step: 2,
-            samples_per_prompt: SAMPLES,
-            max_new_tokens: 9,
-            micro_batch_rows: 8,
-            entropy_coefficient: EntropyConfig::Fixed(0.01),
-            kl: KlConfig::Fixed { coefficient: 0.1 },
-            ..algorithm.config()
-        };
-        let experience = experience(&config);
-        let rows: Vec<&Experience> = experience.iter().collect();
-        let (ratio_error, whole) = gradient(&config, &rows);
-        assert!(ratio_error < 1e-5, "{algorithm:?}: ratios are off by {ratio_error}");
-        assert!(whole.iter().any(|it| it.abs() > 1e-6), "{algorithm:?} has a gradient");
-        for micro_batch_rows in [1, 3] {
-            let cut = PpoConfig { micro_batch_rows, ..config.clone() };
-            let off = distance(&whole, &gradient(&cut, &rows).1);
-            assert!(off < 1e-5, "{algorithm:?} in {micro_batch_rows} rows: {off}");
-        }
-        let shuffled: Vec<&Experience> = [5, 2, 7, 0, 3, 6, 1, 4].map(|row| rows[row]).to_vec();
-        let off = distance(&whole, &gradient(&config, &shuffled).1);
-        assert!(off < 1e-5, "{algorithm:?} in another order: {off}");
+        let config = config(algorithm);
+        assert_same_in_parts(algorithm, &config, &experience(&config));
     }
+}
+
+fn config(algorithm: Algorithm) -> PpoConfig {
+    PpoConfig {
+        prompts_per_step: 2,
+        samples_per_prompt: SAMPLES,
+        max_new_tokens: 9,
+        micro_batch_rows: 8,
+        entropy_coefficient: EntropyConfig::Fixed(0.01),
+        kl: KlConfig::Fixed { coefficient: 0.1 },
+        ..algorithm.config()
+    }
+}
+
+fn assert_same_in_parts(algorithm: Algorithm, config: &PpoConfig, experience: &[Experience]) {
+    let rows: Vec<&Experience> = experience.iter().collect();
+    let (ratio_error, whole) = gradient(config, &rows);
+    assert!(ratio_error < 1e-5, "{algorithm:?}: ratios are off by {ratio_error}");
+    assert!(whole.iter().any(|it| it.abs() > 1e-6), "{algorithm:?} has a gradient");
+    for micro_batch_rows in [1, 3] {
+        let cut = PpoConfig { micro_batch_rows, ..config.clone() };
+        let off = distance(&whole, &gradient(&cut, &rows).1);
+        assert!(off < 1e-5, "{algorithm:?} in {micro_batch_rows} rows: {off}");
+    }
+    let shuffled: Vec<&Experience> = [5, 2, 7, 0, 3, 6, 1, 4].map(|row| rows[row]).to_vec();
+    let off = distance(&whole, &gradient(config, &shuffled).1);
+    assert!(off < 1e-5, "{algorithm:?} in another order: {off}");
 }
 
 /// What reaches an update is only what its advantages ask for.

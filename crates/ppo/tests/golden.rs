@@ -121,6 +121,7 @@ fn rollout_rows(case: &Value, token_mask: &Value) -> Vec<Row> {
                 reference_logprobs: narrow(references[row].clone()),
                 values: values[row][..(n_tokens + 1).min(n_slots)].to_vec(),
                 score: scores[row] as f32,
+                turn_scores: Vec::new(),
                 part_scores: Vec::new(),
             }
         })
