@@ -58,6 +58,15 @@ impl<B: LmBackend> CausalLm<B> {
         }
     }
 
+    /// The weight of the head, `[hidden, vocab]`, and `false`; or the embedding that serves as the head,
+    /// `[vocab, hidden]`, and `true`.
+    pub fn head_weight(&self) -> (Tensor<B, 2>, bool) {
+        match &self.head {
+            Some(head) => (head.weight.val(), false),
+            None => (self.decoder.embedding.val(), true),
+        }
+    }
+
     /// What the model gives to the tokens that come next, its scores divided by the temperature; the
     /// scores themselves are never held.
     ///
@@ -70,10 +79,7 @@ impl<B: LmBackend> CausalLm<B> {
         targets: Tensor<B, 1, Int>,
         temperature: f32,
     ) -> TokenStats<B> {
-        let (head, tied) = match &self.head {
-            Some(head) => (head.weight.val(), false),
-            None => (self.decoder.embedding.val(), true),
-        };
+        let (head, tied) = self.head_weight();
         let layout = HeadLayout { tied, temperature, precision: self.decoder.precision };
         ops::token_stats(hidden, head, targets, layout)
     }

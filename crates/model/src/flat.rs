@@ -38,6 +38,11 @@ impl FlatParams {
         Self { places: wanted.map(place).collect(), n_values }
     }
 
+    /// Whether a tensor is a part of the vector.
+    pub fn holds(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
     /// How many numbers the vector has.
     pub fn len(&self) -> usize {
         self.n_values
@@ -149,7 +154,7 @@ impl<B: LmBackend> ModuleMapper<B> for Freezer<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        if self.params.places.contains_key(&self.path.name()) {
+        if self.params.holds(&self.path.name()) {
             return param;
         }
         param.set_require_grad(false)

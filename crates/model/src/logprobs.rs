@@ -24,7 +24,7 @@ pub fn learned_stats<B: LmBackend>(
     learned: &LearnedTokens<B>,
     temperature: f32,
 ) -> TokenStats<B> {
-    model.token_stats(before_learned(model, learned), learned.targets.clone(), temperature)
+    model.token_stats(learned_hidden(model, learned), learned.targets.clone(), temperature)
 }
 
 /// A model's scores where it predicts the learned tokens, divided by the temperature, `[tokens, vocab]`:
@@ -34,11 +34,14 @@ pub fn learned_logits<B: LmBackend>(
     learned: &LearnedTokens<B>,
     temperature: f32,
 ) -> Tensor<B, 2> {
-    model.logits(before_learned(model, learned)) / temperature
+    model.logits(learned_hidden(model, learned)) / temperature
 }
 
-/// Hidden states of the tokens before the learned ones, `[tokens, hidden]`.
-fn before_learned<B: LmBackend>(model: &CausalLm<B>, learned: &LearnedTokens<B>) -> Tensor<B, 2> {
+/// A model's hidden states where it predicts the learned tokens, `[tokens, hidden]`.
+pub fn learned_hidden<B: LmBackend>(
+    model: &CausalLm<B>,
+    learned: &LearnedTokens<B>,
+) -> Tensor<B, 2> {
     let [n_rows, n_time] = learned.batch.dims();
     let hidden =
         model.hidden(&learned.batch).reshape([n_rows * n_time, model.config().hidden_size]);

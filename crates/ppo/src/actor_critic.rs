@@ -5,7 +5,7 @@ use rein_data::workers::Workers;
 use rein_model::backend::{LmAutodiffBackend, LmBackend};
 use rein_model::lora::LoraConfig;
 use rein_model::optim::OptimizerConfig;
-use rein_model::{CausalLm, Learner, ModelError, ScalarModel};
+use rein_model::{CausalLm, Learner, ModelError, Precision, ScalarModel};
 
 use crate::PpoError;
 use crate::advantage::AdvantageEstimator;
@@ -52,13 +52,15 @@ impl<B: LmBackend> ActorCritic<B> {
         })
     }
 
-    /// Both networks, trained in the precision and with the memory that the config says.
+    /// Both networks, trained in the precision and with the memory that the config says. A trust region
+    /// is looked at in f32, so its policy always computes in that.
     #[must_use]
     pub fn computed_as(self, config: &PpoConfig) -> Self {
         let (precision, recomputes) = (config.precision.training, config.gradient_checkpointing);
+        let of_policy = if config.trpo.is_some() { Precision::F32 } else { precision };
         let Self { policy, value } = self;
         Self {
-            policy: policy.with_precision(precision).with_gradient_checkpointing(recomputes),
+            policy: policy.with_precision(of_policy).with_gradient_checkpointing(recomputes),
             value: value
                 .map(|it| it.with_precision(precision).with_gradient_checkpointing(recomputes)),
         }

@@ -23,7 +23,7 @@ use crate::trpo::{self, TrpoConfig};
 use crate::update::{Minibatch, Norms};
 
 /// Before the first update a ratio may be off by rounding, and by no more.
-const RATIO_TOLERANCE: f64 = 1e-2;
+pub(crate) const RATIO_TOLERANCE: f64 = 1e-2;
 
 /// Completions, of each worker, that say how far a step has led.
 const PROBE_ROWS: usize = 8;

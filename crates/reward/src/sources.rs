@@ -77,10 +77,8 @@ mod tests {
     #[test]
     fn problems_name_the_list() {
         let of = |sources: &[(RewardKind, f32)]| {
-            let sources = sources.iter().map(|(kind, weight)| RewardSource {
-                kind: *kind,
-                weight: *weight,
-            });
+            let sources =
+                sources.iter().map(|(kind, weight)| RewardSource { kind: *kind, weight: *weight });
             RewardSource::problems(&sources.collect::<Vec<_>>(), "rl.rewards")
         };
         let [model, gold] = [RewardKind::Model, RewardKind::Gold];

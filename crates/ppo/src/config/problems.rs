@@ -4,6 +4,7 @@ use rein_reward::RewardSource;
 
 use super::{KlPlacement, PpoConfig};
 use crate::loss::PolicyLoss;
+use crate::trpo::Trained;
 
 impl PpoConfig {
     /// What is wrong with these settings.
@@ -85,6 +86,12 @@ impl PpoConfig {
         if self.trpo.is_some() && self.kl_placement == KlPlacement::Loss {
             problems.push(
                 "`rl.kl_placement` must be \"reward\" with `rl.trpo`, which has no loss".into(),
+            );
+        }
+        let asks_lora = self.trpo.is_some_and(|it| it.parameters == Trained::Lora);
+        if asks_lora && self.lora.is_none() {
+            problems.push(
+                "`rl.trpo.parameters` is \"lora\", but there is no `[rl.lora]` with adapters".into(),
             );
         }
         let above = [

@@ -5,18 +5,18 @@
 //! is the Fisher matrix and the Hessian of `KL(π_old ‖ π_θ)` at `θ = θ_old`, exactly (Schraudolph, 2002).
 //!
 //! `J v` is a central difference of logits, so that nothing is differentiated twice; the curvature between
-//! is exact, and `Jᵀ u` is one backward pass. Parameters must be f32: rounding of bf16 would be larger than
+//! is exact, and `Jᵀ u` is one backward pass. [`Logits`] are looked at a few entries at a time. Parameters must be f32: rounding of bf16 would be larger than
 //! the difference.
 
 use burn::module::AutodiffModule;
 use burn::prelude::*;
-use burn::tensor::activation::{log_softmax, softmax};
 use rein_model::backend::{LmAutodiffBackend, LmBackend};
 use rein_model::flat::FlatParams;
 use rein_model::optim::Gradients;
 use rein_model::tokens::scalar;
 
 use super::conjugate::{add_scaled, norm};
+use super::logits::{Logits, Tangent};
 
 /// How far a logit may move from the mean of its token's, so that rounding and curvature both err little.
 const LARGEST_MOVE: f64 = 0.01;
@@ -34,48 +34,45 @@ const PROBING_STEP: f64 = 1e-6;
 ///
 /// # Shapes
 /// - `v`: `[n_values]`, not 0
-/// - `logits`: gives `[tokens, actions]`
 pub fn difference_step<B: LmBackend, M: Module<B>, T>(
     module: &M,
     params: &FlatParams,
     v: &[f32],
     probe: &[T],
-    logits: impl Fn(&M, &T) -> Tensor<B, 2>,
+    logits: impl Fn(&M, &T) -> Logits<B>,
 ) -> f64 {
     let relative = (1.0 + norm(&params.values(module))) / norm(v);
     let probing = PROBING_STEP * relative;
     let [ahead, behind] = moved(module, params, v, probing);
     let moves = probe.iter().map(|part| {
-        let difference = logits(&ahead, part) - logits(&behind, part);
-        let apart = difference.clone() - difference.mean_dim(1);
-        scalar(apart.abs().max()) / 2.0
+        let [ahead, behind] = [&ahead, &behind].map(|it| logits(it, part));
+        scalar(Tangent { ahead, behind, distance: 2.0 * probing }.largest_move()) / 2.0
     });
     let largest = moves.fold(0.0, f64::max);
     (LARGEST_MOVE / largest * probing).min(LONGEST_STEP * relative)
 }
 
-/// `F v`, a sum over all tokens of all parts; the tape and logits of one part exist at a time.
+/// `F v`, a sum over all tokens of all parts; the tape of one part exists at a time.
 ///
 /// `logits` and `valid_logits` compute the same of a part, the first on a tape.
 ///
 /// # Shapes
 /// - `v`: `[n_values]`
-/// - `logits`, `valid_logits`: give `[tokens, actions]`
 pub fn product<B: LmAutodiffBackend, M: AutodiffModule<B>, T>(
     module: &M,
     params: &FlatParams,
     v: &[f32],
     step: f64,
     parts: &[T],
-    logits: impl Fn(&M, &T) -> Tensor<B, 2>,
-    valid_logits: impl Fn(&M::InnerModule, &T) -> Tensor<B::InnerBackend, 2>,
+    logits: impl Fn(&M, &T) -> Logits<B>,
+    valid_logits: impl Fn(&M::InnerModule, &T) -> Logits<B::InnerBackend>,
 ) -> Gradients<B::InnerBackend> {
     let [ahead, behind] = moved(&module.valid(), params, v, step);
     Gradients::of(module, parts, |module, part| {
-        let difference = valid_logits(&ahead, part) - valid_logits(&behind, part);
+        let [ahead, behind] = [&ahead, &behind].map(|it| valid_logits(it, part));
         let logits = logits(module, part);
-        let pulled = curvature(logits.clone().inner(), difference / (2.0 * step));
-        (logits * Tensor::from_inner(pulled)).sum()
+        let pulled = logits.pulled(&Tangent { ahead, behind, distance: 2.0 * step });
+        logits.times(pulled)
     })
 }
 
@@ -91,28 +88,4 @@ fn moved<B: LmBackend, M: Module<B>>(
         add_scaled(&mut theta, step, v);
         params.with_values(module.clone(), &theta)
     })
-}
-
-/// `(diag p − p pᵀ) t = p (t − Σ p t)` with `p = softmax(logits)`.
-///
-/// # Shapes
-/// - all: `[tokens, actions]`
-pub fn curvature<B: LmBackend>(logits: Tensor<B, 2>, tangent: Tensor<B, 2>) -> Tensor<B, 2> {
-    let probs = softmax(logits, 1);
-    let mean = (probs.clone() * tangent.clone()).sum_dim(1);
-    probs * (tangent - mean)
-}
-
-/// `KL(old ‖ new) = Σ p_old (log p_old − log p_new)` over all actions, in nats.
-///
-/// # Shapes
-/// - `old_logits`, `new_logits`: `[tokens, actions]`
-/// - returns: `[tokens]`
-pub fn divergence<B: LmBackend>(
-    old_logits: Tensor<B, 2>,
-    new_logits: Tensor<B, 2>,
-) -> Tensor<B, 1> {
-    let n_tokens = old_logits.dims()[0];
-    let [old, new] = [old_logits, new_logits].map(|logits| log_softmax(logits, 1));
-    (old.clone().exp() * (old - new)).sum_dim(1).reshape([n_tokens])
 }

@@ -15,6 +15,7 @@
 //! The value model isn't part of it.
 
 pub mod fisher;
+pub mod logits;
 
 mod config;
 mod conjugate;

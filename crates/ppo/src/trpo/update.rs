@@ -1,21 +1,22 @@
 use burn::module::AutodiffModule;
 use burn::prelude::*;
-use burn::tensor::activation::log_softmax;
 use rein_data::encoding::TokenRow;
 use rein_data::workers::Workers;
 use rein_model::backend::{LmAutodiffBackend, LmBackend};
 use rein_model::flat::FlatParams;
 use rein_model::guard::finite;
-use rein_model::logprobs::{learned_logits, learned_stats};
+use rein_model::logprobs::{learned_hidden, learned_stats};
 use rein_model::optim::Gradients;
 use rein_model::tokens::{LearnedTokens, host};
 use rein_model::{CausalLm, Learner, Precision};
 
 use super::conjugate::{add_scaled, conjugate_gradient, norm, step_length};
+use super::logits::{Logits, divergence};
 use super::search::{Outlook, backtrack};
 use super::{TrpoConfig, fisher};
 use crate::PpoError;
 use crate::experience::Experience;
+use crate::optimise::RATIO_TOLERANCE;
 
 /// Completions of this worker that say how long the steps of differences are.
 const PROBE_ROWS: usize = 8;
@@ -60,8 +61,8 @@ pub struct Update {
 /// in f32. Workers share the rows, and each must have one.
 ///
 /// # Errors
-/// Rows without tokens, parameters that the policy doesn't have, and a gradient that isn't finite; the policy
-/// stays as it was.
+/// Rows without tokens, parameters that the policy doesn't have, a gradient that isn't finite, and ratios that
+/// aren't 1 before the step; the policy stays as it was.
 pub fn update<B: LmAutodiffBackend>(
     policy: &mut Learner<B, CausalLm<B>>,
     batch: &Batch<'_, B>,
@@ -70,9 +71,12 @@ pub fn update<B: LmAutodiffBackend>(
 ) -> Result<Update, PpoError> {
     let params = config.parameters.of(policy.module())?;
     let region = Region::new(policy, batch, &params)?;
-    let gradient = region.gradient();
+    let (gradient, error) = region.gradient();
     let gradient_norm = norm(&gradient);
     finite(step, "the gradient", gradient_norm)?;
+    if error > RATIO_TOLERANCE {
+        return Err(PpoError::RatioNotOne { step: step + 1, error });
+    }
     let product = |v: &[f32]| region.fisher_product(v, config.damping);
     let solution = conjugate_gradient(product, &gradient, config.cg_iterations);
     let length = step_length(config.max_kl, solution.curvature);
@@ -139,18 +143,21 @@ impl<'a, B: LmAutodiffBackend> Region<'a, B> {
         Ok(Self { policy, params, batch, parts, probe, workers, n_tokens: n_tokens as f64 })
     }
 
-    /// `∇ Σ w ρ A / n`
-    fn gradient(&self) -> Vec<f32> {
+    /// `∇ Σ w ρ A / n`, and the largest `|ρ − 1|`.
+    fn gradient(&self) -> (Vec<f32>, f64) {
         let Batch { temperature, device, .. } = *self.batch;
+        let mut error = 0.0;
         let mut gradients = Gradients::of(&self.policy, &self.parts, |policy, rows| {
             let learned = learned(rows, device);
             let new = learned_stats(policy, &learned, temperature).logprobs;
             let [old, gains] = [old_logprobs(rows), gains(rows)];
+            let ratios = ratios(&host(new.clone().inner()), &old);
+            error = ratios.iter().fold(error, |most: f64, ratio| (ratio - 1.0).abs().max(most));
             let [old, gains] = [old, gains].map(|it| Tensor::from_data(&it[..], device));
             ((new - old).exp() * gains).sum() / self.n_tokens
         });
         gradients.sum_over(&self.workers);
-        self.params.gradient(&gradients)
+        (self.params.gradient(&gradients), self.workers.largest(error))
     }
 
     /// `(F / n + λ I) v`
@@ -167,26 +174,32 @@ impl<'a, B: LmAutodiffBackend> Region<'a, B> {
         product
     }
 
-    /// Of some rows' tokens, `[tokens, vocab]`, with or without a tape.
+    /// Of some rows' tokens, with or without a tape.
     fn logits<C: LmBackend<Device = B::Device>>(
         &self,
-    ) -> impl Fn(&CausalLm<C>, &Vec<&Experience>) -> Tensor<C, 2> {
+    ) -> impl Fn(&CausalLm<C>, &Vec<&Experience>) -> Logits<C> {
         let Batch { temperature, device, .. } = *self.batch;
-        move |policy, rows| learned_logits(policy, &learned(rows, device), temperature)
+        let trains_head = ["embedding", "head.weight"].map(|it| self.params.holds(it));
+        move |policy, rows| {
+            let (head, tied) = policy.head_weight();
+            let hidden = learned_hidden(policy, &learned(rows, device));
+            let trains_head = trains_head[usize::from(!tied)];
+            Logits { hidden, head, tied, trains_head, temperature }
+        }
     }
 
-    /// Surrogate and divergence at a point; both policies' logits exist for one micro-batch at a time.
+    /// Surrogate and divergence at a point, looked at one micro-batch at a time.
     fn outlook(&self, theta: &[f32]) -> Outlook {
-        let Batch { temperature, device, .. } = *self.batch;
-        let old = self.policy.valid();
+        let (old, logits) = (self.policy.valid(), self.logits());
         let new = self.params.with_values(old.clone(), theta);
         let mut sums = [0.0; 2];
         for rows in &self.parts {
-            let learned = learned(rows, device);
-            let [old, new] = [&old, &new].map(|it| learned_logits(it, &learned, temperature));
-            let logprobs = logprobs(new.clone(), learned.targets);
-            sums[0] += surrogate(&logprobs, &old_logprobs(rows), &gains(rows));
-            sums[1] += total(&host(fisher::divergence(old, new)));
+            let targets = learned(rows, self.batch.device).targets;
+            let [nats, logprobs] = divergence(&logits(&old, rows), &logits(&new, rows), targets);
+            let ratios = ratios(&host(logprobs), &old_logprobs(rows));
+            let gains = ratios.iter().zip(gains(rows)).map(|(it, gain)| it * f64::from(gain));
+            sums[0] += gains.sum::<f64>();
+            sums[1] += total(&host(nats));
         }
         self.workers.sum_f64(&mut sums);
         let [surrogate, kl] = sums.map(|sum| sum / self.n_tokens);
@@ -199,15 +212,9 @@ fn learned<B: LmBackend>(rows: &[&Experience], device: &B::Device) -> LearnedTok
     LearnedTokens::new(&rows, device)
 }
 
-/// Log-probabilities of these actions, `[tokens]`, in nats.
-fn logprobs<B: LmBackend>(logits: Tensor<B, 2>, actions: Tensor<B, 1, Int>) -> Vec<f32> {
-    host(log_softmax(logits, 1).gather(1, actions.unsqueeze_dim(1)))
-}
-
-/// `Σ ρ A`, in double precision.
-fn surrogate(new: &[f32], old: &[f32], gains: &[f32]) -> f64 {
-    let ratios = new.iter().zip(old).map(|(new, old)| (f64::from(*new) - f64::from(*old)).exp());
-    ratios.zip(gains).map(|(ratio, gain)| ratio * f64::from(*gain)).sum()
+/// `ρ`, in double precision.
+fn ratios(new: &[f32], old: &[f32]) -> Vec<f64> {
+    new.iter().zip(old).map(|(new, old)| (f64::from(*new) - f64::from(*old)).exp()).collect()
 }
 
 fn total(values: &[f32]) -> f64 {

@@ -11,7 +11,8 @@ use rein_model::backend::LmBackend;
 use rein_model::flat::FlatParams;
 use rein_model::optim::Gradients;
 use rein_model::tokens::{host, matrix, scalar};
-use rein_ppo::trpo::fisher::{difference_step, divergence, product};
+use rein_ppo::trpo::fisher::{difference_step, product};
+use rein_ppo::trpo::logits::{Logits, divergence};
 use rein_ppo::trpo::{Outlook, Search, Solution, backtrack, conjugate_gradient, step_length};
 use serde_json::Value;
 
@@ -37,10 +38,16 @@ impl<B: LmBackend> Network<B> {
         }
     }
 
-    fn logits(&self, states: &[Vec<f32>]) -> Tensor<B, 2> {
+    fn logits(&self, states: &[Vec<f32>]) -> Logits<B> {
         let states = matrix(states, &self.offset.device());
         let hidden = (states.matmul(self.first.val()) + self.offset.val().unsqueeze()).tanh();
-        hidden.matmul(self.second.val())
+        let head = self.second.val();
+        Logits { hidden, head, tied: false, trains_head: true, temperature: 1.0 }
+    }
+
+    fn probs(&self, states: &[Vec<f32>]) -> Tensor<B, 2> {
+        let Logits { hidden, head, .. } = self.logits(states);
+        softmax(hidden.matmul(head), 1)
     }
 }
 
@@ -83,7 +90,7 @@ impl Case {
 
     fn surrogate<B: LmBackend>(&self, network: &Network<B>) -> Tensor<B, 1> {
         let advantages = matrix(&self.advantages, &network.offset.device());
-        (softmax(network.logits(&self.states), 1) * advantages).sum() / self.states.len() as f64
+        (network.probs(&self.states) * advantages).sum() / self.states.len() as f64
     }
 
     fn gradient(&self) -> Vec<f32> {
@@ -97,8 +104,9 @@ impl Case {
         let theta: Vec<f32> =
             self.params.values(&old).iter().zip(step).map(|(a, b)| a + b).collect();
         let new = self.params.with_values(old.clone(), &theta);
-        let kl = divergence(old.logits(&self.states), new.logits(&self.states)).mean();
-        Outlook { surrogate: scalar(self.surrogate(&new)), kl: scalar(kl) }
+        let any = Tensor::zeros([self.states.len()], &old.offset.device());
+        let [kl, _] = divergence(&old.logits(&self.states), &new.logits(&self.states), any);
+        Outlook { surrogate: scalar(self.surrogate(&new)), kl: scalar(kl.mean()) }
     }
 }
 

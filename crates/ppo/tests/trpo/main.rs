@@ -10,7 +10,7 @@ use rein_data::seed::Seed;
 use rein_model::backend::LmBackend;
 use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::flat::FlatParams;
-use rein_model::logprobs::{learned_logits, row_logprobs};
+use rein_model::logprobs::row_logprobs;
 use rein_model::lora::LoraConfig;
 use rein_model::optim::{Gradients, OptimizerConfig};
 use rein_model::tokens::{LearnedTokens, TokenBatch, host};
@@ -34,8 +34,12 @@ const VOCAB: usize = 8;
 const TEMPERATURE: f32 = 0.7;
 
 fn model(seed: u64, tied_head: bool) -> CausalLm<AB> {
+    model_of(VOCAB, seed, tied_head)
+}
+
+fn model_of(vocab_size: usize, seed: u64, tied_head: bool) -> CausalLm<AB> {
     let config = ModelConfig::llama(LlamaShape {
-        vocab_size: VOCAB,
+        vocab_size,
         hidden_size: 8,
         mlp_size: 12,
         n_layers: 2,

@@ -20,7 +20,8 @@ fn micro_batches_change_no_step() {
 /// Where the embedding is the head, its gradient's two parts are added up in another order.
 #[test]
 fn precision_and_recomputing_change_nothing() {
-    let rows = experience(&policy(3), token_rows(2), uneven);
+    let untied = Learner::new(model(3, false), OptimizerConfig::default());
+    let rows = experience(&untied, token_rows(2), uneven);
     let stepped = |model: CausalLm<AB>| {
         let mut policy = Learner::new(model, OptimizerConfig::default());
         let told = step(&mut policy, &rows, 2, &TrpoConfig::default()).expect("updates");
@@ -94,6 +95,12 @@ fn what_cannot_be_used_leaves_the_policy_to_the_last_bit() {
     let rows = experience(&policy, token_rows(3), |_| f32::NAN);
     step(&mut policy, &rows, 2, &config).expect_err("isn't finite");
     step(&mut policy, &[], 2, &config).expect_err("has no tokens");
+    let mut rows = experience(&policy, token_rows(3), uneven);
+    rows[2].old_logprobs[1] += 0.02;
+    match step(&mut policy, &rows, 2, &config).expect_err("another policy sampled this") {
+        PpoError::RatioNotOne { step: 1, error } => assert!((error - 0.0198).abs() < 1e-4),
+        other => panic!("{other}"),
+    }
     assert!(bits(&all_values(&policy)) == before);
 }
 
