@@ -81,7 +81,7 @@ fn main() -> anyhow::Result<()> {
         optimizer: OptimizerConfig { learning_rate: 1e-2, ..OptimizerConfig::default() },
         ..PpoConfig::default()
     };
-    let prompts = Prompts { train: vec!["the".into(), "letter".into()], heldout: Vec::new() };
+    let prompts = Prompts::of_texts(&["the".into(), "letter".into()], &[], &tokenizer);
     let (n_steps, cadence) = (config.steps, config.checkpoints.clone());
     let mut ppo =
         Ppo::new(config, actors, Box::new(Vowels), tokenizer, prompts, Seed::new(3), &device)?;

@@ -51,7 +51,7 @@ impl Work for Measure<'_> {
 
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<Pace> {
         self.setup.check_precision::<B>(&device)?;
-        let Setup { config, tokenizer, model: shape, rows, world, .. } = self.setup;
+        let Setup { config, model: shape, rows, world, .. } = self.setup;
         let mut weights = RandomWeights::new(shape, Seed::new(0));
         let model = CausalLm::<B>::new(shape, &mut weights, &device)?;
         let inner = model.valid();
@@ -84,7 +84,8 @@ impl Work for Measure<'_> {
             ..Sampling::at_temperature(1.0)
         };
         let prompts = world.prompts.train.iter().take(ppo.micro_batch_rows);
-        let prompts: Vec<Vec<u32>> = prompts.map(|it| tokenizer.encode_prompt(it)).collect();
+        let prompts = prompts.map(|it| Ok(self.setup.prompt(it)?.tokens));
+        let prompts: Vec<Vec<u32>> = prompts.collect::<Result<_>>()?;
         let n_sampled = prompts.iter().map(|it| it.len() + sampling.max_new_tokens).sum::<usize>();
         let sampled = seconds(|| {
             generate(&inner, &prompts, &sampling, Seed::new(0), &device)?;

@@ -21,7 +21,7 @@ use rein_model::{
 };
 use rein_ppo::experience::prepare;
 use rein_ppo::hyperparameters::Hyperparameters;
-use rein_ppo::rollout::{Judges, Prompt, Row, collect, sample};
+use rein_ppo::rollout::{Judges, Row, collect, sample};
 use rein_ppo::update::update_minibatch;
 use rein_ppo::{ActorCritic, Learners};
 use rein_reward::LearnedReward;
@@ -163,7 +163,8 @@ impl<B: LmAutodiffBackend> Comparison<B> {
         let now = ppo.at(0);
         let sampling = ppo.sampling(now.temperature, tokenizer.special().eos);
         let prompts = &self.parity.setup.world.prompts.train[..ppo.prompts_per_step];
-        let prompts = prompts.iter().map(|it| Prompt::encode(it, tokenizer)).collect();
+        let prompts = prompts.iter().map(|it| self.parity.setup.prompt(it));
+        let prompts = prompts.collect::<Result<Vec<_>>>()?;
         let sampler = Sampler::new(policy, &sampling, device)?;
         let sampled = sample(&sampler, prompts, tokenizer, Seed::new(4))?;
         let completions: Vec<Completion> = sampled.into_iter().map(|it| it.completion).collect();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use rein_data::chat::behind_replies;
 use rein_data::encoder::Encoder;
 use rein_data::encoding::{Encoded, Tally, encode_demonstrations};
 use rein_data::seed::Seed;
@@ -13,13 +14,14 @@ use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::guard::fits;
 use rein_model::sft::{SftConfig, SftRows};
 use rein_model::{moments_obstacle, obstacle, read_config, require_weights};
+use rein_ppo::rollout::{Ends, Prompt};
 
 use crate::args::HubArgs;
 use crate::chat_template::{chat_template, with_template};
 use crate::config::{Config, ModelSource, NewModel, Stage};
 use crate::files::{self, Files, RowsFolder, Stored};
 use crate::hub;
-use crate::world::World;
+use crate::world::{Judgements, Question, World};
 
 /// Steps that padding is measured on.
 const N_PADDING_STEPS: usize = 64;
@@ -114,54 +116,85 @@ impl Setup {
 
     /// Of what files hold, prompts that the model has no room for aren't asked.
     fn check_prompts(&mut self) -> Result<()> {
-        let stages = &self.config.stages;
-        if self.world.chats.is_some() && stages.contains(&Stage::Rl) {
-            bail!("reinforcement learning takes prompts that are texts, not conversations yet");
-        }
-        if self.world.files.is_none() || !stages.contains(&Stage::Evaluate) {
+        let asks = |stage| self.config.stages.contains(&stage);
+        let (samples, evaluates) = (asks(Stage::Rl), asks(Stage::Evaluate));
+        if self.world.files.is_none() {
             return Ok(());
         }
-        let room = self.model.max_positions.saturating_sub(self.config.rl.max_new_tokens);
-        let n_before = self.world.prompts.heldout.len();
-        let fits = |row: usize| -> Result<bool> {
-            let n_tokens = self.prompt_tokens(row)?.len();
-            Ok((1..=room).contains(&n_tokens))
-        };
-        let kept = (0..n_before).map(fits).collect::<Result<Vec<bool>>>()?;
-        let keep = |place: &mut usize| {
-            *place += 1;
-            kept[*place - 1]
-        };
-        let mut place = 0;
-        self.world.prompts.heldout.retain(|_| keep(&mut place));
-        if let Some(chats) = &mut self.world.chats {
-            place = 0;
-            chats.heldout.retain(|_| keep(&mut place));
+        if samples {
+            let train = std::mem::take(&mut self.world.prompts.train);
+            self.world.prompts.train = self.with_room(train, "rl", "prompts")?;
+            if self.world.prompts.train.is_empty() {
+                bail!(
+                    "no prompt leaves the model room to answer; lower `rl.max_new_tokens` or leave out \
+                     the stage"
+                );
+            }
         }
-        let n_after = self.world.prompts.heldout.len();
-        if n_after == 0 {
+        if samples || evaluates {
+            let heldout = std::mem::take(&mut self.world.prompts.heldout);
+            self.world.prompts.heldout = self.with_room(heldout, "evaluate", "held-out prompts")?;
+        }
+        if evaluates && self.world.prompts.heldout.is_empty() {
             bail!(
                 "no held-out prompt leaves the model room to answer, so there is nothing to evaluate \
                  with: name `data.heldout`, raise `data.heldout_share`, or leave out the stage"
             );
         }
-        if n_after < n_before {
-            let n_left = n_before - n_after;
-            self.notes.push(format!(
-                "evaluate: {n_left} of {n_before} held-out prompts leave no room for \
-                 `rl.max_new_tokens` and aren't asked"
-            ));
-        }
         Ok(())
     }
 
-    /// The tokens of a held-out prompt.
-    pub(crate) fn prompt_tokens(&self, row: usize) -> Result<Vec<u32>> {
-        let chat = self.world.chats.as_ref().map(|chats| &chats.heldout[row]);
-        match chat {
-            Some(chat) => self.encoder.question(chat).map_err(anyhow::Error::msg),
-            None => Ok(self.tokenizer.encode_prompt(&self.world.prompts.heldout[row])),
+    /// Those of some questions that leave room for an answer; a note tells of the others.
+    fn with_room(&mut self, all: Vec<Question>, who: &str, what: &str) -> Result<Vec<Question>> {
+        let room = self.room();
+        let fits = |it: &Question| -> Result<bool> {
+            Ok((1..=room).contains(&self.prompt(it)?.tokens.len()))
+        };
+        let n_before = all.len();
+        let fitting = all.iter().map(fits).collect::<Result<Vec<bool>>>()?;
+        let kept = all.into_iter().zip(fitting).filter(|(_, fits)| *fits);
+        let kept: Vec<Question> = kept.map(|(it, _)| it).collect();
+        let n_left = n_before - kept.len();
+        if n_left > 0 {
+            self.notes.push(format!(
+                "{who}: {n_left} of {n_before} {what} leave no room for `rl.max_new_tokens` and aren't \
+                 asked"
+            ));
         }
+        Ok(kept)
+    }
+
+    /// Tokens that a prompt may have: those of an answer and what a template writes behind it come after.
+    fn room(&self) -> usize {
+        let behind = self.config.rl.max_new_tokens + self.behind_replies().len();
+        self.model.max_positions.saturating_sub(behind)
+    }
+
+    /// A question as the model reads it.
+    pub(crate) fn prompt(&self, question: &Question) -> Result<Prompt> {
+        let text = question.text.clone();
+        let tokens = match &question.chat {
+            Some(chat) => self.encoder.question(chat).map_err(anyhow::Error::msg),
+            None => Ok(self.tokenizer.encode_prompt(&text)),
+        };
+        Ok(Prompt { tokens: tokens?, text })
+    }
+
+    /// What ends a reply: the end of sequence and, in conversations, what their template writes there.
+    pub(crate) fn ends(&self) -> Ends {
+        match self.encoder.template().filter(|_| self.world.has_chats()) {
+            Some(template) => Ends::of_turns(&self.tokenizer, template),
+            None => Ends::of_texts(&self.tokenizer),
+        }
+    }
+
+    /// The tokens that stand behind a reply where a reward model learned from conversations.
+    pub(crate) fn behind_replies(&self) -> Vec<u32> {
+        let judges_texts =
+            matches!(self.world.judgements, Judgements::Pairs(_) | Judgements::Labels(_));
+        let has_chats = self.world.has_chats() && !judges_texts;
+        let template = self.encoder.template().filter(|_| has_chats);
+        template.map_or(Vec::new(), |template| behind_replies(template, &self.tokenizer))
     }
 
     /// Refuses limits that the model has no positions for.
@@ -177,9 +210,10 @@ impl Setup {
                 bail!("`{key}` is {limit}, but the model has {room} positions; lower it");
             }
         }
-        if self.config.stages.contains(&Stage::Rl) {
+        // Of what files hold, those that don't fit aren't asked.
+        if self.config.stages.contains(&Stage::Rl) && self.world.files.is_none() {
             let prompts = self.world.prompts.train.iter().chain(&self.world.prompts.heldout);
-            let longest = prompts.map(|prompt| self.tokenizer.encode_prompt(prompt).len()).max();
+            let longest = prompts.map(|it| self.tokenizer.encode_prompt(&it.text).len()).max();
             let (longest, new) = (longest.unwrap_or(0), self.config.rl.max_new_tokens);
             if longest + new > room {
                 bail!(

@@ -23,10 +23,23 @@ pub(crate) struct World {
     pub(crate) files: Option<Files>,
     /// Where judgements come from.
     pub(crate) judgements: Judgements,
-    /// What the policy completes.
-    pub(crate) prompts: Parts<String>,
-    /// The same as conversations, where they are.
-    pub(crate) chats: Option<Parts<Example>>,
+    /// What the policy is asked.
+    pub(crate) prompts: Parts<Question>,
+}
+
+/// What a model can be asked.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Question {
+    /// As people read it.
+    pub(crate) text: String,
+    /// The conversation that a chat template renders, if it is one: an example that is a prompt.
+    pub(crate) chat: Option<Example>,
+}
+
+impl Question {
+    pub(crate) fn of_text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), chat: None }
+    }
 }
 
 /// Rows to train on and rows to measure with.
@@ -84,8 +97,7 @@ impl World {
                 Ok(Self {
                     demonstrations: pairs.map(chosen),
                     files: None,
-                    chats: None,
-                    prompts: pairs.map(|pair| pair.prompt.clone()),
+                    prompts: pairs.map(|pair| Question::of_text(&pair.prompt)),
                     judgements: Judgements::Pairs(pairs),
                 })
             }
@@ -95,7 +107,7 @@ impl World {
 
     fn files(config: &FilesConfig, seed: Seed) -> Result<Self> {
         let files = Files::new(config.clone(), seed);
-        let Glimpse { texts, prompts, chats } = files.glimpse()?;
+        let Glimpse { texts, prompts } = files.glimpse()?;
         let judgements = match &config.preferences {
             Some(path) => judgements(path, config.heldout_share)?,
             None => Judgements::None,
@@ -105,7 +117,6 @@ impl World {
             files: Some(files),
             judgements,
             prompts,
-            chats,
         })
     }
 
@@ -121,8 +132,8 @@ impl World {
             },
             files: None,
             judgements: Judgements::Simulated,
-            prompts: Parts { train: world.train, heldout: world.heldout },
-            chats: None,
+            prompts: Parts { train: world.train, heldout: world.heldout }
+                .map(|it| Question::of_text(it)),
         }
     }
 
@@ -136,6 +147,7 @@ impl World {
         let openings = |rows: &[Labeled]| {
             rows.iter()
                 .filter_map(|row| opening(&row.completion, opening_words))
+                .map(Question::of_text)
                 .collect::<Vec<_>>()
         };
         let prompts = Parts { train: openings(&rows.train), heldout: openings(&rows.heldout) };
@@ -150,9 +162,14 @@ impl World {
             demonstrations: rows.map(text),
             files: None,
             prompts,
-            chats: None,
             judgements: Judgements::Labels(rows),
         })
+    }
+
+    /// Whether what the policy is asked are conversations.
+    pub(crate) fn has_chats(&self) -> bool {
+        let Parts { train, heldout } = &self.prompts;
+        train.iter().chain(heldout).any(|it| it.chat.is_some())
     }
 
     /// Whether the truth is known, so that gold rewards can be measured.

@@ -123,6 +123,49 @@ fn a_reward_model_learns_from_conversations() {
 }
 
 #[test]
+fn a_policy_is_optimised_on_conversations() {
+    let place = Workplace::new();
+    place.write("talks.jsonl", &lines((0..60).map(|n| json!({ "messages": talk(n) }))));
+    let pair = |n: usize| {
+        let says = |text: &str| json!([{ "role": "assistant", "content": text }]);
+        json!({ "prompt": [talk(n)[0]], "chosen": says("one"), "rejected": says("no") })
+    };
+    place.write("pairs.jsonl", &lines((0..60).map(pair)));
+    // One of these ends messages with the end of sequence, the other with a text of several tokens.
+    for template in ["zephyr", "chatml"] {
+        config(
+            &place,
+            &format!(
+                "demonstrations = \"talks.jsonl\"\npreferences = \"pairs.jsonl\"\n\
+                 chat_template = \"{template}\"\nheldout_share = 0.2\n"
+            ),
+        );
+        let sets =
+            ["rl.steps=2", "rl.prompts_per_step=8", "rl.eval_prompts=4", "rl.sample_every=1"];
+        let sets: Vec<&str> = sets.iter().flat_map(|it| ["--set", it]).collect();
+        let run = ["train", "--config", "data.toml", "--run", template, "--plain"];
+        place.succeed(&[&run[..], &sets].concat());
+        let samples =
+            fs::read_to_string(place.path(template).join("samples.jsonl")).expect("reads");
+        assert!(samples.contains("\"prompt\":\"count to "), "what people read: {samples}");
+        let found =
+            fs::read_to_string(place.path(template).join("evaluation.json")).expect("reads");
+        let found: Value = serde_json::from_str(&found).expect("is JSON");
+        assert_eq!(found["models"].as_array().map(Vec::len), Some(3), "{found}");
+    }
+    // A prompt without room for an answer isn't asked, and that is told.
+    let letters = (0..400_u32).map(|n| char::from(b'a' + (n * n * 7 % 26) as u8));
+    let long = json!([
+        { "role": "user", "content": letters.collect::<String>() },
+        { "role": "assistant", "content": "y" },
+    ]);
+    let talks = (0..59).map(|n| json!({ "messages": talk(n) }));
+    place.write("talks.jsonl", &lines(talks.chain([json!({ "messages": long })])));
+    let plan = place.succeed(&["train", "--config", "data.toml", "--dry-run"]);
+    assert!(plan.contains("prompts leave no room for `rl.max_new_tokens`"), "{plan}");
+}
+
+#[test]
 fn preferences_are_optional_and_tables_do() {
     let place = Workplace::new();
     let rows: String = (0..60).map(|n| format!("say {n},\"fine, {n}\"\n")).collect();

@@ -75,6 +75,17 @@ pub enum Closing {
 
 /// What a template writes behind each message of the assistant, if it does: there a reply ends.
 pub fn closing(template: &ChatTemplate, tokenizer: &Tokenizer) -> Option<Closing> {
+    Some(closed(template, tokenizer)?.0)
+}
+
+/// The tokens that a template writes behind what ends a reply: a line break, say. A model that learned from
+/// rendered conversations has read them.
+pub fn behind_replies(template: &ChatTemplate, tokenizer: &Tokenizer) -> Vec<u32> {
+    closed(template, tokenizer).map_or(Vec::new(), |(_, rest)| tokenizer.encode(&rest))
+}
+
+/// What ends a reply, and the text behind that.
+fn closed(template: &ChatTemplate, tokenizer: &Tokenizer) -> Option<(Closing, String)> {
     const REPLY: &str = "Q7x";
     let message = |role: &str, content: &str| json!({ "role": role, "content": content });
     let messages = [message("user", "Hello"), message("assistant", REPLY)];
@@ -85,14 +96,17 @@ pub fn closing(template: &ChatTemplate, tokenizer: &Tokenizer) -> Option<Closing
         special_texts: &[],
     };
     let text = template.render(&conversation).ok()?.text;
-    let behind = text[text.rfind(REPLY)? + REPLY.len()..].trim();
+    let behind = text[text.rfind(REPLY)? + REPLY.len()..].trim_start();
     let special = tokenizer.special_texts();
     let written = special.iter().filter(|it| !it.is_empty() && behind.starts_with(it.as_str()));
-    match written.max_by_key(|it| it.len()).and_then(|it| tokenizer.special_id(it)) {
-        Some(id) => Some(Closing::Token(id)),
-        None if behind.is_empty() => None,
-        None => Some(Closing::Text(behind.to_owned())),
-    }
+    let token = written.max_by_key(|it| it.len());
+    let token = token.and_then(|it| Some((Closing::Token(tokenizer.special_id(it)?), it.len())));
+    let (closing, length) = match (token, behind.trim_end()) {
+        (Some(token), _) => token,
+        (None, "") => return None,
+        (None, text) => (Closing::Text(text.to_owned()), text.len()),
+    };
+    Some((closing, behind[length..].to_owned()))
 }
 
 /// A rendered conversation's tokens, see [`encode_chat`].
@@ -166,6 +180,26 @@ mod tests {
         assert_eq!(closing(ZEPHYR), Some(Closing::Token(tokenizer.special().eos)));
         assert_eq!(closing("{% for m in messages %}{{ m.content }}\n{% endfor %}"), None);
         assert_eq!(closing("{{ raise_exception('no') }}"), None);
+    }
+
+    #[test]
+    fn what_stands_behind_a_reply_is_what_was_rendered_there() {
+        let tokenizer = Tokenizer::train_bpe(["a"], 259).expect("trains");
+        for (source, rest) in [(CHATML, "\n"), (LLAMA3, ""), (ZEPHYR, "\n"), ("{{ 1 }}", "")] {
+            let template = tokenizer.template(source).expect("is safe");
+            assert_eq!(behind_replies(&template, &tokenizer), tokenizer.encode(rest), "{source}");
+        }
+        let template = tokenizer.template(ZEPHYR).expect("is safe");
+        let message = |role: &str, content: &str| json!({ "role": role, "content": content });
+        let messages = [message("user", "a"), message("assistant", "b")];
+        let tokens = |messages: &[Value], opens: bool| {
+            encode_chat(messages, None, opens, &template, &tokenizer).expect("renders").tokens
+        };
+        let mut rebuilt = tokens(&messages[..1], true);
+        rebuilt.extend(tokenizer.encode("b"));
+        rebuilt.push(tokenizer.special().eos);
+        rebuilt.extend(behind_replies(&template, &tokenizer));
+        assert_eq!(rebuilt, tokens(&messages, false));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use rein_model::config::ModelConfig;
 use rein_model::guard::row_fits;
 
 use crate::PpoError;
-use crate::rollout::{Prompt, Sampled, sample};
+use crate::rollout::{Prompt, Sampled, sample_until};
 
 /// The file of completions for the next step within a checkpoint.
 const FILE: &str = "ahead.jsonl";
@@ -44,12 +44,15 @@ pub(crate) struct Errand<B: LmBackend> {
     pub(crate) sampler: Sampler<B>,
     pub(crate) prompts: Vec<Prompt>,
     pub(crate) tokenizer: Tokenizer,
+    /// Texts that end a completion.
+    pub(crate) stops: Vec<String>,
     pub(crate) seeds: RowSeeds,
 }
 
 impl<B: LmBackend> Errand<B> {
     pub(crate) fn run(self) -> Result<Vec<Sampled>, PpoError> {
-        sample(&self.sampler, self.prompts, &self.tokenizer, self.seeds)
+        let Self { sampler, prompts, tokenizer, stops, seeds } = self;
+        sample_until(&sampler, prompts, &tokenizer, &stops, seeds)
     }
 }
 

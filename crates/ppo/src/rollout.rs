@@ -1,15 +1,22 @@
 //! Completions of the policy and what everyone says about them.
 
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
 use burn::prelude::*;
+use rein_data::chat::{Closing, closing};
 use rein_data::encoding::TokenRow;
 use rein_data::example::Completion;
 use rein_data::seed::RowSeeds;
+use rein_data::template::ChatTemplate;
+use rein_data::text_stream::StoppingText;
 use rein_data::tokenizer::Tokenizer;
 use rein_model::backend::LmBackend;
 use rein_model::guard::rows_fit;
 use rein_model::logprobs::{row_logprobs, split};
 use rein_model::tokens::{LearnedTokens, TokenBatch, host, indices};
-use rein_model::{CausalLm, Frozen, Generated, Sampler, ScalarModel};
+use rein_model::{CausalLm, Frozen, Generated, Monitor, Sampler, ScalarModel};
 use rein_reward::{Reward, Scores, scores};
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +80,33 @@ impl Prompt {
     }
 }
 
+/// What ends a completion before its length limit does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// Any of these tokens.
+    pub tokens: Vec<u32>,
+    /// Any of these texts, which don't belong to the completion's text.
+    pub texts: Vec<String>,
+}
+
+impl Ends {
+    /// The end of sequence.
+    pub fn of_texts(tokenizer: &Tokenizer) -> Self {
+        Self { tokens: vec![tokenizer.special().eos], texts: Vec::new() }
+    }
+
+    /// The end of sequence, and what a chat template writes behind a reply.
+    pub fn of_turns(tokenizer: &Tokenizer, template: &ChatTemplate) -> Self {
+        let mut ends = Self::of_texts(tokenizer);
+        match closing(template, tokenizer) {
+            Some(Closing::Token(token)) if !ends.tokens.contains(&token) => ends.tokens.push(token),
+            Some(Closing::Text(text)) => ends.texts.push(text),
+            Some(Closing::Token(_)) | None => {}
+        }
+        ends
+    }
+}
+
 /// A completion, and what sampling gave to each of its tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sampled {
@@ -89,18 +123,73 @@ pub fn sample<B: LmBackend>(
     tokenizer: &Tokenizer,
     seeds: impl Into<RowSeeds>,
 ) -> Result<Vec<Sampled>, PpoError> {
-    let (texts, tokens): (Vec<String>, Vec<Vec<u32>>) =
+    sample_until(sampler, prompts, tokenizer, &[], seeds)
+}
+
+/// [`sample`], but that these texts end a completion, too.
+pub fn sample_until<B: LmBackend>(
+    sampler: &Sampler<B>,
+    prompts: Vec<Prompt>,
+    tokenizer: &Tokenizer,
+    texts: &[String],
+    seeds: impl Into<RowSeeds>,
+) -> Result<Vec<Sampled>, PpoError> {
+    let (asked, tokens): (Vec<String>, Vec<Vec<u32>>) =
         prompts.into_iter().map(|it| (it.text, it.tokens)).unzip();
-    let generated = sampler.generate(&tokens, seeds)?;
-    let rows = texts.into_iter().zip(tokens).zip(generated);
+    let mut reader = Reader { tokenizer, stops: texts.into(), rows: HashMap::new() };
+    let mut batches = sampler.batches(&tokens, seeds)?;
+    let mut generated = Vec::with_capacity(asked.len());
+    while let Some(batch) = batches.next(&mut reader) {
+        generated.extend(batch);
+    }
+    let rows = asked.into_iter().zip(tokens).zip(generated).enumerate();
     Ok(rows
-        .map(|((prompt, prompt_tokens), generated)| {
-            let (finished, text) = (generated.finished(), tokenizer.decode(&generated.tokens));
+        .map(|(row, ((prompt, prompt_tokens), generated))| {
+            let finished = generated.finished();
+            let text = reader.text(row, &generated);
             let Generated { tokens, logprobs, .. } = generated;
             let completion = Completion { prompt, prompt_tokens, finished, text, tokens };
             Sampled { completion, logprobs }
         })
         .collect())
+}
+
+/// Reads along where texts end completions.
+struct Reader<'a> {
+    tokenizer: &'a Tokenizer,
+    stops: Arc<[String]>,
+    rows: HashMap<usize, StoppingText>,
+}
+
+impl Reader<'_> {
+    /// A completion's text, without the one that ended it.
+    fn text(&mut self, row: usize, generated: &Generated) -> String {
+        match self.rows.remove(&row) {
+            Some(text) => text.text().to_owned(),
+            None => self.tokenizer.decode(&generated.tokens),
+        }
+    }
+}
+
+impl Monitor for Reader<'_> {
+    fn begin(&mut self, row: usize) {
+        if !self.stops.is_empty() {
+            self.rows.insert(row, StoppingText::new(self.tokenizer, self.stops.clone(), 0));
+        }
+    }
+
+    fn token(&mut self, row: usize, token: u32) -> ControlFlow<()> {
+        let Some(text) = self.rows.get_mut(&row) else { return ControlFlow::Continue(()) };
+        text.push(token);
+        if text.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn accept(&mut self, row: usize, _: &Generated) -> bool {
+        if let Some(text) = self.rows.get_mut(&row) {
+            text.finish();
+        }
+        true
+    }
 }
 
 /// Lets policy, reference, value model and reward look at completions.

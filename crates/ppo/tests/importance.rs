@@ -97,7 +97,7 @@ fn step(rollout: Precision, epsilon: f32) -> Metrics {
         ..PpoConfig::default()
     };
     let tokenizer = Tokenizer::train_bpe(["the letter e"], 262).expect("trains");
-    let prompts = Prompts { train: vec!["the".into(), "letter".into()], heldout: Vec::new() };
+    let prompts = Prompts::of_texts(&["the".into(), "letter".into()], &[], &tokenizer);
     let (reward, seed) = (Box::new(Length), Seed::new(3));
     let mut ppo = Ppo::new(config, actors(262), reward, tokenizer, prompts, seed, &FlexDevice)
         .expect("fits together");

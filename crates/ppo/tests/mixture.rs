@@ -69,7 +69,7 @@ fn steps(reward: Box<dyn Reward>) -> Result<(Vec<Metrics>, Vec<u8>), PpoError> {
     };
     let actors = ActorCritic { policy: model(1), value: Some(value) };
     let tokenizer = Tokenizer::train_bpe(["the letter e"], 262).expect("trains");
-    let prompts = Prompts { train: vec!["the".into(), "letter".into()], heldout: Vec::new() };
+    let prompts = Prompts::of_texts(&["the".into(), "letter".into()], &[], &tokenizer);
     let seed = Seed::new(4);
     let mut ppo = Ppo::new(config, actors, reward, tokenizer, prompts, seed, &FlexDevice)?;
     let told = (0..2).map(|step| ppo.step(step, &mut RunLog::silent()));

@@ -14,6 +14,7 @@ use crate::{Reward, RewardError};
 pub struct LearnedReward<B: Backend> {
     model: Frozen<ScalarModel<B>>,
     normalization: Normalization,
+    behind_replies: Vec<u32>,
     batch_rows: usize,
     device: B::Device,
 }
@@ -68,7 +69,15 @@ impl<B: LmBackend> LearnedReward<B> {
         device: &B::Device,
     ) -> Self {
         let model = Frozen::of_scalar(model, Precision::F32);
-        Self { model, normalization, batch_rows, device: device.clone() }
+        let behind_replies = Vec::new();
+        Self { model, normalization, behind_replies, batch_rows, device: device.clone() }
+    }
+
+    /// The reward that reads these tokens behind each completion that ended: what a chat template writes
+    /// there, and the model has read in training.
+    #[must_use]
+    pub fn behind_replies(self, tokens: Vec<u32>) -> Self {
+        Self { behind_replies: tokens, ..self }
     }
 
     /// The reward with its model kept, and asked, in this precision.
@@ -116,7 +125,13 @@ impl<B: LmBackend> Reward for LearnedReward<B> {
     }
 
     fn score(&self, completions: &[Completion]) -> Result<Vec<f32>, RewardError> {
-        let rows: Vec<Vec<u32>> = completions.iter().map(Completion::sequence).collect();
-        Ok(self.score_rows(&rows))
+        let row = |completion: &Completion| {
+            let mut row = completion.sequence();
+            if completion.finished {
+                row.extend(&self.behind_replies);
+            }
+            row
+        };
+        Ok(self.score_rows(&completions.iter().map(row).collect::<Vec<_>>()))
     }
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use self::sample::Sample;
 use crate::config::{FilesConfig, MixedSet};
-use crate::world::{Parts, opening as words, place};
+use crate::world::{Parts, Question, opening as words, place};
 
 pub(crate) use self::store::{RowsFolder, Stored, encode};
 
@@ -36,10 +36,8 @@ type Rows = Box<dyn Iterator<Item = Result<Located, DataError>>>;
 pub(crate) struct Glimpse {
     /// Texts that a tokenizer can be trained on.
     pub(crate) texts: Vec<Demonstration>,
-    /// What a model can be asked, as texts.
-    pub(crate) prompts: Parts<String>,
-    /// The same as conversations, where the demonstrations are.
-    pub(crate) chats: Option<Parts<Example>>,
+    /// What a model can be asked.
+    pub(crate) prompts: Parts<Question>,
 }
 
 impl Files {
@@ -112,10 +110,8 @@ impl Files {
                 "{train}: too few prompts to split: {n_train} rows to train on and {n_heldout} held out"
             );
         }
-        let openings = Parts { train: train.items(), heldout: heldout.items() };
-        let is_chat = openings.train.iter().any(|it| it.1.is_some());
-        let chats = is_chat.then(|| openings.filter_map(|it| it.1.clone()));
-        Ok(Glimpse { texts: texts.items(), prompts: openings.map(|it| it.0.clone()), chats })
+        let prompts = Parts { train: train.items(), heldout: heldout.items() };
+        Ok(Glimpse { texts: texts.items(), prompts })
     }
 }
 
@@ -165,15 +161,13 @@ fn demonstration(example: &Example) -> Option<(Demonstration, usize)> {
     Some((Demonstration { prompt, completion }, n_bytes))
 }
 
-/// What a model can be asked.
-type Opening = (String, Option<Example>);
-
-fn opening(example: Example) -> Option<(Opening, usize)> {
+/// What a model can be asked, and how large that is.
+fn opening(example: Example) -> Option<(Question, usize)> {
     let prompt = match example.body {
         Body::LanguageModeling(Content::Text(text)) => {
             let text = words(&text, OPENING_WORDS)?;
             let n_bytes = text.len();
-            return Some(((text, None), n_bytes));
+            return Some((Question::of_text(text), n_bytes));
         }
         Body::LanguageModeling(Content::Messages(messages)) => {
             let last = messages.iter().rposition(|it| it["role"] == "assistant");
@@ -187,12 +181,12 @@ fn opening(example: Example) -> Option<(Opening, usize)> {
     let text = prompt.to_text();
     let n_bytes = text.len();
     match &prompt {
-        Content::Text(_) => Some(((text, None), n_bytes)),
+        Content::Text(_) => Some((Question::of_text(text), n_bytes)),
         Content::Messages(messages) if messages.is_empty() => None,
         Content::Messages(_) => {
             let extra = serde_json::Map::new();
             let chat = Example { body: Body::PromptOnly(prompt), extra, ..example };
-            Some(((text, Some(chat)), 2 * n_bytes))
+            Some((Question { text, chat: Some(chat) }, 2 * n_bytes))
         }
     }
 }

@@ -13,8 +13,8 @@ use rein_data::stage::Outcome;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::logprobs::row_logprobs;
 use rein_model::sft::heldout_loss;
-use rein_model::{CausalLm, Sampler, load_causal_lm};
-use rein_ppo::rollout::{Prompt, sample};
+use rein_model::{CausalLm, Sampler, Sampling, load_causal_lm};
+use rein_ppo::rollout::{Prompt, sample_until};
 use rein_reward::{LearnedReward, Reward};
 use serde::{Deserialize, Serialize};
 
@@ -73,11 +73,11 @@ impl<B: LmAutodiffBackend> Session<B> {
     pub(super) fn evaluate(&mut self) -> Result<Outcome> {
         self.log.note("evaluating on held-out prompts");
         let reward = match self.reward_folder()? {
-            Some(folder) => Some(LearnedReward::<B::InnerBackend>::load(
-                &folder,
-                self.setup.config.reward.micro_batch_rows,
-                &self.device,
-            )?),
+            Some(folder) => {
+                let rows = self.setup.config.reward.micro_batch_rows;
+                let reward = LearnedReward::<B::InnerBackend>::load(&folder, rows, &self.device)?;
+                Some(reward.behind_replies(self.setup.behind_replies()))
+            }
             None => None,
         };
         let mut models = Vec::new();
@@ -156,18 +156,18 @@ impl<B: LmAutodiffBackend> Session<B> {
     /// Replies to held-out prompts, with the same random numbers for each model. Each worker completes its
     /// share.
     fn complete(&self, model: &CausalLm<B::InnerBackend>) -> Result<Vec<Completion>> {
-        let ppo = &self.setup.config.rl;
-        let sampling =
-            ppo.sampling(ppo.at_the_end().temperature, self.setup.tokenizer.special().eos);
-        let prompts = self.setup.world.prompts.heldout.iter().cloned();
-        let prompts = prompts.take(self.setup.config.evaluate.prompts).enumerate();
-        let asked =
-            prompts.map(|(row, text)| Ok(Prompt { text, tokens: self.setup.prompt_tokens(row)? }));
-        let asked: Vec<Prompt> = asked.collect::<Result<_>>()?;
+        let (setup, ppo) = (&self.setup, &self.setup.config.rl);
+        let (temperature, ends) = (ppo.at_the_end().temperature, setup.ends());
+        let sampling = Sampling {
+            ends: ends.tokens.clone(),
+            ..ppo.sampling(temperature, setup.tokenizer.special().eos)
+        };
+        let questions = setup.world.prompts.heldout.iter().take(setup.config.evaluate.prompts);
+        let asked = questions.map(|it| setup.prompt(it)).collect::<Result<Vec<Prompt>>>()?;
         let asked = self.workers.share(&asked).into_iter().cloned().collect();
         let seeds = self.workers.row_seeds(self.seed(Stage::Evaluate));
         let sampler = Sampler::new(model, &sampling, &self.device)?;
-        let sampled = sample(&sampler, asked, &self.setup.tokenizer, seeds)?;
+        let sampled = sample_until(&sampler, asked, &setup.tokenizer, &ends.texts, seeds)?;
         let replies = sampled.into_iter().map(|it| it.completion).collect();
         Ok(self.workers.merge(replies)?)
     }

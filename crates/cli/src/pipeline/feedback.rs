@@ -111,7 +111,7 @@ impl<B: LmAutodiffBackend> Gather<B> {
         };
         let rows = self.order[side].batch(step, batch_pairs);
         let n_left = total - step * batch_pairs;
-        (split, rows.into_iter().take(n_left).map(|row| prompts[row].clone()).collect())
+        (split, rows.into_iter().take(n_left).map(|row| prompts[row].text.clone()).collect())
     }
 
     /// Two replies to each prompt. Each worker samples its share of them.

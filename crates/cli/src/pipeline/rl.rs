@@ -5,12 +5,13 @@ use rein_model::backend::LmAutodiffBackend;
 use rein_model::{ScalarModel, load_causal_lm, load_scalar_model};
 use rein_ppo::ActorCritic;
 use rein_ppo::config::PpoConfig;
+use rein_ppo::rollout::Prompt;
 use rein_ppo::train::{Ppo, Prompts};
 use rein_reward::{Gold, LearnedReward, Mixture, Reward, RewardKind, RewardSource, Weighted};
 
 use super::Session;
 use crate::config::Stage;
-use crate::world::Parts;
+use crate::world::{Parts, Question};
 
 impl<B: LmAutodiffBackend> Session<B> {
     /// Optimises what rewards say, beginning at the fine-tuned model.
@@ -23,16 +24,21 @@ impl<B: LmAutodiffBackend> Session<B> {
             .transpose()?;
         let reward = self.rewards(&config)?;
         let actors = self.actors(&config)?;
-        let Parts { train, heldout } = self.setup.world.prompts.clone();
+        let ask = |questions: &[Question]| -> Result<Vec<Prompt>> {
+            questions.iter().map(|it| self.setup.prompt(it)).collect()
+        };
+        let Parts { train, heldout } = &self.setup.world.prompts;
+        let prompts = Prompts { train: ask(train)?, heldout: ask(heldout)? };
         let mut stage = Ppo::<B>::new(
             config,
             actors,
             reward,
             self.setup.tokenizer.clone(),
-            Prompts { train, heldout },
+            prompts,
             self.seed(Stage::Rl),
             &self.device,
         )?
+        .ending_at(self.setup.ends())
         .with_workers(&self.workers);
         if let Some(rows) = imitated {
             stage = stage.with_demonstrations(rows)?;
@@ -92,6 +98,7 @@ impl<B: LmAutodiffBackend> Session<B> {
                     config.micro_batch_rows,
                     &self.device,
                 )?;
+                let reward = reward.behind_replies(self.setup.behind_replies());
                 Box::new(reward.with_precision(config.precision.frozen))
             }
             RewardKind::Gold => Box::new(Gold),

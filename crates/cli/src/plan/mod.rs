@@ -144,7 +144,7 @@ impl<'a> Sizes<'a> {
         let model = &setup.model;
         let prompts = setup.world.prompts.train.iter().take(1000);
         let lengths: Vec<usize> =
-            prompts.map(|prompt| setup.tokenizer.encode_prompt(prompt).len()).collect();
+            prompts.filter_map(|it| Some(setup.prompt(it).ok()?.tokens.len())).collect();
         let longest = lengths.iter().max().copied().unwrap_or(0) as f64;
         let mean = lengths.iter().sum::<usize>() as f64 / lengths.len().max(1) as f64;
         let n_scalar = model.n_decoder_params() + model.hidden_size;

@@ -18,7 +18,7 @@ impl Encoder {
         example: &Example,
         mark: bool,
     ) -> Result<(Vec<u32>, Vec<bool>), String> {
-        let template = self.template()?;
+        let template = self.needed_template()?;
         let mut rendered = self.render(messages, example, false)?;
         if mark && !template.has_marks() {
             rendered.generated = self.replies(&rendered, messages, example)?;
@@ -57,7 +57,7 @@ impl Encoder {
         Ok((tokens, n_prompt, said))
     }
 
-    fn template(&self) -> Result<&ChatTemplate, String> {
+    fn needed_template(&self) -> Result<&ChatTemplate, String> {
         self.template.as_ref().ok_or_else(|| {
             "a conversation needs a chat template, and the model's folder holds none; name one: \
              `chatml`, `llama3` or `zephyr`"
@@ -77,7 +77,8 @@ impl Encoder {
             add_generation_prompt,
             special_texts: &self.special_texts,
         };
-        let rendered = self.template()?.render_with(&conversation, &example.template_arguments);
+        let rendered =
+            self.needed_template()?.render_with(&conversation, &example.template_arguments);
         rendered.map_err(|error| error.to_string())
     }
 

@@ -82,6 +82,11 @@ impl Encoder {
         &self.tokenizer
     }
 
+    /// The template that renders conversations, if there is one.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
     /// What a model imitates: the text, the completion or the preferred one. `None` for a completion
     /// that was judged bad.
     ///

@@ -91,7 +91,8 @@ impl PpoConfig {
         let asks_lora = self.trpo.is_some_and(|it| it.parameters == Trained::Lora);
         if asks_lora && self.lora.is_none() {
             problems.push(
-                "`rl.trpo.parameters` is \"lora\", but there is no `[rl.lora]` with adapters".into(),
+                "`rl.trpo.parameters` is \"lora\", but there is no `[rl.lora]` with adapters"
+                    .into(),
             );
         }
         let above = [

@@ -31,7 +31,7 @@ use crate::hyperparameters::Hyperparameters;
 use crate::importance;
 use crate::optimise::{Changing, Optimisation};
 use crate::overlap::{Ahead, beside};
-use crate::rollout::Row;
+use crate::rollout::{Ends, Prompt, Row};
 use crate::shaping::{Shaped, Shaping, shape};
 use crate::stability::{Guards, Verdict};
 
@@ -49,6 +49,8 @@ pub struct Ppo<B: LmAutodiffBackend> {
     watched: Vec<Box<dyn Reward>>,
     tokenizer: Tokenizer,
     prompts: Prompts,
+    /// What ends a completion.
+    ends: Ends,
     order: RowOrder,
     demonstrations: Option<Demonstrations>,
     controllers: Controllers,
@@ -66,9 +68,18 @@ pub struct Ppo<B: LmAutodiffBackend> {
 #[derive(Clone, Debug)]
 pub struct Prompts {
     /// Completed while training.
-    pub train: Vec<String>,
+    pub train: Vec<Prompt>,
     /// Completed to evaluate; may be empty.
-    pub heldout: Vec<String>,
+    pub heldout: Vec<Prompt>,
+}
+
+impl Prompts {
+    /// Texts that are prompts.
+    pub fn of_texts(train: &[String], heldout: &[String], tokenizer: &Tokenizer) -> Self {
+        let [train, heldout] = [train, heldout]
+            .map(|texts| texts.iter().map(|it| Prompt::encode(it, tokenizer)).collect());
+        Self { train, heldout }
+    }
 }
 
 impl<B: LmAutodiffBackend> Ppo<B> {
@@ -112,6 +123,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             config,
             reward,
             watched: Vec::new(),
+            ends: Ends::of_texts(&tokenizer),
             tokenizer,
             prompts,
             seed,
@@ -141,6 +153,12 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         self.demonstrations =
             self.config.ptx.map(|config| Demonstrations::new(rows, &config, seed));
         Ok(self)
+    }
+
+    /// Ends completions at these; else the end of sequence does.
+    #[must_use]
+    pub fn ending_at(self, ends: Ends) -> Self {
+        Self { ends, ..self }
     }
 
     /// Measures another reward at evaluations: a truth that nothing learns from, say.

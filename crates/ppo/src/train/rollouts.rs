@@ -20,7 +20,7 @@ const N_SAMPLES: usize = 3;
 
 impl<B: LmAutodiffBackend> Ppo<B> {
     /// The prompts of a step and the node of their draws.
-    pub(super) fn asked(&mut self, step: usize) -> (Vec<String>, Seed) {
+    pub(super) fn asked(&mut self, step: usize) -> (Vec<Prompt>, Seed) {
         let chosen = self.order.batch(step, self.config.prompts_per_step);
         let repeated = chosen.into_iter().flat_map(|row| {
             std::iter::repeat_n(&self.prompts.train[row], self.config.samples_per_prompt)
@@ -31,7 +31,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
     /// How completions are sampled that nothing learns from.
     pub(super) fn sampling(&self, temperature: f32) -> Sampling {
         let sampling = self.config.sampling(temperature, self.tokenizer.special().eos);
-        Sampling { epsilon: 0.0, ..sampling }
+        Sampling { epsilon: 0.0, ends: self.ends.tokens.clone(), ..sampling }
     }
 
     /// How a step's completions are sampled, which draw a token from all alike with probability `epsilon`.
@@ -43,7 +43,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
     /// The share of these prompts that this worker completes, with the policy as it is now.
     pub(super) fn errand(
         &self,
-        prompts: &[String],
+        prompts: &[Prompt],
         seed: Seed,
         sampling: &Sampling,
     ) -> Result<Errand<B::InnerBackend>, PpoError> {
@@ -53,7 +53,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
     fn errand_of(
         &self,
         policy: &CausalLm<B::InnerBackend>,
-        prompts: &[String],
+        prompts: &[Prompt],
         seed: Seed,
         sampling: &Sampling,
     ) -> Result<Errand<B::InnerBackend>, PpoError> {
@@ -63,8 +63,9 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             // Packed or shared; whoever else held the weights would keep the update from changing them
             // in place.
             sampler: Sampler::new(policy, sampling, &self.device)?,
-            prompts: mine.map(|it| Prompt::encode(it, &self.tokenizer)).collect(),
+            prompts: mine.cloned().collect(),
             tokenizer: self.tokenizer.clone(),
+            stops: self.ends.texts.clone(),
             seeds: workers.row_seeds(seed),
         })
     }
@@ -73,7 +74,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
     pub(super) fn sample(
         &self,
         policy: &CausalLm<B::InnerBackend>,
-        prompts: &[String],
+        prompts: &[Prompt],
         seed: Seed,
         sampling: &Sampling,
     ) -> Result<Vec<Sampled>, PpoError> {

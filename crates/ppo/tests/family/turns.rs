@@ -297,7 +297,7 @@ fn a_step_learns_from_conversations() {
     let value = ScalarModel::from_causal_lm(value, Seed::new(3), &FlexDevice).expect("fits");
     let actors = ActorCritic { policy, value: Some(value) };
     let tokenizer = Tokenizer::train_bpe(["the letter e"], 262).expect("trains");
-    let prompts = Prompts { train: vec!["the".into()], heldout: Vec::new() };
+    let prompts = Prompts::of_texts(&["the".into()], &[], &tokenizer);
     let (reward, seed) = (Box::new(Even), Seed::new(5));
     let ppo = Ppo::new(config.clone(), actors, reward, tokenizer, prompts, seed, &FlexDevice);
     let mut ppo = ppo.expect("fits together");

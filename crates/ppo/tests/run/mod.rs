@@ -130,7 +130,7 @@ impl Run {
     ) -> Self {
         let shown = Shown::default();
         let reward = Box::new(Vowels { shown: shown.clone(), spoils });
-        let prompts = Prompts { train, heldout: vec!["here".into()] };
+        let prompts = Prompts::of_texts(&train, &["here".into()], &tokenizer());
         let ppo = Ppo::new(config, actors(), reward, tokenizer(), prompts, seed, &DEVICE);
         Self { ppo: ppo.expect("fits together"), shown }
     }
