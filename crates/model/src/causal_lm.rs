@@ -20,6 +20,8 @@ pub struct CausalLm<B: Backend> {
     pub decoder: Decoder<B>,
     /// `[hidden, vocab]`; absent where the embedding serves as the head.
     pub head: Option<Linear<B>>,
+    /// `[hidden, 1]`: the head for values, where they share the backbone.
+    pub value_head: Option<Linear<B>>,
 }
 
 impl<B: LmBackend> CausalLm<B> {
@@ -33,7 +35,7 @@ impl<B: LmBackend> CausalLm<B> {
         let shape = [config.hidden_size, config.vocab_size];
         let untied = !config.tied_head;
         let head = untied.then(|| Linear::new(source, "head", shape, false, device)).transpose()?;
-        Ok(Self { decoder, head })
+        Ok(Self { decoder, head, value_head: None })
     }
 
     /// The shape of the model.

@@ -25,6 +25,7 @@ pub mod schedule;
 pub mod sequences;
 pub mod sft;
 pub mod tokens;
+mod value_head;
 pub mod weights;
 
 mod adamw;

@@ -42,10 +42,18 @@ pub fn learned_hidden<B: LmBackend>(
     model: &CausalLm<B>,
     learned: &LearnedTokens<B>,
 ) -> Tensor<B, 2> {
+    hidden_at(&hidden_cells(model, learned), &learned.before)
+}
+
+/// Hidden states of all cells of a batch, `[batch · time, hidden]`.
+pub fn hidden_cells<B: LmBackend>(model: &CausalLm<B>, learned: &LearnedTokens<B>) -> Tensor<B, 2> {
     let [n_rows, n_time] = learned.batch.dims();
-    let hidden =
-        model.hidden(&learned.batch).reshape([n_rows * n_time, model.config().hidden_size]);
-    hidden.select(0, indices(&learned.before, &learned.batch.ids.device()))
+    model.hidden(&learned.batch).reshape([n_rows * n_time, model.config().hidden_size])
+}
+
+/// Some of them.
+pub fn hidden_at<B: LmBackend>(hidden: &Tensor<B, 2>, cells: &[usize]) -> Tensor<B, 2> {
+    hidden.clone().select(0, indices(cells, &hidden.device()))
 }
 
 /// Log-probabilities of the learned tokens of each row, in nats; computed a few rows at a time and

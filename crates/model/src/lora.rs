@@ -266,22 +266,22 @@ impl<B: LmBackend> CausalLm<B> {
         seed: Seed,
         device: &B::Device,
     ) -> Result<Self, ModelError> {
-        let Self { decoder, head } = self;
+        let Self { decoder, head, value_head } = self;
         let decoder = decoder.with_lora(config, seed, device)?;
-        Ok(Self { decoder, head: head.map(Linear::no_grad) })
+        Ok(Self { decoder, head: head.map(Linear::no_grad), value_head })
     }
 
     /// The model without its adapters: the reference that a policy with adapters is measured from. Its
     /// tensors are shared, so it costs no memory.
     #[must_use]
     pub fn without_lora(self) -> Self {
-        Self { decoder: self.decoder.without_lora(), head: self.head }
+        Self { decoder: self.decoder.without_lora(), ..self }
     }
 
     /// The model with its adapters within its weights; see [`Decoder::merged`].
     #[must_use]
     pub fn merged(self) -> Self {
-        Self { decoder: self.decoder.merged(), head: self.head }
+        Self { decoder: self.decoder.merged(), ..self }
     }
 }
 

@@ -68,8 +68,7 @@ impl<B: LmBackend> CausalLm<B> {
     /// the head. Weights and gradients stay f32.
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
-        let Self { decoder, head } = self;
-        Self { decoder: decoder.with_precision(precision), head }
+        Self { decoder: self.decoder.with_precision(precision), ..self }
     }
 }
 

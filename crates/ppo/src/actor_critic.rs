@@ -22,12 +22,12 @@ pub struct ActorCritic<B: Backend> {
 }
 
 impl<B: LmBackend> ActorCritic<B> {
-    /// The networks that these advantages need.
+    /// The networks that these advantages need. A policy with a head for values needs no value model.
     ///
     /// # Errors
     /// No value model where advantages ask for one.
     pub fn for_advantages(self, advantage: AdvantageEstimator) -> Result<Self, PpoError> {
-        let needed = advantage.needs_values();
+        let needed = advantage.needs_values() && self.policy.value_head.is_none();
         if needed && self.value.is_none() {
             return Err(PpoError::Invalid("the advantages ask for a value model".into()));
         }

@@ -20,6 +20,8 @@ pub const VALUE_MODEL: &str = "value_model";
 /// The folder of the value model's adapters within a checkpoint, if it is trained by LoRA.
 pub const VALUE_ADAPTER: &str = "value_adapter";
 
+/// The file of the policy's head for values within a checkpoint, if it has one.
+const VALUE_HEAD: &str = "value_head.safetensors";
 /// The file of the value model's optimiser within a checkpoint.
 const VALUE_OPTIMIZER: &str = "value_optimizer.safetensors";
 
@@ -38,6 +40,7 @@ impl<B: LmAutodiffBackend> Learners<B> {
         save_with_tokenizer(&folder.join(policy_folder), tokenizer, |folder| {
             save_causal_lm(&policy, folder)
         })?;
+        policy.save_value_head(&folder.join(VALUE_HEAD))?;
         if let Some(value) = &value {
             save_with_tokenizer(&folder.join(VALUE_MODEL), tokenizer, |folder| {
                 save_scalar_model(value, &Map::new(), folder)
@@ -77,6 +80,11 @@ impl<B: LmAutodiffBackend> Learners<B> {
                 let value = self.value.as_ref().map(load);
                 (load_causal_lm(&folder.join(policy_folder), device)?, value)
             }
+        };
+        let policy = if config.value_head {
+            policy.with_saved_value_head(&folder.join(VALUE_HEAD), device)?
+        } else {
+            policy
         };
         let actors = ActorCritic { policy, value: value.transpose()? }.computed_as(config);
         self.policy.restore(actors.policy, &folder.join(OPTIMIZER), device)?;

@@ -50,7 +50,7 @@ impl<B: LmAutodiffBackend> Changing<'_, B> {
     /// Averages in the policy as it is after an update.
     fn average(&mut self) {
         if let Some(ema) = &mut self.ema {
-            ema.update(&self.learners.policy.module().valid());
+            ema.update(&self.learners.policy.module().valid().without_value_head());
         }
     }
 }

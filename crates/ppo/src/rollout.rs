@@ -14,7 +14,7 @@ use rein_data::text_stream::StoppingText;
 use rein_data::tokenizer::Tokenizer;
 use rein_model::backend::LmBackend;
 use rein_model::guard::rows_fit;
-use rein_model::logprobs::{row_logprobs, split};
+use rein_model::logprobs::{hidden_at, hidden_cells, row_logprobs, split};
 use rein_model::tokens::{LearnedTokens, TokenBatch, host, indices};
 use rein_model::{CausalLm, Frozen, Generated, Monitor, Sampler, ScalarModel};
 use rein_reward::{Reward, Scores, scores};
@@ -234,10 +234,7 @@ pub fn appraise<B: LmBackend>(
     let rows: Vec<&TokenRow> = episodes.iter().map(|it| &it.tokens).collect();
     let logprobs = row_logprobs(&actors.policy, &rows, temperature, micro_batch_rows, device);
     let references = reference.row_logprobs(&rows, temperature, micro_batch_rows, device);
-    let values = match &actors.value {
-        Some(value) => row_values(value, &rows, micro_batch_rows, device),
-        None => vec![Vec::new(); rows.len()],
-    };
+    let values = row_values(actors, &rows, micro_batch_rows, device);
     let judged = logprobs.into_iter().zip(references).zip(values);
     Ok(episodes
         .into_iter()
@@ -256,10 +253,10 @@ pub fn appraise<B: LmBackend>(
         .collect())
 }
 
-/// What a value model expects before each learned token and after the last one. Before the first token
-/// of a turn it has read what others said since the turn before.
+/// What is to be expected before each learned token and after the last one, if anybody says so. Before the
+/// first token of a turn others' words since the turn before have been read.
 fn row_values<B: LmBackend>(
-    model: &ScalarModel<B>,
+    actors: &ActorCritic<B>,
     rows: &[&TokenRow],
     micro_batch_rows: usize,
     device: &B::Device,
@@ -270,7 +267,15 @@ fn row_values<B: LmBackend>(
             let learned = LearnedTokens::<B>::new(rows, device);
             let slots: Vec<usize> = rows.iter().map(|row| row.n_learned() + 1).collect();
             let cells = value_cells(&learned, rows, &slots);
-            split(&host(values_at(model, &learned.batch, &cells)), slots.into_iter())
+            let values = match &actors.value {
+                Some(model) => values_at(model, &learned.batch, &cells),
+                None if actors.policy.value_head.is_some() => {
+                    let hidden = hidden_cells(&actors.policy, &learned);
+                    actors.policy.values(hidden_at(&hidden, &cells))
+                }
+                None => return vec![Vec::new(); rows.len()],
+            };
+            split(&host(values), slots.into_iter())
         })
         .collect()
 }

@@ -4,7 +4,7 @@ use burn::prelude::*;
 use rein_data::encoding::TokenRow;
 use rein_model::backend::{LmAutodiffBackend, LmBackend};
 use rein_model::guard::finite;
-use rein_model::logprobs::learned_stats;
+use rein_model::logprobs::{hidden_at, hidden_cells};
 use rein_model::tokens::{LearnedTokens, host};
 use rein_model::{CausalLm, Learner, ScalarModel};
 
@@ -23,8 +23,8 @@ use crate::rollout::{value_cells, values_at};
 ///
 /// Losses are divided by the tokens of the whole minibatch, so that it can be cut into micro-batches
 /// in any way. The networks share nothing: small ones are updated side by side, large ones one after
-/// the other, so that there is one gradient at a time; each is clipped by its own norm. Workers share
-/// the rows, and each must have one.
+/// the other, so that there is one gradient at a time; each is clipped by its own norm. A policy with a head
+/// for values has both losses, and one gradient. Workers share the rows, and each must have one.
 ///
 /// # Errors
 /// A loss or a gradient that isn't finite; that network stays as it was.
@@ -110,16 +110,22 @@ impl<B: LmAutodiffBackend> Minibatch<'_, B> {
         let mine: Vec<&Experience> = workers.share(rows).into_iter().copied().collect();
         let imitated: Vec<&TokenRow> = workers.share(demonstrations).into_iter().copied().collect();
         let n_imitated = demonstrations.iter().map(|row| row.n_learned()).sum::<usize>();
+        let n_values = rows.iter().map(|row| row.old_values.len()).sum::<usize>() as f64;
+        let value_weight = f64::from(config.value_coefficient) / n_values;
         let ptx = config.ptx.map_or(0.0, |it| it.coefficient) / n_imitated.max(1) as f64;
         let parts = mine.chunks(config.micro_batch_rows).map(Part::Completions);
         let others = imitated.chunks(config.micro_batch_rows).map(Part::Demonstrations);
         let mut seen = Diagnostics::default();
         let gradients = policy.gradients(parts.chain(others), |policy, part| match part {
             Part::Completions(rows) => {
-                let (losses, bonus) = policy_losses(policy, rows, config, now, &mut seen, device);
+                let Losses { policy, bonus, value } =
+                    losses(policy, rows, config, now, &mut seen, device);
                 let weights = token_weights(rows, config, &size, device);
-                let losses = losses - bonus * now.entropy_coefficient;
-                (losses * weights).sum()
+                let loss = ((policy - bonus * now.entropy_coefficient) * weights).sum();
+                match value {
+                    Some(value) => loss + value.sum() * value_weight,
+                    None => loss,
+                }
             }
             Part::Demonstrations(rows) => imitation_loss(policy, rows, &mut seen, device) * ptx,
         });
@@ -139,7 +145,10 @@ impl<B: LmAutodiffBackend> Minibatch<'_, B> {
         let mine: Vec<&Experience> = workers.share(rows).into_iter().copied().collect();
         let mut seen = Diagnostics::default();
         let gradients = value.gradients(mine.chunks(config.micro_batch_rows), |value, rows| {
-            let losses = value_losses(value, rows, config, &mut seen, device);
+            let token_rows: Vec<&TokenRow> = rows.iter().map(|row| &row.tokens).collect();
+            let learned = LearnedTokens::<B>::new(&token_rows, device);
+            let new = values_at(value, &learned.batch, &slots(&learned, rows));
+            let losses = value_losses(new, rows, config, &mut seen, device);
             losses.sum() * (f64::from(config.value_coefficient) / n_values)
         });
         seen.sum_over(&workers);
@@ -163,20 +172,35 @@ pub struct Norms {
     pub value: Option<f64>,
 }
 
-/// Losses and entropies of the tokens of some rows.
-fn policy_losses<B: LmAutodiffBackend>(
+/// What a policy loses on some rows.
+struct Losses<B: LmBackend> {
+    /// Of each token.
+    policy: Tensor<B, 1>,
+    /// The entropy at each token.
+    bonus: Tensor<B, 1>,
+    /// Of each slot, where the policy has a head for values.
+    value: Option<Tensor<B, 1>>,
+}
+
+fn losses<B: LmAutodiffBackend>(
     policy: &CausalLm<B>,
     rows: &[&Experience],
     config: &PpoConfig,
     now: &Hyperparameters,
     seen: &mut Diagnostics,
     device: &B::Device,
-) -> (Tensor<B, 1>, Tensor<B, 1>) {
+) -> Losses<B> {
     let token_rows: Vec<&TokenRow> = rows.iter().map(|row| &row.tokens).collect();
     let learned = LearnedTokens::<B>::new(&token_rows, device);
+    let hidden = hidden_cells(policy, &learned);
+    let value = policy.value_head.is_some().then(|| {
+        let new = policy.values(hidden_at(&hidden, &slots(&learned, rows)));
+        value_losses(new, rows, config, seen, device)
+    });
     let [old, advantages] =
         [concat(rows, |row| &row.old_logprobs), concat(rows, |row| &row.advantages)];
-    let stats = learned_stats(policy, &learned, now.temperature);
+    let before = hidden_at(&hidden, &learned.before);
+    let stats = policy.token_stats(before, learned.targets.clone(), now.temperature);
     let new = stats.logprobs;
     let objective = config.objective();
     seen.see_policy(&host(new.clone().inner()), &old, &advantages, objective.clip);
@@ -195,23 +219,25 @@ fn policy_losses<B: LmAutodiffBackend>(
         _ => stats.entropies,
     };
     seen.entropy += total(bonus.clone());
-    (losses, bonus)
+    Losses { policy: losses, bonus, value }
 }
 
-/// Losses of the slots of some rows.
+/// The cells whose values some rows need.
+fn slots<B: LmBackend>(learned: &LearnedTokens<B>, rows: &[&Experience]) -> Vec<usize> {
+    let token_rows: Vec<&TokenRow> = rows.iter().map(|row| &row.tokens).collect();
+    let counts: Vec<usize> = rows.iter().map(|row| row.old_values.len()).collect();
+    value_cells(learned, &token_rows, &counts)
+}
+
+/// Losses of the slots of some rows, whose values are now `new`.
 fn value_losses<B: LmAutodiffBackend>(
-    value: &ScalarModel<B>,
+    new: Tensor<B, 1>,
     rows: &[&Experience],
     config: &PpoConfig,
     seen: &mut Diagnostics,
     device: &B::Device,
 ) -> Tensor<B, 1> {
-    let token_rows: Vec<&TokenRow> = rows.iter().map(|row| &row.tokens).collect();
-    let learned = LearnedTokens::<B>::new(&token_rows, device);
     let [old, returns] = [concat(rows, |row| &row.old_values), concat(rows, |row| &row.returns)];
-    let slots: Vec<usize> = rows.iter().map(|row| row.old_values.len()).collect();
-    let cells = value_cells(&learned, &token_rows, &slots);
-    let new = values_at(value, &learned.batch, &cells);
     seen.see_values(&host(new.clone().inner()), &old, &returns, config.clip_range_value);
     let losses =
         value_loss(new, vector(&old, device), vector(&returns, device), config.clip_range_value);

@@ -128,7 +128,7 @@ fn a_step_asks_tokens_and_ends_where_it_is_told() {
     let reward = Box::new(Shown(shown.clone()));
     let seed = Seed::new(3);
     let ppo = Ppo::new(config, actors, reward, tokenizer(), prompts, seed, &FlexDevice);
-    let is_end = |token: &u32| token % 4 == 0;
+    let is_end = |token: &u32| token.is_multiple_of(4);
     let tokens = (0..VOCAB as u32).filter(is_end).collect();
     let mut ppo = ppo.expect("fits").ending_at(Ends { tokens, texts: Vec::new() });
     ppo.step(0, &mut RunLog::silent()).expect("steps");

@@ -52,7 +52,12 @@ fn model_of(vocab_size: usize, seed: u64) -> CausalLm<AB> {
 
 fn actors(config: &PpoConfig) -> ActorCritic<AB> {
     let value = ScalarModel::from_causal_lm(model(2), Seed::new(3), &FlexDevice).expect("fits");
-    ActorCritic { policy: model(1), value: Some(value) }
+    let policy = if config.value_head {
+        model(1).with_value_head(Seed::new(5), &FlexDevice).expect("fits")
+    } else {
+        model(1)
+    };
+    ActorCritic { policy, value: Some(value) }
         .for_advantages(config.advantage)
         .expect("there is a value model")
 }
@@ -153,6 +158,18 @@ fn gradients_are_those_of_the_whole_minibatch_in_any_order() {
         let config = config(algorithm);
         assert_same_in_parts(algorithm, &config, &experience(&config));
     }
+}
+
+/// One backbone for policy and values has one gradient.
+#[test]
+fn so_are_those_of_a_policy_with_a_head_for_values() {
+    let config = PpoConfig { value_head: true, ..config(Algorithm::Ppo) };
+    let experience = experience(&config);
+    assert!(experience.iter().all(|row| row.old_values.len() == row.old_logprobs.len()));
+    assert_same_in_parts(Algorithm::Ppo, &config, &experience);
+    let silent = PpoConfig { value_coefficient: 0.0, ..config.clone() };
+    let rows: Vec<&Experience> = experience.iter().collect();
+    assert!(gradient(&silent, &rows).1 != gradient(&config, &rows).1, "values have a gradient");
 }
 
 fn config(algorithm: Algorithm) -> PpoConfig {

@@ -62,7 +62,7 @@ impl<B: LmAutodiffBackend> Session<B> {
         let folder = self.sft_model()?;
         let load_policy = || load_causal_lm::<B>(&folder, &self.device);
         let policy = load_policy()?;
-        if !config.advantage.needs_values() {
+        if !config.has_value_model() {
             return Ok(ActorCritic { policy, value: None });
         }
         let value = match self.reward_folder()? {

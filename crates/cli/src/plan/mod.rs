@@ -306,7 +306,7 @@ impl<'a> Sizes<'a> {
             has_logits: true,
             recomputes: config.gradient_checkpointing,
         };
-        let has_values = config.advantage.needs_values();
+        let has_values = config.has_value_model();
         let mut networks = vec![
             self.trained("policy", policy, lora),
             Network::frozen("reference", if is_shared { 0 } else { policy }).kept_in(frozen),

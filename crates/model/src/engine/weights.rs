@@ -61,7 +61,7 @@ impl Engine {
     /// A copy of the weights in this precision, with adapters merged into it.
     pub(crate) fn new<B: LmBackend>(model: &CausalLm<B>, precision: Precision) -> Self {
         let merged = model.decoder.has_lora().then(|| model.clone().merged());
-        let CausalLm { decoder, head } = merged.as_ref().unwrap_or(model);
+        let CausalLm { decoder, head, .. } = merged.as_ref().unwrap_or(model);
         let values = host(decoder.embedding.val());
         let (packed, embedding) = match head {
             Some(head) => (pack(&[head], precision), Embedding::new(values, precision)),

@@ -71,7 +71,7 @@ impl<B: LmBackend> CausalLm<B> {
     pub fn with_saved_lora(self, folder: &Path, device: &B::Device) -> Result<Self, ModelError> {
         let stored = SavedAdapter::open(folder, self.config())?;
         let decoder = self.decoder.with_adapters(stored.adapters(device)?.into_iter())?;
-        Ok(Self { decoder, head: self.head.map(Module::no_grad) })
+        Ok(Self { decoder, head: self.head.map(Module::no_grad), value_head: self.value_head })
     }
 }
 

@@ -84,7 +84,7 @@ fn adapters_compute_what_peft_computes() {
         check_logits(&format!("{name} off"), &off, &tensors, "base.logits");
         assert_eq!(off, logits(&base, &rows), "{name}: the adapter off is the base, to the bit");
         let again = merged.with_saved_lora(&folder, &DEVICE).expect("fits");
-        let unmerged = CausalLm { decoder: again.decoder.unmerged(), head: again.head };
+        let unmerged = CausalLm { decoder: again.decoder.unmerged(), ..again };
         check_logits(
             &format!("{name} unmerged"),
             &logits(&unmerged, &rows),

@@ -79,6 +79,9 @@ pub struct PpoConfig {
     /// Whether a step's completions are sampled while the step before is updated, by the policy as it
     /// was before that update (Noukhovitch et al., 2024); importance weights correct for it.
     pub overlap: bool,
+    /// Whether values come from a head on the policy's backbone, which then learns both, instead of from a
+    /// model of their own.
+    pub value_head: bool,
     /// Weight of the value loss.
     pub value_coefficient: f32,
     /// Weight of the entropy bonus.
@@ -188,6 +191,7 @@ impl Default for PpoConfig {
             clip_range_value: 0.2,
             importance_cap: 2.0,
             overlap: false,
+            value_head: false,
             value_coefficient: 0.1,
             entropy_coefficient: EntropyConfig::default(),
             gamma: Scheduled::Constant(1.0),
@@ -204,26 +208,29 @@ impl Default for PpoConfig {
             kl: KlConfig::default(),
             lora: None,
             ptx: None,
-            optimizer: OptimizerConfig {
-                learning_rate: 3e-6,
-                schedule: Schedule::Linear,
-                epsilon: 1e-5,
-                ..OptimizerConfig::default()
-            },
+            optimizer: optimizer(),
             kl_rate: None,
             guards: GuardsConfig::default(),
             ema: None,
-            checkpoints: Cadence {
-                evaluate_every: 10,
-                save_every: 10,
-                use_best: false,
-                ..Cadence::default()
-            },
+            checkpoints: checkpoints(),
             eval_prompts: 64,
             sample_every: 10,
             precision: Precisions::default(),
         }
     }
+}
+
+fn optimizer() -> OptimizerConfig {
+    OptimizerConfig {
+        learning_rate: 3e-6,
+        schedule: Schedule::Linear,
+        epsilon: 1e-5,
+        ..OptimizerConfig::default()
+    }
+}
+
+fn checkpoints() -> Cadence {
+    Cadence { evaluate_every: 10, save_every: 10, use_best: false, ..Cadence::default() }
 }
 
 impl PpoConfig {
@@ -259,6 +266,11 @@ impl PpoConfig {
             dual_clip: self.dual_clip,
             ratio_cap: self.ratio_cap,
         }
+    }
+
+    /// Whether values come from a model of their own.
+    pub fn has_value_model(&self) -> bool {
+        self.advantage.needs_values() && !self.value_head
     }
 
     /// Whether a step, counted from 0, updates the value model alone.

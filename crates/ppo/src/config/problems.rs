@@ -55,57 +55,62 @@ impl PpoConfig {
     }
 
     fn wrong_combinations(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if self.advantage.compares() && self.samples_per_prompt < 2 {
-            problems.push(
-                "`rl.samples_per_prompt` must be above 1: `rl.advantage` compares completions of a \
-                 prompt"
-                    .into(),
-            );
-        }
-        if self.policy_loss == PolicyLoss::Cispo && self.ratio_cap.is_none() {
-            problems
-                .push("`rl.ratio_cap` is missing: `rl.policy_loss` \"cispo\" cuts at it".into());
-        }
-        if self.ema.is_some() && self.lora.is_some() {
-            problems.push("`rl.ema` can't be used with `rl.lora`".into());
-        }
-        if self.value_warmup_steps > 0 && !self.advantage.needs_values() {
-            problems.push(
-                "`rl.value_warmup_steps` must be 0: `rl.advantage` needs no value model".into(),
-            );
-        }
-        if self.trpo.is_some() && self.ptx.is_some() {
-            problems.push("`rl.ptx` can't be used with `rl.trpo`, which has no loss".into());
-        }
-        if self.trpo.is_some() && !self.entropy_coefficient.is_none() {
-            problems.push(
-                "`rl.entropy_coefficient` must be 0 with `rl.trpo`, which has no loss".into(),
-            );
-        }
-        if self.trpo.is_some() && self.kl_placement == KlPlacement::Loss {
-            problems.push(
-                "`rl.kl_placement` must be \"reward\" with `rl.trpo`, which has no loss".into(),
-            );
-        }
+        let (region, needs_values) = (self.trpo.is_some(), self.advantage.needs_values());
         let asks_lora = self.trpo.is_some_and(|it| it.parameters == Trained::Lora);
-        if asks_lora && self.lora.is_none() {
-            problems.push(
-                "`rl.trpo.parameters` is \"lora\", but there is no `[rl.lora]` with adapters"
-                    .into(),
-            );
-        }
+        let rules = [
+            (
+                self.advantage.compares() && self.samples_per_prompt < 2,
+                "`rl.samples_per_prompt` must be above 1: `rl.advantage` compares completions of a prompt",
+            ),
+            (
+                self.policy_loss == PolicyLoss::Cispo && self.ratio_cap.is_none(),
+                "`rl.ratio_cap` is missing: `rl.policy_loss` \"cispo\" cuts at it",
+            ),
+            (self.ema.is_some() && self.lora.is_some(), "`rl.ema` can't be used with `rl.lora`"),
+            (
+                self.value_warmup_steps > 0 && !self.has_value_model(),
+                "`rl.value_warmup_steps` must be 0: no value model learns apart from the policy",
+            ),
+            (
+                self.value_head && !needs_values,
+                "`rl.value_head` must be false: `rl.advantage` needs no values",
+            ),
+            (
+                self.value_head && region,
+                "`rl.value_head` must be false with `rl.trpo`: its step would move the values, too",
+            ),
+            (
+                region && self.ptx.is_some(),
+                "`rl.ptx` can't be used with `rl.trpo`, which has no loss",
+            ),
+            (
+                region && !self.entropy_coefficient.is_none(),
+                "`rl.entropy_coefficient` must be 0 with `rl.trpo`, which has no loss",
+            ),
+            (
+                region && self.kl_placement == KlPlacement::Loss,
+                "`rl.kl_placement` must be \"reward\" with `rl.trpo`, which has no loss",
+            ),
+            (
+                asks_lora && self.lora.is_none(),
+                "`rl.trpo.parameters` is \"lora\", but there is no `[rl.lora]` with adapters",
+            ),
+        ];
+        let broken = rules.into_iter().filter(|(is_broken, _)| *is_broken);
+        broken.map(|(_, problem)| problem.to_owned()).chain(self.too_small()).collect()
+    }
+
+    fn too_small(&self) -> Vec<String> {
         let above = [
             ("clip_range_high", self.clip_range_high, 0.0),
             ("dual_clip", self.dual_clip, 1.0),
             ("ratio_cap", self.ratio_cap, 1.0),
         ];
-        for (key, value, least) in above {
-            if value.is_some_and(|it| !(it > least && it.is_finite())) {
-                problems.push(format!("`rl.{key}` must be above {least}"));
-            }
-        }
-        problems
+        let is_broken = |value: Option<f32>, least: f32| {
+            value.is_some_and(|it| !(it > least && it.is_finite()))
+        };
+        let broken = above.into_iter().filter(|(_, value, least)| is_broken(*value, *least));
+        broken.map(|(key, _, least)| format!("`rl.{key}` must be above {least}")).collect()
     }
 
     fn indivisible(&self) -> Option<String> {

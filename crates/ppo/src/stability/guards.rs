@@ -183,7 +183,7 @@ pub(crate) struct PolicyGate<'a> {
 impl PolicyGate<'_> {
     pub(crate) fn lets(&mut self, seen: &Diagnostics, norm: f64) -> bool {
         let distance = nats_per_token(seen);
-        let numbers = [seen.policy_loss, seen.imitation_loss, norm];
+        let numbers = [seen.policy_loss, seen.value_loss, seen.imitation_loss, norm];
         if numbers.iter().any(|it| !it.is_finite()) || distance.is_nan() || distance > self.limit {
             return false;
         }

@@ -100,6 +100,13 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             return Err(PpoError::Invalid("there are no prompts to complete".into()));
         }
         fits(actors.policy.config(), &tokenizer)?;
+        let actors = if config.value_head {
+            let ActorCritic { policy, value } = actors;
+            let policy = policy.with_value_head(seed.child("value_head"), device)?;
+            ActorCritic { policy, value }
+        } else {
+            actors
+        };
         let actors = actors.for_advantages(config.advantage)?;
         if let Some(value) = &actors.value {
             fits(value.config(), &tokenizer)?;
@@ -109,9 +116,10 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             None => actors,
         };
         let actors = actors.computed_as(&config);
-        let reference = actors.policy.valid().without_lora();
+        let model = actors.policy.valid().without_value_head();
+        let reference = model.clone().without_lora();
         Ok(Self {
-            ema: config.ema.map(|ema| Ema::new(ema, &actors.policy.valid())),
+            ema: config.ema.map(|ema| Ema::new(ema, &model)),
             // New adapters change nothing: the policy without them is where it stands now, and its
             // tensors are the policy's own.
             reference: Frozen::new(reference, config.precision.frozen),
@@ -173,7 +181,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
 
     /// What the stage has made: the policy, or its average where one is kept.
     pub fn result(&self) -> CausalLm<B::InnerBackend> {
-        let policy = self.learners.policy.module().valid();
+        let policy = self.learners.policy.module().valid().without_value_head();
         match &self.ema {
             Some(ema) => ema.applied(policy),
             None => policy,
@@ -323,7 +331,11 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         // The same random numbers each time, so that evaluations differ by the policy alone.
         let seed = self.seed.child("evaluate");
         let sampling = self.sampling(now.temperature);
-        let actors = ActorCritic { policy: self.result(), ..self.actors() };
+        // Its values are asked of the networks as they are.
+        let now_actors = self.actors();
+        let value_head = now_actors.policy.value_head.clone();
+        let policy = CausalLm { value_head, ..self.result() };
+        let actors = ActorCritic { policy, ..now_actors };
         let prompts = &self.prompts.heldout[..n_prompts];
         let sampled = self.sample(&actors.policy, prompts, seed, &sampling)?;
         let rows = self.judge(&actors, &sampled, now.temperature)?;

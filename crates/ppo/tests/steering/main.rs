@@ -214,3 +214,34 @@ fn scores_are_centred_by_all_that_came_before() {
     let mean = centred[0].get("objective/scores").expect("is told");
     assert!(mean.abs() < 1e-6 && plain[0].get(raw).is_some_and(|it| it > 0.0), "{mean}");
 }
+
+/// One backbone for both: the value loss is a part of the one gradient.
+#[test]
+fn values_may_come_from_a_head_on_the_policy() {
+    let config = PpoConfig { value_head: true, ..config() };
+    let mut whole = Run::new(config.clone());
+    let told = whole.steps(0..3);
+    for name in ["loss/value_avg", "critic/vf_explained_var", "policy/approxkl_avg"] {
+        assert!(told[2].get(name).is_some_and(f64::is_finite), "{name}");
+    }
+    assert_eq!(told[2].get("critic/grad_norm"), None, "there is one gradient");
+    let files = whole.saved();
+    assert!(files.contains_key("value_head.safetensors"));
+    assert!(!files.keys().any(|name| name.starts_with("value_model")));
+
+    let mut first = Run::new(config.clone());
+    assert_eq!(first.steps(0..1), told[..1]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    first.ppo.save(folder.path()).expect("saves");
+    let mut second = Run::new(config.clone());
+    second.ppo.restore(folder.path()).expect("restores");
+    assert_eq!(second.steps(1..3), told[1..]);
+    assert!(second.saved() == files, "resumes to the bit");
+
+    // The backbone hears of the value loss.
+    let silent = PpoConfig { value_coefficient: 0.0, ..config };
+    assert!(
+        policy_after(&silent, 1)
+            != policy_after(&PpoConfig { value_coefficient: 1.0, ..silent.clone() }, 1)
+    );
+}
