@@ -87,6 +87,8 @@ impl Controllers {
         for row in &mut rows {
             let score = self.scores.apply(f64::from(row.score), row.logprobs.len());
             row.score = score as f32;
+            let factor = self.scores.factor();
+            row.turn_scores.iter_mut().for_each(|it| *it = (f64::from(*it) * factor) as f32);
         }
         Cow::Owned(rows)
     }

@@ -123,6 +123,15 @@ impl ScoreRules {
         self.moments.observe(scores);
     }
 
+    /// What normalization multiplies scores by, apart from what it takes off: scores of
+    /// [turns](crate::episode) are in the same units as their sum.
+    pub fn factor(&self) -> f64 {
+        match self.config.normalization {
+            Normalization::None | Normalization::Center => 1.0,
+            Normalization::Scale | Normalization::Standardize => self.moments.divisor().recip(),
+        }
+    }
+
     /// What becomes of a raw score of a completion of `n_tokens` tokens.
     pub fn apply(&self, score: f64, n_tokens: usize) -> f64 {
         let ScoreConfig { normalization, clip, length_penalty, overlong } = self.config;
@@ -252,6 +261,8 @@ mod tests {
             let mut rules = rules(normalization);
             rules.observe(&[1.0, 5.0]);
             close(rules.apply(5.0, 10), want);
+            // What two scores are apart is multiplied by the factor.
+            close(rules.apply(5.0, 10) - rules.apply(4.0, 10), rules.factor());
         }
     }
 
