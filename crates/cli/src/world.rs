@@ -133,7 +133,7 @@ impl World {
             files: None,
             judgements: Judgements::Simulated,
             prompts: Parts { train: world.train, heldout: world.heldout }
-                .map(|it| Question::of_text(it)),
+                .map(|it| Question::of_text(it.as_str())),
         }
     }
 

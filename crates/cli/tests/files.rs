@@ -154,9 +154,9 @@ fn a_policy_is_optimised_on_conversations() {
         assert_eq!(found["models"].as_array().map(Vec::len), Some(3), "{found}");
     }
     // A prompt without room for an answer isn't asked, and that is told.
-    let letters = (0..400_u32).map(|n| char::from(b'a' + (n * n * 7 % 26) as u8));
+    let letter = |n: u32| char::from(b'a' + ((n * n * 31 + n * 17) % 1009 % 26) as u8);
     let long = json!([
-        { "role": "user", "content": letters.collect::<String>() },
+        { "role": "user", "content": (0..400).map(letter).collect::<String>() },
         { "role": "assistant", "content": "y" },
     ]);
     let talks = (0..59).map(|n| json!({ "messages": talk(n) }));

@@ -63,12 +63,28 @@ fn refused(place: &Workplace, rewards: &str, expected: &Expect) {
 #[test]
 fn rewards_that_mean_nothing_are_refused() {
     let place = Workplace::new();
-    refused(&place, "[{ kind = \"modle\" }]", &expect![[""]]);
-    refused(&place, "[{ kind = \"gold\" }, { kind = \"gold\" }]", &expect![[""]]);
+    refused(
+        &place,
+        "[{ kind = \"modle\" }]",
+        &expect![[
+            r#"error: --set rl.rewards=[{ kind = "modle" }]: `rl.rewards[0].kind` is "modle", which isn't known; did you mean "model"?"#
+        ]],
+    );
+    refused(
+        &place,
+        "[{ kind = \"gold\" }, { kind = \"gold\" }]",
+        &expect![[r#"error: tiny.toml with --set: `rl.rewards` holds "gold" twice"#]],
+    );
     let texts = "text\tlabel\na b c d\t1\ne f g h\t0\n";
     place.write("t.tsv", texts);
     let table = "{ path = \"t.tsv\", text = \"text\", label = \"label\" }";
     let data = format!("[data]\nkind = \"labels\"\ntrain = {table}\nheldout = {table}\n");
     place.write("tiny.toml", &data);
-    refused(&place, "[{ kind = \"gold\" }]", &expect![[""]]);
+    refused(
+        &place,
+        "[{ kind = \"gold\" }]",
+        &expect![[
+            r#"error: tiny.toml with --set: `rl.rewards` holds "gold", but only the help-desk world knows the truth"#
+        ]],
+    );
 }

@@ -51,7 +51,7 @@ impl<B: LmBackend> Logits<B> {
 
     /// `log Σ e^z` of each token, `[tokens, 1]`.
     fn log_totals(&self) -> Tensor<B, 2> {
-        let mut sums = Sums::default();
+        let mut sums = Sums(None);
         self.chunks().for_each(|entries| sums.add(self.of(entries), None));
         sums.log_totals()
     }
@@ -137,7 +137,7 @@ pub(super) struct Pulled<B: Backend> {
 /// What flows back into `h` and `W` from `u = (diag p − p pᵀ) t = p (t − Σ p t)`, with `p = softmax(z)`:
 /// `u Wᵀ` and `hᵀ u`, over the temperature. A first look at all entries gives `Σ p t`, and a second one `u`.
 fn pulled<B: LmBackend>(logits: &Logits<B>, tangent: &Tangent<B>) -> Pulled<B> {
-    let mut sums = Sums::default();
+    let mut sums = Sums(None);
     for entries in logits.chunks() {
         sums.add(logits.of(entries), Some(tangent.of(entries)));
     }
@@ -189,12 +189,6 @@ struct Seen<B: Backend> {
     total: Tensor<B, 2>,
     /// `Σ e^(z − largest) t`
     moment: Option<Tensor<B, 2>>,
-}
-
-impl<B: Backend> Default for Sums<B> {
-    fn default() -> Self {
-        Self(None)
-    }
 }
 
 impl<B: LmBackend> Sums<B> {
