@@ -69,6 +69,19 @@ impl<B: LmBackend> CausalLm<B> {
         }
     }
 
+    /// The mean score over the vocabulary, `h · mean_v w_v`; the scores themselves are never held. Nothing
+    /// flows back through it.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[rows, hidden]`
+    /// - returns: `[rows]`
+    pub fn mean_logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 1> {
+        let [n_rows, n_hidden] = hidden.dims();
+        let (head, is_tied) = self.head_weight();
+        let mean = head.detach().mean_dim(if is_tied { 0 } else { 1 }).reshape([n_hidden, 1]);
+        hidden.detach().matmul(mean).reshape([n_rows])
+    }
+
     /// What the model gives to the tokens that come next, its scores divided by the temperature; the
     /// scores themselves are never held.
     ///

@@ -3,12 +3,17 @@
 use std::fs;
 use std::path::Path;
 
+use burn::module::AutodiffModule;
 use rein_data::DataError;
 use rein_data::tokenizer::Tokenizer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::ModelError;
+use crate::backend::LmAutodiffBackend;
+use crate::lora::LoraConfig;
+use crate::{
+    AdapterConfig, CausalLm, Learner, ModelError, load_causal_lm, save_adapter, save_causal_lm,
+};
 
 /// The folder of the stage's model within a checkpoint.
 pub const MODEL: &str = "model";
@@ -18,6 +23,48 @@ pub const ADAPTER: &str = "adapter";
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 
 const STATE: &str = "state.json";
+
+impl<B: LmAutodiffBackend> Learner<B, CausalLm<B>> {
+    /// Writes the language model, its adapters if `lora` says that it has any, and the optimiser.
+    pub fn save(
+        &self,
+        lora: Option<&LoraConfig>,
+        tokenizer: Option<&Tokenizer>,
+        folder: &Path,
+    ) -> Result<(), ModelError> {
+        let model = self.module().valid();
+        save_with_tokenizer(&folder.join(MODEL), tokenizer, |folder| {
+            save_causal_lm(&model, folder)
+        })?;
+        if let Some(lora) = lora {
+            let config = AdapterConfig::new(lora, model.config(), false);
+            save_adapter(&model, &config, &folder.join(ADAPTER))?;
+        }
+        self.save_optimizer(&folder.join(OPTIMIZER))
+    }
+
+    /// Becomes what was saved; with adapters, the model below them stays as it is. `computed` says how the
+    /// model is computed from here on.
+    ///
+    /// # Errors
+    /// A folder that doesn't hold what [`save`](Self::save) writes of such a model.
+    pub fn load(
+        &mut self,
+        lora: Option<&LoraConfig>,
+        computed: impl FnOnce(CausalLm<B>) -> CausalLm<B>,
+        folder: &Path,
+        device: &B::Device,
+    ) -> Result<(), ModelError> {
+        let model = match lora {
+            Some(_) => {
+                let base = self.module().clone().without_lora();
+                base.with_saved_lora(&folder.join(ADAPTER), device)?
+            }
+            None => load_causal_lm(&folder.join(MODEL), device)?,
+        };
+        self.restore(computed(model), &folder.join(OPTIMIZER), device)
+    }
+}
 
 /// Saves a model, and its tokenizer if it has one, into a new folder.
 pub fn save_with_tokenizer(

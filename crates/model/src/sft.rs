@@ -17,9 +17,8 @@ use rein_kernels::ops::TokenStats;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{LmAutodiffBackend, LmBackend};
-use crate::checkpoint::{ADAPTER, MODEL, OPTIMIZER, read_state, save_with_tokenizer, write_state};
+use crate::checkpoint::{read_state, write_state};
 use crate::guard::{finite, fits};
-use crate::hf::{AdapterConfig, load_causal_lm, save_adapter, save_causal_lm};
 use crate::learner::Learner;
 use crate::logprobs::{cross_entropy, learned_stats};
 use crate::lora::{LoraConfig, seed_dropout};
@@ -286,28 +285,14 @@ impl<B: LmAutodiffBackend> Train for Sft<B> {
     }
 
     fn save(&self, folder: &Path) -> Result<(), ModelError> {
-        let model = self.model().valid();
-        save_with_tokenizer(&folder.join(MODEL), self.tokenizer.as_ref(), |folder| {
-            save_causal_lm(&model, folder)
-        })?;
-        if let Some(lora) = &self.config.lora {
-            let config = AdapterConfig::new(lora, model.config(), false);
-            save_adapter(&model, &config, &folder.join(ADAPTER))?;
-        }
-        self.learner.save_optimizer(&folder.join(OPTIMIZER))?;
+        self.learner.save(self.config.lora.as_ref(), self.tokenizer.as_ref(), folder)?;
         write_state(folder, &State { num_tokens: self.n_tokens })
     }
 
     fn restore(&mut self, folder: &Path) -> Result<(), ModelError> {
-        let model = match &self.config.lora {
-            Some(_) => {
-                let base = self.model().clone().without_lora();
-                base.with_saved_lora(&folder.join(ADAPTER), &self.device)?
-            }
-            None => load_causal_lm(&folder.join(MODEL), &self.device)?,
-        };
-        let model = self.config.computed(model);
-        self.learner.restore(model, &folder.join(OPTIMIZER), &self.device)?;
+        let config = &self.config;
+        let computed = |model| config.computed(model);
+        self.learner.load(config.lora.as_ref(), computed, folder, &self.device)?;
         self.n_tokens = read_state::<State>(folder)?.num_tokens;
         Ok(())
     }

@@ -99,6 +99,13 @@ fn check_forward(model: &CausalLm<B>, tensors: &Tensors, side: &str) {
     let hidden = model.hidden(&batch);
     let [n_batch, n_time, width] = hidden.dims();
     let flat = hidden.clone().reshape([n_batch * n_time, width]);
+    let means = host(model.logits(flat.clone()).mean_dim(1)).into_iter().map(f64::from);
+    assert_close(
+        "mean_logits",
+        &host(model.mean_logits(flat.clone())),
+        &means.collect::<Vec<_>>(),
+        1e-5,
+    );
     for (what, got) in [("last_hidden", host(hidden)), ("logits", host(model.logits(flat)))] {
         let (shape, want) = &tensors[&format!("{side}.{what}")];
         let wide: Vec<f64> =
