@@ -9,6 +9,7 @@
 //! This crate doesn't know who trains a policy, and a reward never sees a policy's logits.
 
 pub mod bag_of_words;
+pub mod best_of;
 pub mod encoding;
 pub mod evaluate;
 pub mod loss;

@@ -1,0 +1,35 @@
+//! The best of several completions, by numbers of independent code.
+
+#[path = "../../../fixtures/golden.rs"]
+mod golden;
+
+use golden::*;
+use rein_reward::best_of::{best_of_kl, expected_best};
+use serde_json::{Map, Value};
+
+fn by_count(value: &Value) -> Vec<(usize, f64)> {
+    let map: &Map<String, Value> = value.as_object().expect("a map by counts");
+    map.iter().map(|(count, value)| (count.parse().expect("a count"), number(value))).collect()
+}
+
+#[test]
+fn distances_and_expectations_are_those_of_the_fixtures() {
+    let named = root().join("feedback/overoptimization.json");
+    let path = match named.exists() {
+        true => named,
+        false => own_root().join("feedback/overoptimization.json"),
+    };
+    let file = json(&path);
+    for (count, want) in by_count(&file["kl_bon_nats"]) {
+        assert!((best_of_kl(count) - want).abs() < 1e-9, "the best of {count}");
+    }
+    let estimator = &file["bon_unbiased_estimator"];
+    let proxy: Vec<f32> = numbers(&estimator["proxy"]).into_iter().map(|it| it as f32).collect();
+    let gold = numbers(&estimator["gold"]);
+    let expected = by_count(&estimator["expected_gold"]);
+    assert!(!expected.is_empty());
+    for (count, want) in expected {
+        let got = expected_best(&proxy, &gold, count);
+        assert!((got - want).abs() < 1e-9, "the best of {count}: {got}, not {want}");
+    }
+}
