@@ -32,7 +32,8 @@ const DPO_EXAMPLES: &str = "\
 Examples:
   rein sft --config run.toml --run runs/mine && rein dpo --run runs/mine
   rein dpo --config run.toml --model owner/name --set dpo.beta=0.05 --set dpo.optimizer.learning_rate=5e-7
-  rein dpo --config run.toml --model DIR --set dpo.loss_type=simpo --set dpo.beta=2.5";
+  rein dpo --config run.toml --model DIR --set dpo.loss_type=simpo --set dpo.beta=2.5
+  rein dpo --config thumbs.toml --model DIR --set dpo.loss_type=kto --set dpo.undesirable_weight=2";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -48,10 +49,12 @@ pub(crate) enum Command {
     ///
     /// Makes what people preferred more probable, compared with where the model began. It begins with the
     /// run's fine-tuned model (`rein sft`), or with `--model`, and reads pairs of completions: the columns
-    /// `prompt`, `chosen` and `rejected` of `data.preferences`, or what `rein feedback` gathered.
+    /// `prompt`, `chosen` and `rejected` of `data.preferences`, or what `rein feedback` gathered. `kto` also
+    /// reads single completions: the columns `prompt`, `completion` and `label` (true or false).
     ///
     /// `dpo.loss_type` chooses the loss: `sigmoid` (DPO), `ipo`, `robust`, `hinge`, `exo_pair`,
-    /// `nca_pair`, `sppo_hard`, `apo_zero`, `apo_down`; without a reference `cpo`, `simpo`, `orpo`.
+    /// `nca_pair`, `sppo_hard`, `apo_zero`, `apo_down`; without a reference `cpo`, `simpo`, `orpo`; `kto`
+    /// of labels, to which a pair is one good and one bad completion.
     /// `dpo.beta` says how far the model may leave where it began: the lower, the further. What to look at:
     /// `rewards/margins` shall grow, `rewards/accuracies` pass 0.5, and `logps/chosen` not fall for long.
     #[command(after_help = DPO_EXAMPLES)]

@@ -257,29 +257,37 @@ impl<'a> Sizes<'a> {
     /// The reference is asked before the first update, when its weights are still the policy's own.
     fn dpo(&self) -> StagePlan {
         let config = &self.config().dpo;
-        let n_pairs = match &self.setup.world.judgements {
+        let n_judged = match &self.setup.world.judgements {
             Judgements::Simulated => self.config().feedback.pairs,
             Judgements::Pairs(pairs) => pairs.train.len(),
             Judgements::Chats(chats) => chats.train.len(),
-            Judgements::Labels(_) | Judgements::None => 0,
+            Judgements::Labels(labels) => labels.train.len(),
+            Judgements::None => 0,
         };
+        // KTO makes two judgements of a pair, learns from one row of each, and asks about a second one.
+        let of_pairs = config.loss_type.is_of_pairs();
+        let are_pairs = !matches!(self.setup.world.judgements, Judgements::Labels(_));
+        let n_judgements = if are_pairs && !of_pairs { 2 * n_judged } else { n_judged };
+        let rows_each = if of_pairs { 2 } else { 1 };
         let limit = config.max_tokens as f64;
         let mean = (self.prompt[1] + self.completion()).min(limit);
         let pass = Pass {
-            n_rows: 2 * config.micro_batch_rows,
+            n_rows: rows_each * config.micro_batch_rows,
             n_time: (self.prompt[0] + self.longest_completion()).min(limit) as usize,
             has_logits: true,
             recomputes: config.gradient_checkpointing,
         };
-        let once = 2.0 * n_pairs as f64 * mean;
+        let tokens = |rows_each: usize| (rows_each * n_judgements) as f64 * mean;
+        let asked = if config.has_reference() { tokens(2) } else { 0.0 };
+        let mismatched = tokens(2 - rows_each) * config.epochs;
         StagePlan {
             stage: Stage::Dpo,
-            n_steps: config.n_steps(n_pairs),
+            n_steps: config.n_steps(n_judgements),
             networks: vec![self.trained("policy", self.n_params[0], config.lora.as_ref())],
             activations: pass.kept(&self.setup.model),
             recomputes: pass.recomputes,
-            trained_tokens: once * config.epochs,
-            judged_tokens: if config.has_reference() { once } else { 0.0 },
+            trained_tokens: tokens(rows_each) * config.epochs,
+            judged_tokens: asked + mismatched,
             sampled_tokens: 0.0,
         }
     }

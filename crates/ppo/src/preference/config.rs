@@ -7,22 +7,23 @@ use rein_model::{CausalLm, Precisions};
 use serde::{Deserialize, Serialize};
 
 use crate::preference::loss::{LossType, PairLoss};
+use crate::preference::unpaired::KtoLoss;
 
-/// How a policy is optimised on preference pairs. Defaults are those of TRL's `DPOConfig` where it has one.
+/// How a policy is optimised on judgements: preference pairs, or with `kto` labelled completions. Defaults are those of TRL's `DPOConfig` where it has one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DpoConfig {
-    /// Visits of each pair.
+    /// Visits of each judgement.
     pub epochs: f64,
-    /// Pairs of one update.
+    /// Judgements of one update.
     pub batch_rows: usize,
-    /// Pairs of one forward pass; divides `batch_rows` and doesn't change the update.
+    /// Judgements of one forward pass; divides `batch_rows` and doesn't change the update.
     pub micro_batch_rows: usize,
     /// Whether what is inside blocks is computed again for the backward pass instead of kept.
     pub gradient_checkpointing: bool,
     /// Longer rows lose the beginning of their prompt.
     pub max_tokens: usize,
-    /// What is learned from a pair.
+    /// What is learned from a judgement.
     pub loss_type: LossType,
     /// How far the policy is held from leaving the reference; without one, how much rewards differ. 0.1
     /// suits losses with a reference, 2 and more `simpo`.
@@ -32,6 +33,11 @@ pub struct DpoConfig {
     pub label_smoothing: f64,
     /// By how much `simpo`'s rewards shall differ.
     pub simpo_gamma: f64,
+    /// The weight of desirable completions in `kto`. It and the other weight suit the data where they even
+    /// out the counts of both labels.
+    pub desirable_weight: f64,
+    /// The weight of undesirable completions in `kto`.
+    pub undesirable_weight: f64,
     /// Whether the policy is compared with nothing instead of where it began.
     pub reference_free: bool,
     /// The weight of imitating the preferred completion beside the loss (TRL: `rpo_alpha`, `cpo_alpha`); if
@@ -62,6 +68,8 @@ impl Default for DpoConfig {
             beta: 0.1,
             label_smoothing: 0.0,
             simpo_gamma: 0.5,
+            desirable_weight: 1.0,
+            undesirable_weight: 1.0,
             reference_free: false,
             nll_coefficient: None,
             lora: None,
@@ -89,25 +97,46 @@ impl DpoConfig {
             (self.beta > 0.0 && self.beta.is_finite(), "beta", "above 0"),
             ((0.0..0.5).contains(&self.label_smoothing), "label_smoothing", "within 0..0.5"),
             (is_weight(self.simpo_gamma), "simpo_gamma", "at least 0"),
+            (is_weight(self.desirable_weight), "desirable_weight", "at least 0"),
+            (is_weight(self.undesirable_weight), "undesirable_weight", "at least 0"),
             (self.nll_coefficient.is_none_or(is_weight), "nll_coefficient", "at least 0"),
         ];
         let broken = rules.into_iter().filter(|(fine, ..)| !fine);
         problems.extend(broken.map(|(_, key, rule)| format!("`dpo.{key}` must be {rule}")));
+        if !self.loss_type.is_of_pairs() {
+            let of_pairs = [
+                (self.reference_free, "reference_free"),
+                (self.imitation() > 0.0, "nll_coefficient"),
+            ];
+            let set = of_pairs.into_iter().filter(|(is_set, _)| *is_set);
+            problems.extend(set.map(|(_, key)| {
+                format!("`dpo.{key}` is for losses of pairs, but `dpo.loss_type` is \"kto\"")
+            }));
+        }
         problems
     }
 
-    /// Updates on `n_pairs` pairs.
-    pub fn n_steps(&self, n_pairs: usize) -> usize {
-        batches::steps(n_pairs, self.batch_rows, self.epochs)
+    /// Updates on `n_judgements` judgements.
+    pub fn n_steps(&self, n_judgements: usize) -> usize {
+        batches::steps(n_judgements, self.batch_rows, self.epochs)
     }
 
-    /// The loss and its numbers.
-    pub fn loss(&self) -> PairLoss {
+    /// The loss of pairs and its numbers.
+    pub fn pair_loss(&self) -> PairLoss {
         PairLoss {
             loss_type: self.loss_type,
             beta: self.beta,
             label_smoothing: self.label_smoothing,
             gamma: self.simpo_gamma,
+        }
+    }
+
+    /// KTO's loss and its numbers.
+    pub fn kto_loss(&self) -> KtoLoss {
+        KtoLoss {
+            beta: self.beta,
+            desirable_weight: self.desirable_weight,
+            undesirable_weight: self.undesirable_weight,
         }
     }
 
@@ -147,6 +176,21 @@ mod tests {
             "`dpo.beta` must be above 0",
             "`dpo.label_smoothing` must be within 0..0.5",
             "`dpo.nll_coefficient` must be at least 0",
+        ];
+        assert_eq!(config.problems(), want);
+    }
+
+    #[test]
+    fn what_only_pairs_have_is_refused_with_labels() {
+        let config = DpoConfig {
+            loss_type: LossType::Kto,
+            reference_free: true,
+            undesirable_weight: -1.0,
+            ..DpoConfig::default()
+        };
+        let want = [
+            "`dpo.undesirable_weight` must be at least 0",
+            "`dpo.reference_free` is for losses of pairs, but `dpo.loss_type` is \"kto\"",
         ];
         assert_eq!(config.problems(), want);
     }

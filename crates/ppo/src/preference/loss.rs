@@ -44,9 +44,17 @@ pub enum LossType {
     Simpo,
     /// ORPO: [`orpo_loss`].
     Orpo,
+    /// KTO, the one loss of single completions with a label:
+    /// [`KtoLoss`](crate::preference::unpaired::KtoLoss).
+    Kto,
 }
 
 impl LossType {
+    /// Whether it learns from pairs, and not from labels.
+    pub fn is_of_pairs(self) -> bool {
+        self != Self::Kto
+    }
+
     /// Whether it compares the policy with a reference.
     pub fn has_reference(self) -> bool {
         !matches!(self, Self::Cpo | Self::Simpo | Self::Orpo)
@@ -81,6 +89,9 @@ impl PairLoss {
     ///
     /// # Shapes
     /// - `chosen`, `rejected`, returns: `[pairs]`
+    ///
+    /// # Panics
+    /// On `kto`, which is no loss of pairs.
     pub fn losses<B: LmBackend>(
         &self,
         chosen: Tensor<B, 1>,
@@ -101,6 +112,7 @@ impl PairLoss {
             LossType::ApoDown => apo_down_loss(chosen, rejected, beta),
             LossType::Simpo => simpo_loss(chosen, rejected, beta, gamma, label_smoothing),
             LossType::Orpo => orpo_loss(chosen, rejected, beta),
+            LossType::Kto => panic!("`kto` is a loss of labelled completions"),
         }
     }
 }

@@ -5,16 +5,21 @@
 //! [`loss`] has those of pairs, [`unpaired`] that of single completions with a thumb up or down. They are
 //! pure functions: no module, no optimiser, no config, no random numbers.
 //!
-//! [`Dpo`] trains a policy on [`pairs`] of completions by any loss of [`loss::LossType`].
+//! [`Dpo`] trains a policy on [`pairs`] of completions by any loss of [`loss::LossType`] but KTO's, which
+//! [`Kto`] takes for single [`labels`]. The two are one stage; what differs is the [`Judgement`].
 
+pub mod labels;
 pub mod loss;
 pub mod pairs;
 pub mod unpaired;
 
 mod config;
-mod judge;
+mod judgement;
+mod of_labels;
+mod of_pairs;
 mod reference;
 mod train;
 
 pub use config::DpoConfig;
-pub use train::Dpo;
+pub use judgement::Judgement;
+pub use train::{Dpo, Kto};

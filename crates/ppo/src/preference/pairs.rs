@@ -21,44 +21,52 @@ impl Pair {
     pub fn sides(&self) -> [&TokenRow; 2] {
         [&self.chosen, &self.rejected]
     }
-
-    /// Tokens of the longer row.
-    pub fn n_tokens(&self) -> usize {
-        self.chosen.tokens.len().max(self.rejected.tokens.len())
-    }
 }
 
-/// Encoded pairs and what the length limit did to them.
-#[derive(Clone, Debug, Default)]
-pub struct EncodedPairs {
-    /// The pairs, in the order of their preferences.
-    pub pairs: Vec<Pair>,
+/// Encoded judgements and what the length limit did to them.
+#[derive(Clone, Debug)]
+pub struct Encoded<J> {
+    /// Pairs, or other judgements, in their order.
+    pub judgements: Vec<J>,
     /// Rows whose prompt lost its beginning.
     pub n_truncated: usize,
-    /// Pairs that were left out, since one of their completions holds no token to learn.
+    /// Judgements that were left out, since a completion of theirs holds no token to learn.
     pub n_dropped: usize,
 }
 
-impl EncodedPairs {
-    fn push(&mut self, sides: [TokenRow; 2], max_tokens: usize) {
-        let [chosen, rejected] = sides.map(|row| self.cut(row, max_tokens));
-        let pair = Pair { chosen, rejected };
-        if pair.sides().iter().all(|row| row.n_learned() > 0) {
-            self.pairs.push(pair);
+impl<J> Encoded<J> {
+    pub(super) fn none() -> Self {
+        Self { judgements: Vec::new(), n_truncated: 0, n_dropped: 0 }
+    }
+
+    /// Adds what is made of some rows, unless one has nothing to learn.
+    pub(super) fn push<const N: usize>(
+        &mut self,
+        rows: [TokenRow; N],
+        max_tokens: usize,
+        judgement: impl FnOnce([TokenRow; N]) -> J,
+    ) {
+        let n_cut = rows.iter().filter(|row| row.tokens.len() > max_tokens).count();
+        let rows = rows.map(|row| cut(row, max_tokens));
+        self.n_truncated += n_cut;
+        if rows.iter().all(|row| row.n_learned() > 0) {
+            self.judgements.push(judgement(rows));
         } else {
             self.n_dropped += 1;
         }
     }
+}
 
-    /// The row's last tokens: what was judged stands at the end.
-    fn cut(&mut self, row: TokenRow, max_tokens: usize) -> TokenRow {
-        let n_over = row.tokens.len().saturating_sub(max_tokens);
-        if n_over == 0 {
-            return row;
-        }
-        self.n_truncated += 1;
-        TokenRow::new(row.tokens[n_over..].to_vec(), row.learned[n_over..].to_vec())
+/// A row's last tokens: what was judged stands at the end.
+pub(super) fn cut(row: TokenRow, max_tokens: usize) -> TokenRow {
+    match row.tokens.len().saturating_sub(max_tokens) {
+        0 => row,
+        n_over => TokenRow::new(row.tokens[n_over..].to_vec(), row.learned[n_over..].to_vec()),
     }
+}
+
+fn pair([chosen, rejected]: [TokenRow; 2]) -> Pair {
+    Pair { chosen, rejected }
 }
 
 /// Encodes pairs of texts. A row longer than `max_tokens` loses the beginning of its prompt.
@@ -66,19 +74,15 @@ pub fn encode_preferences(
     preferences: &[Preference],
     tokenizer: &Tokenizer,
     max_tokens: usize,
-) -> EncodedPairs {
+) -> Encoded<Pair> {
     let encode = |prompt: &str, completion: &str, finished: bool| {
-        let completion = match finished {
-            true => tokenizer.encode_completion(completion),
-            false => tokenizer.encode(completion),
-        };
-        TokenRow::completion(tokenizer.encode_prompt(prompt), &completion)
+        encode_text(prompt, completion, finished, tokenizer)
     };
-    let mut encoded = EncodedPairs::default();
+    let mut encoded = Encoded::none();
     for row in preferences {
         let chosen = encode(&row.prompt, &row.chosen, row.chosen_finished);
         let rejected = encode(&row.prompt, &row.rejected, row.rejected_finished);
-        encoded.push([chosen, rejected], max_tokens);
+        encoded.push([chosen, rejected], max_tokens, pair);
     }
     encoded
 }
@@ -91,8 +95,8 @@ pub fn encode_examples(
     examples: &[Example],
     encoder: &Encoder,
     max_tokens: usize,
-) -> Result<EncodedPairs, PpoError> {
-    let mut encoded = EncodedPairs::default();
+) -> Result<Encoded<Pair>, PpoError> {
+    let mut encoded = Encoded::none();
     for (number, example) in (1..).zip(examples) {
         let refuse = |reason: &str| PpoError::Invalid(format!("preference {number}: {reason}"));
         if !matches!(example.body, Body::Preference { .. }) {
@@ -100,13 +104,28 @@ pub fn encode_examples(
         }
         let sides = encoder.learning_all().sequences(example).map_err(|it| refuse(&it))?;
         let sides: Vec<TokenRow> = sides.into_iter().map(answer).collect();
-        encoded.push(sides.try_into().expect("a row for each of two completions"), max_tokens);
+        let sides: [TokenRow; 2] = sides.try_into().expect("a row for each of two completions");
+        encoded.push(sides, max_tokens, pair);
     }
     Ok(encoded)
 }
 
+/// A completion that is learned, and its end if it has one.
+pub(super) fn encode_text(
+    prompt: &str,
+    completion: &str,
+    finished: bool,
+    tokenizer: &Tokenizer,
+) -> TokenRow {
+    let completion = match finished {
+        true => tokenizer.encode_completion(completion),
+        false => tokenizer.encode(completion),
+    };
+    TokenRow::completion(tokenizer.encode_prompt(prompt), &completion)
+}
+
 /// The row of which the completion is learned.
-fn answer(Sequence { row, n_prompt }: Sequence) -> TokenRow {
+pub(super) fn answer(Sequence { row, n_prompt }: Sequence) -> TokenRow {
     let learned = (0..row.tokens.len()).map(|token| token >= n_prompt).collect();
     TokenRow::new(row.tokens, learned)
 }
@@ -138,20 +157,20 @@ mod tests {
         // bos a b c | d e eos, and bos a b c | f without an end
         let pairs = [preference("abc", "de", "f")];
         let whole = encode_preferences(&pairs, &tokenizer(), 7);
-        let [chosen, rejected] = whole.pairs[0].sides();
+        let [chosen, rejected] = whole.judgements[0].sides();
         assert_eq!((chosen.tokens.len(), chosen.n_learned()), (7, 3));
         assert_eq!((rejected.tokens.len(), rejected.n_learned()), (5, 1));
         let cut = encode_preferences(&pairs, &tokenizer(), 5);
         assert_eq!((cut.n_truncated, cut.n_dropped), (1, 0));
-        assert_eq!(cut.pairs[0].chosen.tokens, chosen.tokens[2..]);
-        assert_eq!(cut.pairs[0].chosen.learned, [false, false, true, true, true]);
+        assert_eq!(cut.judgements[0].chosen.tokens, chosen.tokens[2..]);
+        assert_eq!(cut.judgements[0].chosen.learned, [false, false, true, true, true]);
     }
 
     #[test]
     fn a_pair_without_anything_to_learn_on_one_side_is_left_out() {
         let pairs = [preference("a", "b", ""), preference("a", "b", "c")];
         let encoded = encode_preferences(&pairs, &tokenizer(), 9);
-        assert_eq!((encoded.pairs.len(), encoded.n_dropped), (1, 1));
+        assert_eq!((encoded.judgements.len(), encoded.n_dropped), (1, 1));
     }
 
     #[test]
@@ -164,7 +183,8 @@ mod tests {
         let body = Body::Preference { prompt, chosen, rejected, margin: None };
         let encoded = encode_examples(&[example(body)], &encoder, 9).expect("encodes");
         let finished = Preference { rejected_finished: true, ..preference("abc", "de", "f") };
-        assert_eq!(encoded.pairs, encode_preferences(&[finished], &tokenizer(), 9).pairs);
+        let want = encode_preferences(&[finished], &tokenizer(), 9);
+        assert_eq!(encoded.judgements, want.judgements);
         let lone = example(Body::PromptOnly(text("a")));
         let error = encode_examples(&[lone], &encoder, 9).expect_err("is refused").to_string();
         assert_eq!(error, "preference 1: it is no pair of completions");
