@@ -183,7 +183,9 @@ fn data_that_do_not_fit_together() {
     check(
         &place,
         &data(""),
-        &expect!["error: data.toml: `data` names neither `data.demonstrations` nor a `data.mix`"],
+        &expect![
+            "error: data.toml: `data` names neither `data.demonstrations` nor a `data.mix` nor `data.preferences`"
+        ],
     );
     check(
         &place,

@@ -13,13 +13,13 @@ use super::{Stage, defaults};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FilesConfig {
-    /// What the model imitates.
+    /// What the model imitates; what is good in `preferences`, where neither this nor a mix is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) demonstrations: Option<PathBuf>,
     /// What the columns of `demonstrations` mean, where the first row doesn't show it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) schema: Option<Schema>,
-    /// Pairs or labels for a reward model.
+    /// Pairs or labels, for a reward model or to be learned from directly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) preferences: Option<PathBuf>,
     /// Demonstrations to measure with, instead of a share of those to imitate.
@@ -70,11 +70,14 @@ impl Default for FilesConfig {
 }
 
 impl FilesConfig {
-    /// The sets of demonstrations, one or several.
+    /// The sets of demonstrations, one or several; where none is named, what people called good.
     pub(crate) fn sets(&self) -> Vec<MixedSet> {
-        match &self.demonstrations {
-            Some(path) => vec![MixedSet { path: path.clone(), weight: 1.0, schema: self.schema }],
-            None => self.mix.clone(),
+        let alone =
+            |path: &PathBuf, schema| vec![MixedSet { path: path.clone(), weight: 1.0, schema }];
+        match (&self.demonstrations, &self.mix[..], &self.preferences) {
+            (Some(path), ..) => alone(path, self.schema),
+            (None, [], Some(path)) => alone(path, None),
+            (None, mix, _) => mix.to_vec(),
         }
     }
 
@@ -96,7 +99,9 @@ impl FilesConfig {
 
     pub(super) fn problems(&self) -> Option<String> {
         let problem = match (&self.demonstrations, &self.mix[..]) {
-            (None, []) => "`data` names neither `data.demonstrations` nor a `data.mix`",
+            (None, []) if self.preferences.is_none() => {
+                "`data` names neither `data.demonstrations` nor a `data.mix` nor `data.preferences`"
+            }
             (Some(_), [_, ..]) => "`data` names both `data.demonstrations` and a `data.mix`",
             (None, _) if self.schema.is_some() => {
                 "`data.schema` is that of `data.demonstrations`; in a mix, each set has its own"

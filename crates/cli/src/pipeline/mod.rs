@@ -89,8 +89,8 @@ impl<B: LmAutodiffBackend> Session<B> {
         })
     }
 
-    /// The fine-tuned model, which reinforcement learning begins with and is measured from: what the
-    /// stage left, or the pretrained model where the run doesn't fine-tune.
+    /// The fine-tuned model, from which others are measured: what the stage left, or the pretrained model
+    /// where the run doesn't fine-tune.
     fn sft_folder(&self) -> Result<Option<PathBuf>> {
         Ok(self.result(Stage::Sft)?.or_else(|| self.setup.folders.model.clone()))
     }
@@ -98,6 +98,16 @@ impl<B: LmAutodiffBackend> Session<B> {
     /// The fine-tuned model, for a stage that can't do without.
     fn sft_model(&self) -> Result<PathBuf> {
         self.sft_folder()?.ok_or_else(|| self.missing(Stage::Sft, "model"))
+    }
+
+    /// What reinforcement learning begins with: DPO's result where the config's `stages` have it, or else the
+    /// fine-tuned model. The config decides, and not what the run happens to have, so that the reference of
+    /// a resumed run is that of the first start.
+    fn policy_to_optimize(&self) -> Result<PathBuf> {
+        if !self.setup.config.stages.contains(&Stage::Dpo) {
+            return self.sft_model();
+        }
+        self.result(Stage::Dpo)?.ok_or_else(|| self.missing(Stage::Dpo, "policy of DPO"))
     }
 
     /// The reward model: the config's, or what its stage left.

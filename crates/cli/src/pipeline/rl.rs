@@ -14,7 +14,7 @@ use crate::config::Stage;
 use crate::world::{Parts, Question};
 
 impl<B: LmAutodiffBackend> Session<B> {
-    /// Optimises what rewards say, beginning at the fine-tuned model.
+    /// Optimises what rewards say, beginning at the fine-tuned model, or at DPO's result.
     pub(super) fn rl(&mut self) -> Result<Outcome> {
         let config = self.setup.config.rl.clone();
         let (cadence, n_steps) = (config.checkpoints.clone(), config.steps);
@@ -56,10 +56,10 @@ impl<B: LmAutodiffBackend> Session<B> {
         Ok((0..train.len().min(n_used)).map(|row| train.row(row)).collect::<Result<_, _>>()?)
     }
 
-    /// The policy as fine-tuning left it. The value model, if advantages ask for one, begins as the reward
+    /// The policy as fine-tuning, or DPO, left it. The value model, if advantages ask for one, begins as the reward
     /// model, or as the policy where the run has none.
     fn actors(&self, config: &PpoConfig) -> Result<ActorCritic<B>> {
-        let folder = self.sft_model()?;
+        let folder = self.policy_to_optimize()?;
         let load_policy = || load_causal_lm::<B>(&folder, &self.device);
         let policy = load_policy()?;
         if !config.has_value_model() {
