@@ -17,7 +17,8 @@ pub(crate) fn render(evaluation: &Evaluation) -> String {
 
 fn models(text: &mut String, models: &[ModelReport]) {
     let has_gold = models.iter().any(|model| model.gold.is_some());
-    let mut header = format!("\n{:<8} {:>9} {:>9}", "model", "loss", "reward");
+    let width = width(models);
+    let mut header = format!("\n{:<width$} {:>9} {:>9}", "model", "loss", "reward");
     if has_gold {
         let _ = write!(header, " {:>15}", "gold (± std)");
     }
@@ -26,7 +27,7 @@ fn models(text: &mut String, models: &[ModelReport]) {
     for model in models {
         let _ = write!(
             text,
-            "{:<8} {:>9} {:>9}",
+            "{:<width$} {:>9} {:>9}",
             model.name,
             number(model.heldout_loss),
             number(model.reward)
@@ -37,6 +38,11 @@ fn models(text: &mut String, models: &[ModelReport]) {
         let ends = format!("{:.1} %", 100.0 * model.ends);
         let _ = writeln!(text, " {:>9.2} {ends:>13} {:>7.1}", model.kl, model.length);
     }
+}
+
+/// Columns of the longest name.
+fn width(models: &[ModelReport]) -> usize {
+    models.iter().map(|model| model.name.len()).max().unwrap_or(0).max(8)
 }
 
 fn number(value: Option<f64>) -> String {
@@ -70,6 +76,7 @@ fn judges(text: &mut String, judge: &JudgeReport) {
 /// The same prompts, model by model, so that the change can be read.
 fn samples(text: &mut String, models: &[ModelReport]) {
     let n_samples = models.first().map_or(0, |model| model.samples.len());
+    let width = width(models);
     for sample in 0..n_samples {
         let _ = writeln!(text, "\n> {}", models[0].samples[sample].prompt.trim());
         for model in models {
@@ -81,13 +88,13 @@ fn samples(text: &mut String, models: &[ModelReport]) {
             };
             let cut = if shown.finished { "" } else { " …" };
             let reply = one_line(&shown.reply);
-            let _ = writeln!(text, "  {:<7} {score:<11} {reply}{cut}", model.name);
+            let _ = writeln!(text, "  {:<width$} {score:<11} {reply}{cut}", model.name);
         }
     }
     let _ = writeln!(text);
     for model in models {
         if let Some(folder) = &model.folder {
-            let _ = writeln!(text, "{:<7} {}", format!("{}:", model.name), folder.display());
+            let _ = writeln!(text, "{:<width$} {}", format!("{}:", model.name), folder.display());
         }
     }
 }

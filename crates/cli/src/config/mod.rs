@@ -268,12 +268,15 @@ impl Default for FeedbackConfig {
 pub(crate) struct EvaluateConfig {
     /// Held-out prompts that each model completes.
     pub(crate) prompts: usize,
+    /// Replies of the fine-tuned model of which the reward model picks the best, to compare with; 1 for
+    /// no such comparison.
+    pub(crate) best_of: usize,
     /// Completions of each model that are shown.
     pub(crate) samples: usize,
 }
 
 impl Default for EvaluateConfig {
     fn default() -> Self {
-        Self { prompts: 256, samples: 3 }
+        Self { prompts: 256, best_of: 1, samples: 3 }
     }
 }

@@ -68,6 +68,7 @@ impl Config {
             ("feedback.annotators", feedback.annotators),
             ("feedback.overlap", feedback.overlap as usize),
             ("evaluate.prompts", self.evaluate.prompts),
+            ("evaluate.best_of", self.evaluate.best_of),
         ];
         for (key, _) in counts.iter().filter(|(_, count)| *count == 0) {
             problems.push(format!("`{key}` must be above 0"));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::choosing::ChoiceArgs;
 use crate::args::{ModelArgs, RowsArgs};
 use crate::device::BackendName;
 
@@ -14,6 +15,11 @@ Examples:
   rein generate --model DIR --input rows.jsonl --output out.jsonl --samples 3 --stop $'\\n\\n'
   # No e-mail addresses: a completion with one is sampled again, at most 8 times, then refused
   rein generate --model DIR --input rows.jsonl --forbid-regex '\\S+@\\S+' --attempts 8
+  # Best-of-n: of 16 completions of each row, the one that a reward model likes best
+  rein generate --model DIR --input rows.jsonl --samples 16 --reward-model RM --best 1
+  # Rejection sampling: rows to fine-tune on, the best of 8 where it is good enough
+  rein generate --model DIR --input rows.jsonl --samples 8 --reward-model RM --best 1 --min-score 0.5 \\
+      --demonstrations --output best.jsonl
 
 Each line of the output has `output_ids`, `text` and `finish_reason`: `stop` (it ended by itself),
 `length` (it was cut) or `guard` (it broke a rule at each attempt). On a terminal, a single row is
@@ -27,6 +33,8 @@ pub(crate) struct GenerateArgs {
     /// Also write how probable each new token was, as `logprobs`
     #[arg(long)]
     pub(crate) logprobs: bool,
+    #[command(flatten)]
+    pub(crate) choice: ChoiceArgs,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]

@@ -10,6 +10,7 @@ use rein_model::{Batches, CausalLm, Finish, Generated, Sampler, read_config};
 use serde_json::{Value, json};
 
 use super::args::GenerateArgs;
+use super::choosing::{Candidate, Choice};
 use super::settings::{Settings, Tally};
 use super::terminal::harmless;
 use super::texts::Texts;
@@ -24,6 +25,7 @@ pub(crate) struct Generate<'a> {
     args: &'a GenerateArgs,
     inputs: Inputs,
     settings: Settings,
+    choice: Choice<'a>,
 }
 
 impl<'a> Generate<'a> {
@@ -33,6 +35,7 @@ impl<'a> Generate<'a> {
             bail!("`--samples` is 0; it must be above 0");
         }
         let mut inputs = Inputs::read(&args.rows, Purpose::Continue)?;
+        let choice = Choice::new(&args.choice, &inputs, n_samples, &args.rows.model.hub)?;
         inputs.rows = inputs.rows.into_iter().flat_map(|row| repeat_n(row, n_samples)).collect();
         inputs.lines =
             inputs.lines.into_iter().flat_map(|line| repeat_n(line, n_samples)).collect();
@@ -43,20 +46,26 @@ impl<'a> Generate<'a> {
         let room = read_config(&inputs.model.base)?.max_positions.saturating_sub(longest);
         let max_new_tokens = args.sampling.max_new_tokens.unwrap_or(room.clamp(1, MAX_NEW_TOKENS));
         inputs.fit(max_new_tokens)?;
+        choice.fit(&inputs, max_new_tokens + 1)?;
         settings.sampling.max_new_tokens = max_new_tokens;
         settings.sampling.batch_rows = args.rows.batch_size;
-        Ok(Self { args, inputs, settings })
+        Ok(Self { args, inputs, settings, choice })
     }
 
     /// Whether a person sees a single completion grow.
     fn is_watched(&self) -> bool {
-        let Self { args, inputs, .. } = self;
+        let Self { args, inputs, choice, .. } = self;
         let is_terminal = args.rows.output.is_none() && stdout().is_terminal();
-        is_terminal && inputs.rows.len() == 1 && inputs.tokenizer.is_some()
+        is_terminal && choice.is_idle() && inputs.rows.len() == 1 && inputs.tokenizer.is_some()
     }
 
-    fn write_lines<B: LmBackend>(&self, mut batches: Batches<'_, B>) -> Result<()> {
-        let Self { args, inputs, settings } = self;
+    fn write_lines<B: LmBackend>(
+        &self,
+        mut batches: Batches<'_, B>,
+        device: &B::Device,
+    ) -> Result<()> {
+        let Self { args, inputs, settings, choice } = self;
+        let mut chooser = choice.chooser::<B>(args.rows.batch_size, device)?;
         let output = args.rows.output.as_deref();
         let mut output = Output::open(output, "generate", inputs.rows.len())?;
         let mut texts = Texts::new(settings, inputs.tokenizer.as_ref());
@@ -65,13 +74,31 @@ impl<'a> Generate<'a> {
         while let Some(batch) = batches.next(&mut texts) {
             batch.iter().for_each(|row| tally.count(row));
             let rows = (n_done..).zip(&batch);
-            let lines: Vec<Value> =
-                rows.map(|(number, row)| self.line(row, texts.take(number))).collect();
+            let candidates = rows.map(|(number, row)| Candidate {
+                number,
+                line: self.line(row, texts.take(number)),
+                tokens: self.judged(number, row),
+                finish: row.finish,
+            });
+            let lines = chooser.choose(candidates.collect());
             n_done += batch.len();
-            output.write(&lines)?;
+            output.write(&lines, batch.len())?;
         }
-        tally.sentence().iter().for_each(|sentence| output.note(sentence));
+        let sentences = tally.sentence().into_iter().chain(chooser.sentence());
+        sentences.for_each(|sentence| output.note(&sentence));
         Ok(())
+    }
+
+    /// What a reward model reads of a completion. Where a text stopped it, the end of sequence follows, as
+    /// where a reward model learned.
+    fn judged(&self, number: usize, row: &Generated) -> Vec<u32> {
+        let Self { inputs, settings, .. } = self;
+        let mut tokens = [&inputs.rows[number][..], &row.tokens].concat();
+        let has_end = row.tokens.last().is_some_and(|it| settings.sampling.ends.contains(it));
+        if row.finish == Finish::Stop && !has_end {
+            tokens.extend(inputs.tokenizer.as_ref().map(|it| it.special().eos));
+        }
+        tokens
     }
 
     fn line(&self, row: &Generated, text: Option<String>) -> Value {
@@ -135,6 +162,6 @@ impl Work for Generate<'_> {
         let model: CausalLm<B::InnerBackend> = inputs.model.load_causal_lm(&device)?;
         let sampler = Sampler::new(&model, &settings.sampling, &device)?;
         let batches = sampler.batches(&inputs.rows, seed)?;
-        if self.is_watched() { self.show(batches) } else { self.write_lines(batches) }
+        if self.is_watched() { self.show(batches) } else { self.write_lines(batches, &device) }
     }
 }

@@ -54,7 +54,7 @@ impl Work for Logprobs<'_> {
             let batch: Vec<&TokenRow> = batch.iter().collect();
             let logprobs = row_logprobs(&model, &batch, 1.0, args.batch_size, &device);
             let lines: Vec<Value> = logprobs.iter().map(|it| json!({ "logprobs": it })).collect();
-            output.write(&lines)?;
+            output.write(&lines, lines.len())?;
         }
         Ok(())
     }
@@ -70,7 +70,7 @@ impl Work for Score<'_> {
         for batch in inputs.rows.chunks(args.batch_size) {
             let scores = reward.score_rows(batch);
             let lines: Vec<Value> = scores.iter().map(|it| json!({ "score": it })).collect();
-            output.write(&lines)?;
+            output.write(&lines, lines.len())?;
         }
         Ok(())
     }

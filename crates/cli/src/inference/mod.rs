@@ -4,6 +4,7 @@
 
 mod args;
 mod chat;
+mod choosing;
 mod folders;
 mod generate;
 mod judge;
@@ -105,15 +106,15 @@ impl Output {
         Ok(Self { to, path, is_terminal, what, n_done: 0, watcher })
     }
 
-    /// Writes the lines of some more rows.
-    fn write(&mut self, lines: &[Value]) -> Result<()> {
+    /// Writes the lines that so many more rows gave.
+    fn write(&mut self, lines: &[Value], n_rows: usize) -> Result<()> {
         let mut text: String = lines.iter().map(jsonl::line).collect();
         if self.is_terminal {
             text = terminal::harmless_json(&text).into_owned();
         }
         let written = self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush());
         written.with_context(|| self.path.display().to_string())?;
-        self.n_done += lines.len();
+        self.n_done += n_rows;
         let none = rein_data::log::Metrics::default();
         self.watcher.metrics(&Record::new(self.what, self.n_done, &none));
         Ok(())

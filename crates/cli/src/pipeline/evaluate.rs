@@ -15,6 +15,7 @@ use rein_model::logprobs::row_logprobs;
 use rein_model::sft::heldout_loss;
 use rein_model::{CausalLm, Sampler, Sampling, load_causal_lm};
 use rein_ppo::rollout::{Prompt, sample_until};
+use rein_reward::best_of::{best_of_kl, best_places};
 use rein_reward::{LearnedReward, Reward};
 use serde::{Deserialize, Serialize};
 
@@ -34,9 +35,9 @@ pub(crate) struct Evaluation {
 /// One model on held-out prompts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ModelReport {
-    /// `before`, `SFT`, `DPO`, or the algorithm, as in `PPO`.
+    /// `before`, `SFT`, `best of 16`, `DPO`, or the algorithm, as in `PPO`.
     pub(crate) name: String,
-    /// Where it lies; a new model before any stage lies nowhere.
+    /// Where it lies; a new model before any stage lies nowhere, nor does the best of several replies.
     pub(crate) folder: Option<PathBuf>,
     /// Nats per token of held-out demonstrations.
     pub(crate) heldout_loss: Option<f64>,
@@ -46,7 +47,7 @@ pub(crate) struct ModelReport {
     pub(crate) gold: Option<f64>,
     /// Standard deviation of the gold reward.
     pub(crate) gold_std: Option<f64>,
-    /// Nats per reply between this model and the fine-tuned one.
+    /// Nats per reply between this model and the fine-tuned one; of the best of several replies, at most.
     pub(crate) kl: f64,
     /// Share of replies that end properly; where the truth isn't known, that end by themselves.
     pub(crate) ends: f64,
@@ -68,6 +69,10 @@ pub(crate) struct Shown {
 
 const FILE: &str = "evaluation.json";
 
+/// The names of the model before any stage and of the fine-tuned one.
+const BEFORE: &str = "before";
+const SFT: &str = "SFT";
+
 impl<B: LmAutodiffBackend> Session<B> {
     /// Measures all models that the run has.
     pub(super) fn evaluate(&mut self) -> Result<Outcome> {
@@ -81,11 +86,15 @@ impl<B: LmAutodiffBackend> Session<B> {
             None => None,
         };
         let mut models = Vec::new();
+        let fine_tuned = if self.result(Stage::Sft)?.is_some() { SFT } else { BEFORE };
         for (name, folder) in self.models()? {
             if self.workers.any(self.interrupt.is_set()) {
                 return Ok(Outcome::Interrupted);
             }
             models.push(self.measure(name, folder, reward.as_ref())?);
+            if let Some(reward) = reward.as_ref().filter(|_| name == fine_tuned) {
+                models.extend(self.measure_best(reward)?);
+            }
         }
         let judge = reward.map(|reward| self.judge_report(&reward)).transpose()?.flatten();
         let evaluation = Evaluation { models, judge };
@@ -98,9 +107,9 @@ impl<B: LmAutodiffBackend> Session<B> {
 
     /// The names and folders of the models that the run has.
     fn models(&self) -> Result<Vec<(&'static str, Option<PathBuf>)>> {
-        let mut models = vec![("before", None)];
+        let mut models = vec![(BEFORE, None)];
         let algorithm = self.setup.config.rl.algorithm.title();
-        for (name, stage) in [("SFT", Stage::Sft), ("DPO", Stage::Dpo), (algorithm, Stage::Rl)] {
+        for (name, stage) in [(SFT, Stage::Sft), ("DPO", Stage::Dpo), (algorithm, Stage::Rl)] {
             models.extend(self.result(stage)?.map(|folder| (name, Some(folder))));
         }
         Ok(models)
@@ -116,8 +125,45 @@ impl<B: LmAutodiffBackend> Session<B> {
             Some(folder) => load_causal_lm(folder, &self.device)?,
             None => self.initial_model()?.valid(),
         };
-        let completions = self.complete(&model)?;
+        let completions = self.complete(&model, 1)?;
         let rewards = reward.map(|reward| reward.score(&completions)).transpose()?;
+        Ok(ModelReport {
+            heldout_loss: self.heldout_loss(&model)?,
+            kl: self.distance(&model, &completions)?,
+            folder,
+            ..self.describe(name, &completions, rewards)
+        })
+    }
+
+    /// What the fine-tuned model's replies come to where the reward model picks the best of several:
+    /// what else the reward model could be used for, and at which distance, at most.
+    fn measure_best(&self, reward: &LearnedReward<B::InnerBackend>) -> Result<Option<ModelReport>> {
+        let n_replies = self.setup.config.evaluate.best_of;
+        let Some(folder) = self.sft_folder()?.filter(|_| n_replies > 1) else { return Ok(None) };
+        let model: CausalLm<B::InnerBackend> = load_causal_lm(&folder, &self.device)?;
+        let completions = self.complete(&model, n_replies)?;
+        let scores = reward.score(&completions)?;
+        let best: Vec<usize> = scores
+            .chunks(n_replies)
+            .zip((0..).step_by(n_replies))
+            .flat_map(|(of_a_prompt, first)| {
+                best_places(of_a_prompt, 1).into_iter().map(move |place| first + place)
+            })
+            .collect();
+        let completions: Vec<Completion> = best.iter().map(|it| completions[*it].clone()).collect();
+        let scores = best.iter().map(|it| scores[*it]).collect();
+        let name = format!("best of {n_replies}");
+        let report = self.describe(&name, &completions, Some(scores));
+        Ok(Some(ModelReport { kl: best_of_kl(n_replies), ..report }))
+    }
+
+    /// What can be told of replies without the model that gave them.
+    fn describe(
+        &self,
+        name: &str,
+        completions: &[Completion],
+        rewards: Option<Vec<f32>>,
+    ) -> ModelReport {
         let gold = self.setup.world.has_gold().then(|| {
             let judged =
                 completions.iter().map(|it| gold::judge(&it.prompt, &it.text, it.finished));
@@ -139,23 +185,27 @@ impl<B: LmAutodiffBackend> Session<B> {
             reward: rewards.as_ref().map(|it| it[row]),
             gold: totals.as_ref().map(|it| it[row]),
         });
-        Ok(ModelReport {
+        ModelReport {
             name: name.to_owned(),
-            heldout_loss: self.heldout_loss(&model)?,
-            kl: self.distance(&model, &completions)?,
+            folder: None,
+            heldout_loss: None,
+            kl: 0.0,
             samples: samples.collect(),
-            folder,
             reward: rewards.as_deref().map(mean),
             gold: totals.as_deref().map(mean),
             gold_std: totals.as_deref().map(deviation),
             ends: mean(&ends),
             length: mean(&lengths),
-        })
+        }
     }
 
-    /// Replies to held-out prompts, with the same random numbers for each model. Each worker completes its
-    /// share.
-    fn complete(&self, model: &CausalLm<B::InnerBackend>) -> Result<Vec<Completion>> {
+    /// So many replies to each held-out prompt in turn, with the same random numbers for each model. Each
+    /// worker completes its share.
+    fn complete(
+        &self,
+        model: &CausalLm<B::InnerBackend>,
+        n_replies: usize,
+    ) -> Result<Vec<Completion>> {
         let (setup, ppo) = (&self.setup, &self.setup.config.rl);
         let (temperature, ends) = (ppo.at_the_end().temperature, setup.ends());
         let sampling = Sampling {
@@ -164,6 +214,8 @@ impl<B: LmAutodiffBackend> Session<B> {
         };
         let questions = setup.world.prompts.heldout.iter().take(setup.config.evaluate.prompts);
         let asked = questions.map(|it| setup.prompt(it)).collect::<Result<Vec<Prompt>>>()?;
+        let asked: Vec<Prompt> =
+            asked.into_iter().flat_map(|prompt| std::iter::repeat_n(prompt, n_replies)).collect();
         let asked = self.workers.share(&asked).into_iter().cloned().collect();
         let seeds = self.workers.row_seeds(self.seed(Stage::Evaluate));
         let sampler = Sampler::new(model, &sampling, &self.device)?;

@@ -345,8 +345,10 @@ impl<'a> Sizes<'a> {
     }
 
     fn evaluate(&self) -> StagePlan {
-        let n_models = 3.0;
-        let n_prompts = self.config().evaluate.prompts.min(self.setup.world.prompts.heldout.len());
+        let config = &self.config().evaluate;
+        let n_replies = if config.best_of > 1 { config.best_of } else { 0 };
+        let n_models = 3.0 + n_replies as f64;
+        let n_prompts = config.prompts.min(self.setup.world.prompts.heldout.len());
         let tokens = n_models * n_prompts as f64 * (self.prompt[1] + self.completion());
         StagePlan {
             stage: Stage::Evaluate,
