@@ -9,6 +9,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::preference::online::OnlineLoss;
+
 /// What a token's advantage is: how much better than expected its completion was, and who expected it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -34,9 +36,39 @@ pub enum AdvantageEstimator {
         #[serde(default)]
         standardized: bool,
     },
+    /// [`preferred`](crate::preference::online::preferred): the best of a prompt's completions against the
+    /// worst, by a loss of pairs. Online DPO.
+    Preferred {
+        /// What is paid for a pair.
+        #[serde(default)]
+        loss: OnlineLoss,
+        /// How far the policy is held from leaving the reference.
+        #[serde(default = "preferred_beta")]
+        beta: f64,
+    },
+}
+
+/// As in TRL's `OnlineDPOConfig`.
+fn preferred_beta() -> f64 {
+    0.1
 }
 
 impl AdvantageEstimator {
+    /// Online DPO with the numbers of TRL's `OnlineDPOConfig`.
+    pub fn preferred() -> Self {
+        Self::Preferred { loss: OnlineLoss::default(), beta: preferred_beta() }
+    }
+
+    /// What is wrong with its numbers.
+    pub(crate) fn problem(self) -> Option<String> {
+        match self {
+            Self::Preferred { beta, .. } if !(beta > 0.0 && beta.is_finite()) => {
+                Some("`rl.advantage.beta` must be above 0".into())
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it asks a value model.
     pub fn needs_values(self) -> bool {
         matches!(self, Self::Gae)
@@ -44,7 +76,16 @@ impl AdvantageEstimator {
 
     /// Whether it compares completions of one prompt.
     pub fn compares(self) -> bool {
-        matches!(self, Self::GroupRelative { .. } | Self::LeaveOneOut { .. })
+        matches!(
+            self,
+            Self::GroupRelative { .. } | Self::LeaveOneOut { .. } | Self::Preferred { .. }
+        )
+    }
+
+    /// Whether it is an expectation over the policy's own completions, so that those of another policy must
+    /// be weighed. A loss of pairs may be paid for whatever was sampled.
+    pub fn is_on_policy(self) -> bool {
+        !matches!(self, Self::Preferred { .. })
     }
 
     /// The variance that whitening divides by, as the algorithm's authors have it.

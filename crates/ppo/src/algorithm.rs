@@ -36,11 +36,13 @@ pub enum Algorithm {
     Gspo,
     /// Clipped importance weights (MiniMax, 2025).
     Cispo,
+    /// DPO on the policy's own completions (Guo et al., 2024).
+    OnlineDpo,
 }
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Ppo,
         Self::A2c,
         Self::Trpo,
@@ -52,6 +54,7 @@ impl Algorithm {
         Self::Dapo,
         Self::Gspo,
         Self::Cispo,
+        Self::OnlineDpo,
     ];
 
     /// As configs name it.
@@ -68,6 +71,7 @@ impl Algorithm {
             Self::Dapo => "dapo",
             Self::Gspo => "gspo",
             Self::Cispo => "cispo",
+            Self::OnlineDpo => "online_dpo",
         }
     }
 
@@ -85,6 +89,7 @@ impl Algorithm {
             Self::Dapo => "DAPO",
             Self::Gspo => "GSPO",
             Self::Cispo => "CISPO",
+            Self::OnlineDpo => "Online DPO",
         }
     }
 
@@ -102,6 +107,7 @@ impl Algorithm {
             Self::Dapo => "GRPO over tokens, clipped higher above; no KL",
             Self::Gspo => "GRPO with ratios of whole completions",
             Self::Cispo => "GRPO with ratios that are cut, not clipped",
+            Self::OnlineDpo => "The better of two completions is preferred to the other, as in DPO",
         }
     }
 
@@ -163,6 +169,15 @@ impl Algorithm {
                 policy_loss: PolicyLoss::Cispo,
                 ratio_cap: Some(5.0),
                 ..compared(Scale::Group)
+            },
+            Self::OnlineDpo => PpoConfig {
+                advantage: AdvantageEstimator::preferred(),
+                policy_loss: PolicyLoss::PolicyGradient,
+                loss_mean: LossMean::Sums,
+                samples_per_prompt: 2,
+                prompts_per_step: 32,
+                kl: KlConfig::Fixed { coefficient: 0.0 },
+                ..once
             },
         }
     }

@@ -9,6 +9,7 @@ use crate::advantage::{
 use crate::config::{KlPlacement, PpoConfig};
 use crate::hyperparameters::Hyperparameters;
 use crate::importance;
+use crate::preference::online::{log_ratios, preferred};
 use crate::rollout::Row;
 use crate::shaping::{Shaped, Shaping, shape};
 
@@ -96,6 +97,11 @@ fn estimate(
             }
             on_all_tokens(&advantages, shaped)
         }
+        AdvantageEstimator::Preferred { loss, beta } => {
+            let scores: Vec<f64> = shaped.iter().map(|it| it.score).collect();
+            let advantages = preferred(&scores, &log_ratios(rows), group_size, loss, beta);
+            on_all_tokens(&advantages, shaped)
+        }
     };
     let alone = |advantages| Advantages { advantages, returns: Vec::new() };
     advantages.into_iter().map(alone).collect()
@@ -143,6 +149,7 @@ fn part(
         importance: row
             .sampled_logprobs
             .as_ref()
+            .filter(|_| config.advantage.is_on_policy())
             .map(|sampled| importance::weights(&row.logprobs, sampled, config.importance_cap)),
         advantages: advantages.into_iter().map(|it| it as f32).collect(),
         old_values: row.values[..returns.len()].to_vec(),

@@ -49,6 +49,9 @@ pub enum LossMean {
     /// Completions, of each the sum over its tokens divided by the length limit (Dr. GRPO; Liu et al.,
     /// 2025).
     Limit,
+    /// Completions, of each the sum over its tokens: a gradient of what whole completions are worth, as
+    /// Williams (1992) has it, or of a loss of whole completions.
+    Sums,
 }
 
 impl LossMean {
@@ -59,6 +62,7 @@ impl LossMean {
             Self::Tokens => 1.0 / of.n_tokens as f64,
             Self::Completions => 1.0 / (n_completions * n_tokens as f64),
             Self::Limit => 1.0 / (n_completions * of.limit as f64),
+            Self::Sums => 1.0 / n_completions,
         }
     }
 }

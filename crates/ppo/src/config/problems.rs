@@ -97,7 +97,8 @@ impl PpoConfig {
             ),
         ];
         let broken = rules.into_iter().filter(|(is_broken, _)| *is_broken);
-        broken.map(|(_, problem)| problem.to_owned()).chain(self.too_small()).collect()
+        let broken = broken.map(|(_, problem)| problem.to_owned());
+        broken.chain(self.advantage.problem()).chain(self.too_small()).collect()
     }
 
     fn too_small(&self) -> Vec<String> {

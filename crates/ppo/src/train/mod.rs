@@ -31,6 +31,7 @@ use crate::hyperparameters::Hyperparameters;
 use crate::importance;
 use crate::optimise::{Changing, Optimisation};
 use crate::overlap::{Ahead, beside};
+use crate::preference::online;
 use crate::rollout::{Ends, Prompt, Row};
 use crate::shaping::{Shaped, Shaping, shape};
 use crate::stability::{Guards, Verdict};
@@ -202,6 +203,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         let (shaped, experience) = prepare(&scored, &self.config, &now);
         let mut metrics = describe_rollout(rows, &shaped, now.kl_coefficient, &*self.reward);
         describe_values(rows, &experience, &mut metrics);
+        online::describe(rows, &shaped, &self.config, &mut metrics);
         let optimisation = Optimisation {
             experience: &experience,
             config: &self.config,
