@@ -1,15 +1,17 @@
 //! Text and disk: everything of an alignment run that needs no tensor.
 //!
 //! Rows of data sets ([`example`]) come from files ([`rows`], [`schema`], [`mix`]) or from the
-//! built-in [`helpdesk`] world, become tokens ([`tokenizer`], [`encoder`], [`encoding`]), are kept in
-//! memory or in a file ([`store`]), perhaps share sequences ([`packing`]) and are visited in a seeded
-//! order ([`sequences`], [`batches`]). A stage that trains something runs in one loop ([`stage`]) that logs
-//! ([`log`]), saves ([`checkpoint`]) and resumes in the folder of its run ([`run_dir`]), alone or with
-//! other processes ([`workers`]). All randomness comes from one tree of streams ([`seed`]).
+//! built-in worlds ([`helpdesk`], [`arithmetic`]), become tokens ([`tokenizer`], [`encoder`],
+//! [`encoding`]), are kept in memory or in a file ([`store`]), perhaps share sequences ([`packing`]) and
+//! are visited in a seeded order ([`sequences`], [`batches`]). A stage that trains something runs in one
+//! loop ([`stage`]) that logs ([`log`]), saves ([`checkpoint`]) and resumes in the folder of its run
+//! ([`run_dir`]), alone or with other processes ([`workers`]). All randomness comes from one tree of
+//! streams ([`seed`]).
 //!
 //! This crate knows neither Burn nor any algorithm, compiles in seconds and is tested without a
 //! device.
 
+pub mod arithmetic;
 pub mod batches;
 mod bounds;
 pub mod chat;
