@@ -5,6 +5,8 @@
 
 mod program;
 
+use std::fs;
+
 use program::Workplace;
 use serde_json::Value;
 
@@ -145,6 +147,58 @@ fn a_soak_tells_memory_and_a_verdict() {
     assert_eq!(output.status.code(), Some(if is_steady { 0 } else { 1 }));
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("iteration 60 of 60: "), "{told}");
+}
+
+#[test]
+fn an_algorithm_learns_which_arm_is_the_best_and_is_not_run_again() {
+    let place = Workplace::new();
+    let learn =
+        ["bench", "learn", "--task", "bandit", "--algorithms", "reinforce,dpo", "--seeds", "2"];
+    let table = place.succeed(&learn);
+    assert!(table.contains("reinforce ") && table.contains("(at least 0.95): yes"), "{table}");
+    assert!(table.contains("dpo ") && table.contains("(below 0.01): yes"), "{table}");
+    let out = place.path("runs/learn");
+    let read = |name: &str| fs::read_to_string(out.join(name)).expect("was written");
+    let curves = read("curves.jsonl");
+    let points: Vec<Value> =
+        curves.lines().map(|line| serde_json::from_str(line).expect("is JSON")).collect();
+    let first = points.iter().filter(|point| point["step"] == 0);
+    assert_eq!(first.clone().count(), 4, "a curve for each algorithm and seed");
+    assert!(first.clone().all(|point| number(point, "kl") == 0.0 && number(point, "reward") < 0.6));
+    assert!(points.iter().any(|point| number(point, "success") > 0.9 && number(point, "kl") > 1.0));
+    assert!(read("learning.svg").contains("REINFORCE"));
+    let metrics = "bandit/reinforce-2/metrics.jsonl";
+    let (before, seconds) =
+        (read(metrics), |it: &str| fs::metadata(out.join(it)).and_then(|it| it.modified()));
+    let written = seconds(metrics).expect("a time");
+    assert_eq!(place.succeed(&learn), table);
+    assert_eq!((read(metrics), seconds(metrics).expect("a time")), (before, written));
+    let other = place.output(&[&learn[..], &["--set", "rl.steps=7"]].concat());
+    let told = String::from_utf8_lossy(&other.stderr);
+    assert!(told.contains("holds a run with other settings; remove it, or name another"), "{told}");
+}
+
+#[test]
+fn what_runs_begin_with_is_written_and_read() {
+    let place = Workplace::new();
+    place.succeed(&["bench", "learn", "--task", "bandit", "--export", "start"]);
+    for name in ["model/config.json", "model/tokenizer.json", "prompts.jsonl", "heldout.jsonl"] {
+        assert!(place.path("start").join(name).exists(), "{name}");
+    }
+    let pairs = fs::read_to_string(place.path("start/pairs.jsonl")).expect("was written");
+    let pair: Value = serde_json::from_str(pairs.lines().next().expect("a pair")).expect("is JSON");
+    assert_eq!(pair["prompt"], "arm:");
+    let from = ["--task", "bandit", "--from", "start", "--algorithms", "grpo", "--seed", "3"];
+    let sets = ["--set", "rl.steps=4", "--set", "rl.checkpoints.evaluate_every=2", "--out", "one"];
+    place.succeed(&[&["bench", "learn"], &from[..], &sets].concat());
+    let curves = fs::read_to_string(place.path("one/curves.jsonl")).expect("was written");
+    let steps: Vec<u64> = curves
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("is JSON"))
+        .map(|point| point["step"].as_u64().expect("a step"))
+        .collect();
+    assert_eq!(steps, [0, 2, 4]);
+    assert!(place.path("one/bandit/grpo-3/checkpoints/rl/step-000004/model/config.json").exists());
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! wrong: a model that imitates them knows what is right and doesn't always say so, which is what is left for
 //! reinforcement learning.
 
+use std::ops::RangeInclusive;
+
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use serde::{Deserialize, Serialize};
@@ -23,7 +25,7 @@ pub struct Problem {
     pub answer: String,
 }
 
-/// All sums of two numbers up to a limit, in two parts that share no problem.
+/// All sums of two numbers within bounds, in two parts that share no problem.
 #[derive(Clone, Debug)]
 pub struct Arithmetic {
     /// To train on, in a random order.
@@ -37,12 +39,12 @@ pub struct Arithmetic {
 pub struct Sum([u32; 2]);
 
 impl Arithmetic {
-    /// The sums `a+b=` with `a` and `b` from 0 to `largest`; `n_heldout` of them, or all if there are fewer,
-    /// are held out. Both orders of two numbers fall on one side.
-    pub fn new(largest: u16, n_heldout: usize, seed: Seed) -> Self {
-        let largest = u32::from(largest);
+    /// The sums `a+b=` of all `numbers`; `n_heldout` of them, or all if there are fewer, are held out. Both
+    /// orders of two numbers fall on one side.
+    pub fn new(numbers: RangeInclusive<u16>, n_heldout: usize, seed: Seed) -> Self {
+        let (least, largest) = (u32::from(*numbers.start()), u32::from(*numbers.end()));
         let mut train: Vec<Sum> =
-            (0..=largest).flat_map(|a| (a..=largest).map(move |b| Sum([a, b]))).collect();
+            (least..=largest).flat_map(|a| (a..=largest).map(move |b| Sum([a, b]))).collect();
         shuffle(&mut train, &mut seed.rng());
         let mut heldout = Vec::new();
         while heldout.len() < n_heldout
@@ -104,7 +106,7 @@ mod tests {
     use super::*;
 
     fn world() -> Arithmetic {
-        Arithmetic::new(19, 100, Seed::new(3))
+        Arithmetic::new(0..=19, 100, Seed::new(3))
     }
 
     #[test]
@@ -122,8 +124,12 @@ mod tests {
     #[test]
     fn a_seed_always_gives_the_same_world() {
         assert_eq!(world().heldout, world().heldout);
-        assert_ne!(world().heldout, Arithmetic::new(19, 100, Seed::new(4)).heldout);
-        assert_eq!(Arithmetic::new(1, 9, Seed::new(0)).heldout.len(), 4, "no more than there are");
+        assert_ne!(world().heldout, Arithmetic::new(0..=19, 100, Seed::new(4)).heldout);
+        assert_eq!(
+            Arithmetic::new(3..=4, 9, Seed::new(0)).heldout.len(),
+            4,
+            "no more than there are"
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What is measured besides the standard workloads.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Args, Subcommand, value_parser};
 
@@ -24,6 +26,13 @@ pub(super) enum Further {
     /// Resident memory every 10 iterations, compared with that after 50. Fails if it strays by more than
     /// 2 %.
     Soak(SoakArgs),
+    /// Say whether every algorithm learns, on bandits and sums whose best answers are known
+    ///
+    /// A table and a picture of all algorithms, five seeds each. Fails if one falls short: what samples
+    /// shall reach 0.95 of a bandit's optimum and 0.9 of the best algorithm's success on sums, what learns
+    /// from pairs shall gain more than chance would. Takes about 25 minutes on two cores; started again, it
+    /// goes on where it was.
+    Learn(LearnArgs),
 }
 
 #[derive(Debug, Args)]
@@ -73,12 +82,31 @@ pub(super) struct SoakArgs {
     rein: ProgramArgs,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct LearnArgs {
+    /// bandit, noisy-bandit or arithmetic; all of them if left out, may be repeated
+    #[arg(long = "task", value_name = "TASK", value_parser = ["bandit", "noisy-bandit", "arithmetic"])]
+    tasks: Vec<String>,
+    /// Names of algorithms, separated by commas; all of them if left out
+    #[arg(long, value_name = "NAMES")]
+    algorithms: Option<String>,
+    /// Run each with the seeds 1 to N
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
+    seeds: u32,
+    /// Where all of it is written
+    #[arg(long, value_name = "DIR", default_value = "runs/learn")]
+    out: PathBuf,
+    #[command(flatten)]
+    rein: ProgramArgs,
+}
+
 impl Further {
     pub(super) fn run(&self) -> Result<()> {
         match self {
             Self::Ops(args) => ops(args),
             Self::Slopes(args) => slopes(args),
             Self::Soak(args) => soak(args),
+            Self::Learn(args) => learn(args),
         }
     }
 }
@@ -111,4 +139,12 @@ fn soak(args: &SoakArgs) -> Result<()> {
     let mut soak = args.rein.command(&args.rein.find()?);
     soak.args(["soak", "--shape", &args.shape, "--iterations", &args.iterations.to_string()]);
     run_command(&mut soak)
+}
+
+fn learn(args: &LearnArgs) -> Result<()> {
+    let mut learn = args.rein.command(&args.rein.find()?);
+    learn.args(["learn", "--seeds", &args.seeds.to_string(), "--out"]).arg(&args.out);
+    learn.args(args.tasks.iter().flat_map(|task| ["--task", task]));
+    learn.args(args.algorithms.iter().flat_map(|names| ["--algorithms", names]));
+    run_command(&mut learn)
 }

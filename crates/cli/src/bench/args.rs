@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, value_parser};
 use serde::Serialize;
 
+use super::learn::LearnArgs;
 use super::shape::Shape;
 use super::{Axis, Workload};
 use crate::args::BenchArgs;
@@ -33,6 +34,13 @@ pub(crate) enum BenchCommand {
     /// Resident memory is looked at every 10 iterations and compared with that after 50. Ends with exit
     /// code 1 if it strays by more than 2 %.
     Soak(SoakArgs),
+    /// Say whether every algorithm learns, on bandits and sums whose best answers are known
+    ///
+    /// All runs of a task begin with one small fine-tuned model. What samples shall reach 0.95 of a bandit's
+    /// optimum and 0.9 of the best algorithm's success on sums; what learns from pairs shall gain more over
+    /// the fine-tuned model than chance would (paired bootstrap, p < 0.01). Ends with exit code 1 if one
+    /// doesn't. Runs that are done aren't repeated when it is started again.
+    Learn(LearnArgs),
 }
 
 /// A workload that updates weights.

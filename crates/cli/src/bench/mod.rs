@@ -3,9 +3,11 @@
 //! Shapes and batches are the same whatever the backend, weights and prompts are random, and no
 //! completion ends before its full length, so that figures compare. [`ops`] times the operations that a
 //! workload is made of, [`slopes`] says how it grows, and [`soak`] whether it stays as large as it is.
+//! [`learn`] measures no time, but whether algorithms learn.
 
 mod args;
 mod clock;
+mod learn;
 mod ops;
 mod shape;
 mod slopes;
@@ -23,6 +25,7 @@ use serde::Serialize;
 
 use self::args::TrainingArgs;
 use self::clock::time;
+use self::learn::Learn;
 use self::ops::Ops;
 use self::soak::Soak;
 use self::workloads::Networks;
@@ -53,6 +56,11 @@ pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
             let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
             let is_steady = run_on(backend, Soak { args })?;
             Ok(if is_steady { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        BenchCommand::Learn(args) => {
+            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+            let all_learn = run_on(backend, Learn { args })?;
+            Ok(if all_learn { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
 }

@@ -18,13 +18,23 @@ pub(crate) fn load(file: Option<&Path>, sets: &[String]) -> Result<Config> {
     let mut table: Table = text.parse().map_err(|error| syntax_error(&name, &text, &error))?;
     // The file alone first, so that its errors can name a line.
     parse(&table).map_err(|fault| anyhow!("{}", fault.in_file(&name, &text)))?;
-    for set in sets {
-        apply(&mut table, set)?;
-        parse(&table).map_err(|fault| anyhow!("--set {set}: {}", fault.message()))?;
-    }
-    let config = parse(&table).map_err(|fault| anyhow!("{}", fault.message()))?;
+    let config = with_sets(&mut table, sets)?;
     let origin = if sets.is_empty() { name } else { format!("{name} with --set") };
     config.resolve().context(origin)
+}
+
+/// A config with `--set section.key=value` applied in order.
+pub(crate) fn change(config: &Config, sets: &[String]) -> Result<Config> {
+    let mut table = Table::try_from(config).context("the config to change")?;
+    with_sets(&mut table, sets)?.resolve()
+}
+
+fn with_sets(table: &mut Table, sets: &[String]) -> Result<Config> {
+    for set in sets {
+        apply(table, set)?;
+        parse(table).map_err(|fault| anyhow!("--set {set}: {}", fault.message()))?;
+    }
+    parse(table).map_err(|fault| anyhow!("{}", fault.message()))
 }
 
 /// The resolved config that a run saved.
