@@ -9,12 +9,13 @@ use rein_ppo::algorithm::Algorithm;
 use rein_ppo::config::PpoConfig;
 use rein_ppo::preference::DpoConfig;
 use rein_ppo::preference::loss::LossType;
+use rein_ppo::trpo::TrpoConfig;
 
 use super::start::at_the_end;
 use super::task::Task;
 use crate::config::{Config, change};
 
-/// Evaluations of a run, at least.
+/// How often the policy of a run that samples is looked at.
 const N_EXAMINATIONS: usize = 10;
 
 /// An algorithm.
@@ -70,6 +71,11 @@ impl Method {
         matches!(self, OnPolicy(_))
     }
 
+    /// Whether it makes a difference to it that a task's reward is noisy: pairs are judged by the truth.
+    pub(super) fn can_learn(self, task: Task) -> bool {
+        self.is_on_policy() || task != Task::NoisyBandit
+    }
+
     /// Its settings on a task: the algorithm's own, but for what is named here, changed by `sets`.
     pub(super) fn config(self, task: Task, sets: &[String]) -> Result<Config> {
         let config = match self {
@@ -99,41 +105,78 @@ impl FromStr for Method {
 
 fn on_policy(algorithm: Algorithm, task: Task) -> PpoConfig {
     let own = algorithm.config();
-    let learning_rate = match algorithm {
-        Algorithm::Ppo | Algorithm::Trpo => 1e-3,
-        _ => 2e-3,
-    };
-    let steps = if task.is_bandit() { 50 } else { 80 };
-    PpoConfig {
+    let (learning_rate, steps) = pace(algorithm, task);
+    let mut config = PpoConfig {
         steps,
         max_new_tokens: task.max_new_tokens(),
         // An arm is one token, and nothing ends it.
         missing_eos_penalty: if task.is_bandit() { 0.0 } else { own.missing_eos_penalty },
         optimizer: OptimizerConfig { learning_rate, ..own.optimizer },
-        checkpoints: examined(steps),
+        checkpoints: examined(steps / N_EXAMINATIONS),
         sample_every: 0,
         ..own
+    };
+    match algorithm {
+        _ if task.is_bandit() => {}
+        // A natural gradient is as good as what it is estimated from.
+        Algorithm::Trpo => {
+            config.prompts_per_step = 128;
+            config.trpo = Some(TrpoConfig { cg_iterations: 6, ..TrpoConfig::default() });
+        }
+        // Of eight sums a step, too many would tell nothing: all or none of their answers are right.
+        Algorithm::Grpo
+        | Algorithm::DrGrpo
+        | Algorithm::Dapo
+        | Algorithm::Gspo
+        | Algorithm::Cispo => (config.prompts_per_step, config.samples_per_prompt) = (16, 4),
+        _ => {}
     }
+    config
+}
+
+/// Learning rate and steps.
+fn pace(algorithm: Algorithm, task: Task) -> (f64, usize) {
+    let [of_bandit, of_sums] = match algorithm {
+        Algorithm::Ppo => [(1e-3, 30), (1e-3, 60)],
+        // The rate is the value model's; the policy's step follows from its region.
+        Algorithm::Trpo => [(1e-3, 50), (1e-3, 60)],
+        Algorithm::A2c => [(4e-3, 40), (2e-3, 150)],
+        Algorithm::Reinforce => [(2e-3, 60), (2e-3, 120)],
+        Algorithm::ReinforcePlusPlus => [(4e-3, 40), (2e-3, 120)],
+        Algorithm::Rloo => [(2e-3, 80), (1e-3, 250)],
+        Algorithm::Grpo
+        | Algorithm::DrGrpo
+        | Algorithm::Dapo
+        | Algorithm::Gspo
+        | Algorithm::Cispo => [(2e-3, 80), (1e-3, 250)],
+    };
+    if task.is_bandit() { of_bandit } else { of_sums }
 }
 
 fn offline(loss_type: LossType, task: Task) -> DpoConfig {
     let own = DpoConfig { loss_type, ..DpoConfig::default() };
-    let (learning_rate, beta) = match loss_type {
-        LossType::Simpo => (3e-4, 2.0),
-        _ => (3e-4, own.beta),
+    let beta = match loss_type {
+        LossType::Simpo => 2.0,
+        LossType::Cpo | LossType::Orpo | LossType::SppoHard => own.beta,
+        LossType::Ipo if !task.is_bandit() => 0.5,
+        // At 0.1, both completions of a pair lose probability to what neither holds.
+        _ => 1.0,
     };
+    let learning_rate = if task.is_bandit() { 1e-3 } else { 3e-4 };
     DpoConfig {
-        epochs: 1.0,
         beta,
+        label_smoothing: if loss_type == LossType::Robust { 0.1 } else { 0.0 },
+        // By itself, it makes the better completion less probable, too.
+        nll_coefficient: (loss_type == LossType::ApoDown).then_some(1.0),
         optimizer: OptimizerConfig { learning_rate, ..own.optimizer },
-        checkpoints: examined(if task.is_bandit() { 50 } else { 100 }),
+        checkpoints: examined(if task.is_bandit() { 6 } else { 10 }),
         ..own
     }
 }
 
-/// Ten looks at the policy in so many steps, and one checkpoint.
-fn examined(n_steps: usize) -> Cadence {
-    Cadence { evaluate_every: (n_steps / N_EXAMINATIONS).max(1), ..at_the_end() }
+/// Looks at the policy every so many steps, and one checkpoint.
+fn examined(every: usize) -> Cadence {
+    Cadence { evaluate_every: every, ..at_the_end() }
 }
 
 #[cfg(test)]

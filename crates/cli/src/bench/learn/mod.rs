@@ -53,7 +53,7 @@ impl Work for Learn<'_> {
         let (mut tasks, mut verdicts) = (Vec::new(), Vec::new());
         for task in args.tasks() {
             let trials = Trials::<B>::new(task, args, &device)?;
-            let ran = run_all(args, &trials)?;
+            let ran = run_all(task, args, &trials)?;
             verdicts.push(Verdicts::new(task, &trials.before, &ran));
             tasks.push((task, ran));
             self.write_curves(&tasks)?;
@@ -66,9 +66,13 @@ impl Work for Learn<'_> {
     }
 }
 
-fn run_all<B: LmAutodiffBackend>(args: &LearnArgs, trials: &Trials<'_, B>) -> Result<Vec<Trial>> {
+fn run_all<B: LmAutodiffBackend>(
+    task: Task,
+    args: &LearnArgs,
+    trials: &Trials<'_, B>,
+) -> Result<Vec<Trial>> {
     let seeds = args.seeds();
-    let each = args.methods().into_iter();
+    let each = args.methods().into_iter().filter(|it| it.can_learn(task));
     let each = each.flat_map(|method| seeds.iter().map(move |seed| (method, *seed)));
     each.map(|(method, seed)| trials.run(method, seed)).collect()
 }

@@ -29,11 +29,27 @@ const COLOURS: [RGBColor; 12] = [
     RGBColor(0, 60, 120),
     RGBColor(0, 0, 0),
 ];
-/// What the horizontal axes show.
-const AXES: [&str; 2] = ["completions learned from", "KL from the fine-tuned model, nats"];
-
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// How the spread of the seeds is drawn.
+#[derive(Clone, Copy)]
+enum Spreads {
+    /// Over samples, which only grow.
+    Band,
+    /// Over KL, which goes back and forth.
+    Bars,
+}
+
+impl Spreads {
+    /// What the horizontal axis shows.
+    fn axis(self) -> &'static str {
+        match self {
+            Self::Band => "completions learned from",
+            Self::Bars => "KL from the fine-tuned model, nats a completion",
+        }
+    }
+}
 
 /// The mean curve of an algorithm.
 struct Curve {
@@ -82,8 +98,8 @@ fn draw_family(area: &Area<'_>, task: Task, curves: &[&Curve]) -> Drawn {
     }
     let (panels, names) = area.split_horizontally(2 * PANEL.0);
     let panels = panels.split_evenly((1, 2));
-    draw_panel(&panels[0], task, AXES[0], curves, |point| point.samples)?;
-    draw_panel(&panels[1], task, AXES[1], curves, |point| point.kl)?;
+    draw_panel(&panels[0], task, Spreads::Band, curves, |point| point.samples)?;
+    draw_panel(&panels[1], task, Spreads::Bars, curves, |point| point.kl)?;
     for (curve, y) in curves.iter().zip((30..).step_by(18)) {
         let line = PathElement::new([(4, y), (22, y)], curve.colour.stroke_width(2));
         names.draw(&line)?;
@@ -95,7 +111,7 @@ fn draw_family(area: &Area<'_>, task: Task, curves: &[&Curve]) -> Drawn {
 fn draw_panel(
     area: &Area<'_>,
     task: Task,
-    axis: &str,
+    spread: Spreads,
     curves: &[&Curve],
     across: fn(&MeanPoint) -> f64,
 ) -> Drawn {
@@ -110,15 +126,24 @@ fn draw_panel(
         .configure_mesh()
         .light_line_style(TRANSPARENT)
         .bold_line_style(RGBColor(228, 228, 228))
-        .x_desc(axis)
+        .x_desc(spread.axis())
         .y_desc("reward, held-out")
         .draw()?;
     for Curve { colour, points, .. } in curves {
         let edge = |side: f64| {
             points.iter().map(move |it| (across(it), it.reward.mean + side * it.reward.std))
         };
-        let band: Vec<(f64, f64)> = edge(1.0).chain(edge(-1.0).rev()).collect();
-        chart.draw_series([Polygon::new(band, colour.mix(0.12))])?;
+        match spread {
+            Spreads::Band => {
+                let band: Vec<(f64, f64)> = edge(1.0).chain(edge(-1.0).rev()).collect();
+                chart.draw_series([Polygon::new(band, colour.mix(0.12))])?;
+            }
+            Spreads::Bars => {
+                let bars = edge(-1.0).zip(edge(1.0));
+                let bar = |(low, high)| PathElement::new([low, high], colour.mix(0.4));
+                chart.draw_series(bars.map(bar))?;
+            }
+        }
         chart.draw_series(LineSeries::new(edge(0.0), colour.stroke_width(2)))?;
     }
     Ok(())

@@ -12,8 +12,8 @@ use rein_data::log::{Record, read_metrics};
 use rein_data::run_dir::RunDir;
 use rein_data::seed::Seed;
 use rein_data::stage::{Cadence, Train};
-use rein_model::ScalarModel;
 use rein_model::backend::LmAutodiffBackend;
+use rein_model::{CausalLm, ScalarModel};
 use rein_ppo::config::PpoConfig;
 use rein_ppo::preference::pairs::encode_preferences;
 use rein_ppo::preference::{Dpo, DpoConfig};
@@ -29,6 +29,7 @@ use super::progress::{drive_quietly, tell};
 use super::start::Start;
 use super::task::Task;
 use crate::config::Config;
+use crate::world::Parts;
 
 /// A point of a curve.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -124,7 +125,7 @@ impl<'a, B: LmAutodiffBackend> Trials<'a, B> {
         match method {
             Method::OnPolicy(_) => {
                 let stage = self.on_policy(&config.rl, seed)?;
-                let policy = |stage: &Ppo<B>| stage.actors().policy;
+                let policy = |stage: &Ppo<B>| stage.result();
                 self.drive(method, run, stage, policy, config.rl.steps, &config.rl.checkpoints)
             }
             Method::Offline(_) => {
@@ -144,13 +145,13 @@ impl<'a, B: LmAutodiffBackend> Trials<'a, B> {
             }
             false => None,
         };
-        let prompts = self.start.problems.map(|it| it.prompt.clone());
+        let Parts { train, heldout } = self.start.problems.map(|it| it.prompt.clone());
         let stage = Ppo::new(
             config.clone(),
             ActorCritic { policy, value },
             self.task.reward(&self.start.problems, seed),
             self.start.tokenizer.clone(),
-            Prompts { train: prompts.train, heldout: prompts.heldout },
+            Prompts::of_texts(&train, &heldout, &self.start.tokenizer),
             seed,
             &self.device,
         )?;
@@ -170,7 +171,7 @@ impl<'a, B: LmAutodiffBackend> Trials<'a, B> {
         method: Method,
         run: &RunDir,
         inner: S,
-        policy: fn(&S) -> rein_model::CausalLm<B::InnerBackend>,
+        policy: fn(&S) -> CausalLm<B::InnerBackend>,
         n_steps: usize,
         cadence: &Cadence,
     ) -> Result<PathBuf> {
