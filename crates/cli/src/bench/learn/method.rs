@@ -158,7 +158,7 @@ fn offline(loss_type: LossType, task: Task) -> DpoConfig {
     let beta = match loss_type {
         LossType::Simpo => 2.0,
         LossType::Cpo | LossType::Orpo | LossType::SppoHard => own.beta,
-        LossType::Ipo if !task.is_bandit() => 0.5,
+        LossType::Ipo => 0.5,
         // At 0.1, both completions of a pair lose probability to what neither holds.
         _ => 1.0,
     };
@@ -166,12 +166,18 @@ fn offline(loss_type: LossType, task: Task) -> DpoConfig {
     DpoConfig {
         beta,
         label_smoothing: if loss_type == LossType::Robust { 0.1 } else { 0.0 },
-        // By itself, it makes the better completion less probable, too.
-        nll_coefficient: (loss_type == LossType::ApoDown).then_some(1.0),
+        nll_coefficient: imitates(loss_type, task).then_some(1.0),
         optimizer: OptimizerConfig { learning_rate, ..own.optimizer },
         checkpoints: examined(if task.is_bandit() { 6 } else { 10 }),
         ..own
     }
+}
+
+/// Whether the better completion has to be imitated beside the loss. By itself, `apo_down` makes it less
+/// probable, too; and `ipo` asks for a difference of probabilities, which can be had, too, by giving some to
+/// what neither completion holds.
+fn imitates(loss_type: LossType, task: Task) -> bool {
+    loss_type == LossType::ApoDown || loss_type == LossType::Ipo && task.is_bandit()
 }
 
 /// Looks at the policy every so many steps, and one checkpoint.

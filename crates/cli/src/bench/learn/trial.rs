@@ -138,7 +138,7 @@ impl<'a, B: LmAutodiffBackend> Trials<'a, B> {
 
     fn on_policy(&self, config: &PpoConfig, seed: Seed) -> Result<Ppo<B>> {
         let policy = self.start.model::<B>(&self.device)?;
-        let value = match config.advantage.needs_values() {
+        let value = match config.has_value_model() {
             true => {
                 let backbone = self.start.model::<B>(&self.device)?;
                 Some(ScalarModel::from_causal_lm(backbone, seed.child("value"), &self.device)?)
