@@ -1,4 +1,4 @@
-"""Problems with one right answer each: a completion is worth 1 if it is the answer and then ends, and else 0."""
+"""Problems with one right answer each: a completion is worth 1 if it is that and ends, and else 0."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,12 @@ from transformers import PreTrainedTokenizerFast
 
 
 class Task:
-    """What an exported folder holds, in tokens."""
+    """What an exported folder holds, in tokens, and a value model to begin with."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, value=None):
         self.folder = Path(folder)
         self.model = self.folder / "model"
+        self.value = value
         self.tokenizer = tokenizer(self.model)
         self.train = rows(self.folder / "prompts.jsonl")
         self.heldout = rows(self.folder / "heldout.jsonl")

@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
 
 import frontier
-from recipes import MAX_NEW_TOKENS, RECIPES
+from recipes import MAX_NEW_TOKENS, RECIPES, recipe
 
 HERE = Path(__file__).parent
 
@@ -31,7 +31,7 @@ def main():
     ]
     for algorithm, side, seed, out in runs:
         once(out, lambda: SIDES[side](settings, algorithm, seed, out))
-    show(settings, curves(settings, runs))
+    compare(settings, runs)
 
 
 def arguments():
@@ -41,9 +41,8 @@ def arguments():
     parser.add_argument("--task", type=Path, help="a folder that `rein bench learn` exported; else made")
     parser.add_argument("--out", type=Path, required=True, help="where runs lie; finished ones are kept")
     parser.add_argument("--algorithms", type=names, default=list(RECIPES), help="a,b")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=16, help="of each held-out problem, by the judge")
-    parser.add_argument("--save-every", type=int, default=10, help="steps between policies")
+    parser.add_argument("--seeds", type=int, choices=range(2, 101), default=3, metavar="N")
+    parser.add_argument("--samples", type=int, default=8, help="of each held-out problem, by the judge")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     return parser.parse_args()
 
@@ -65,16 +64,27 @@ def export(settings):
 def trl_run(settings, algorithm, seed, out):
     python = settings.ppo_python if algorithm == "ppo" else None
     command = [python or sys.executable, HERE / "trl_runs.py", algorithm, "--task", settings.task]
-    command += ["--seed", seed, "--out", out, "--save-every", settings.save_every]
+    command += ["--seed", seed, "--out", out]
+    if algorithm == "ppo":
+        command += ["--value", value_model(settings, seed)]
     return [*command, "--threads", settings.threads]
 
 
 def rein_run(settings, algorithm, seed, out):
-    section = "dpo" if algorithm == "dpo" else "rl"
+    return rein(settings, algorithm, seed, out) + recipe(algorithm, settings.task).arguments()
+
+
+def rein(settings, algorithm, seed, out):
     command = [settings.program, "bench", "learn", "--from", settings.task, "--out", out]
-    command += ["--algorithms", algorithm, "--seed", seed, *RECIPES[algorithm].arguments()]
-    command += ["--set", f"{section}.checkpoints.save_every={settings.save_every}"]
-    return [*command, "--set", f"{section}.checkpoints.keep_last=1000"]
+    return [*command, "--algorithms", algorithm, "--seed", seed]
+
+
+def value_model(settings, seed):
+    """The value model that Rein's run with this seed begins with, after a step that moves nothing."""
+    out = settings.out / f"value-{seed}"
+    unmoved = ["--set", "rl.steps=1", "--set", "rl.optimizer.learning_rate=1e-30"]
+    once(out, lambda: rein(settings, "ppo", seed, out) + unmoved)
+    return next(out.glob("**/value_model"))
 
 
 SIDES = {"trl": trl_run, "rein": rein_run}
@@ -97,47 +107,43 @@ def once(out, command):
     print(f"{out.name}: {time.monotonic() - start:.0f} s", file=sys.stderr)
 
 
-def curves(settings, runs):
-    """For each algorithm and side the runs, of each (KL, reward) by steps."""
+def compare(settings, runs):
+    """Judges all policies and prints what each is worth, and the table."""
     # Loaded here, so that --help needs no libraries.
     from exact_match import Task
     from judge import Judge
 
     judge = Judge(Task(settings.task), settings.samples, MAX_NEW_TOKENS)
-    start = judge.verdict(settings.task / "model")
-    print(json.dumps({"algorithm": None, "step": 0, **start}))
-    curves = defaultdict(list)
-    for algorithm, side, seed, out in runs:
-        curve = [(0.0, start["reward"])]
-        for step, folder in policies(out):
-            verdict = remembered(folder, judge)
-            print(json.dumps({"algorithm": algorithm, "side": side, "seed": seed, "step": step, **verdict}))
-            curve.append((verdict["kl"], verdict["reward"]))
-        curves[algorithm, side].append(curve)
-    return curves
-
-
-def policies(out):
-    """Saved policies by their steps."""
-    configs = [*out.glob("**/step-*/config.json"), *out.glob("**/step-*/model/config.json")]
-    step = re.compile(r"/step-(\d+)")
-    found = {int(step.search(str(config))[1]): config.parent for config in configs}
-    if not found:
-        raise SystemExit(f"{out} holds no policies")
-    return sorted(found.items())
-
-
-def remembered(folder, judge):
-    file = folder / "verdict.json"
-    if not file.exists():
-        file.write_text(json.dumps(judge.verdict(folder)), encoding="utf-8")
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def show(settings, curves):
-    print(frontier.HEADING)
+    tell(judge.verdict(settings.task / "model"), algorithm=None)
+    table = [frontier.HEADING]
     for algorithm in settings.algorithms:
-        print(frontier.row(algorithm, curves[algorithm, "trl"], curves[algorithm, "rein"]))
+        mine = [run for run in runs if run[0] == algorithm]
+        ends = by_side(mine, judge.verdict)
+        kl = frontier.nearest(ends)
+        at_equal = by_side(mine, lambda folder: judge.verdict_at(kl, folder), nearer_to=kl)
+        table.append(frontier.row(algorithm, ends, at_equal))
+    print("\n".join(table))
+
+
+def by_side(runs, verdict_of, **about):
+    """Verdicts on the policies that runs ended with, told one by one."""
+    verdicts = {side: [] for side in SIDES}
+    for algorithm, side, seed, out in runs:
+        verdict = verdict_of(last_policy(out))
+        tell(verdict, algorithm=algorithm, side=side, seed=seed, **about)
+        verdicts[side].append(verdict)
+    return verdicts
+
+
+def last_policy(out):
+    configs = [*out.glob("**/step-*/config.json"), *out.glob("**/step-*/model/config.json")]
+    if not configs:
+        raise SystemExit(f"{out} holds no policies")
+    return max(configs, key=lambda config: re.search(r"/step-(\d+)", str(config))[1]).parent
+
+
+def tell(verdict, **about):
+    print(json.dumps(about | asdict(verdict)), flush=True)
 
 
 if __name__ == "__main__":

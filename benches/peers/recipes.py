@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 STEPS = 60
 ROWS_PER_STEP = 64
+PAIRS_PER_STEP = 32
 MAX_NEW_TOKENS = 4
 
 
@@ -68,7 +69,7 @@ def rollout(recipe, samples_per_prompt, limit):
     return recipe.each({}, {"rl.steps": STEPS, "rl.missing_eos_penalty": 0.0})
 
 
-def ppo():
+def ppo(_):
     # PPOTrainer never clips gradients.
     recipe = rollout(optimizer("rl", 3e-4, 0.0), 1, "response_length")
     recipe.each(
@@ -87,7 +88,7 @@ def ppo():
     return recipe.each({"kl_coef": 0.05}, fixed_kl(0.05, "reward"))
 
 
-def grpo():
+def grpo(_):
     recipe = compared(8)
     recipe.each(
         {"loss_type": "grpo", "scale_rewards": "group", "importance_sampling_level": "token"},
@@ -98,7 +99,7 @@ def grpo():
     return recipe.each({"beta": 0.04}, fixed_kl(0.04, "loss"))
 
 
-def rloo():
+def rloo(_):
     recipe = compared(4)
     recipe.each({"normalize_advantages": False}, {"rl.whiten_advantages": False})
     recipe.each({}, {"rl.kl_estimator": "k1"})
@@ -121,16 +122,26 @@ def fixed_kl(coefficient, placement):
     }
 
 
-def dpo():
+def dpo(n_pairs):
     recipe = optimizer("dpo", 3e-4, 1.0)
     recipe.same(0.1, "beta", "dpo.beta")
     recipe.same(0.0, "label_smoothing", "dpo.label_smoothing")
-    recipe.each({"loss_type": "sigmoid"}, {"dpo.loss_type": "sigmoid"})
+    recipe.same("sigmoid", "loss_type", "dpo.loss_type")
     recipe.each(
-        {"per_device_train_batch_size": 32, "gradient_accumulation_steps": 1},
-        {"dpo.batch_rows": 32, "dpo.micro_batch_rows": 32},
+        {"per_device_train_batch_size": PAIRS_PER_STEP, "gradient_accumulation_steps": 1},
+        {"dpo.batch_rows": PAIRS_PER_STEP, "dpo.micro_batch_rows": PAIRS_PER_STEP},
     )
-    return recipe.each({"num_train_epochs": 2.0, "max_length": 64}, {"dpo.epochs": 2.0, "dpo.max_tokens": 64})
+    # Rein counts epochs and rounds their steps up.
+    epochs = (STEPS - 0.5) * PAIRS_PER_STEP / n_pairs
+    # Without a small batch at the end of each epoch, which Rein hasn't.
+    return recipe.each({"max_steps": STEPS, "dataloader_drop_last": True}, {"dpo.epochs": epochs})
 
 
-RECIPES = {"ppo": ppo(), "grpo": grpo(), "rloo": rloo(), "dpo": dpo()}
+RECIPES = {"ppo": ppo, "grpo": grpo, "rloo": rloo, "dpo": dpo}
+
+
+def recipe(algorithm, task):
+    """The settings of an algorithm for what lies in a folder."""
+    with open(task / "pairs.jsonl", encoding="utf-8") as pairs:
+        n_pairs = sum(1 for _ in pairs)
+    return RECIPES[algorithm](n_pairs)

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import os
 from pathlib import Path
 
@@ -17,13 +16,14 @@ def main():
     import torch
 
     from exact_match import Task
-    from recipes import RECIPES
+    from recipes import recipe
 
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     settings.out.mkdir(parents=True, exist_ok=True)
-    task, recipe = Task(settings.task), RECIPES[settings.algorithm]
-    trainer = TRAINERS[settings.algorithm](task, recipe.trl | plainly(settings), watchers(settings))
+    said = recipe(settings.algorithm, settings.task).trl | plainly(settings)
+    task = Task(settings.task, settings.value)
+    trainer = TRAINERS[settings.algorithm](task, said, watchers(settings))
     trainer.train()
 
 
@@ -31,9 +31,9 @@ def arguments():
     parser = argparse.ArgumentParser(description="Trains the policy of an exported folder with TRL.")
     parser.add_argument("algorithm", choices=TRAINERS)
     parser.add_argument("--task", type=Path, required=True, help="what `rein bench learn` exported")
+    parser.add_argument("--value", type=Path, help="the value model that PPO begins with")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True, help="where policies are saved")
-    parser.add_argument("--save-every", type=int, default=10, help="steps between policies")
+    parser.add_argument("--out", type=Path, required=True, help="where the policy is saved")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 
@@ -59,10 +59,10 @@ def watchers(settings):
     from transformers import TrainerCallback
 
     class Watcher(TrainerCallback):
-        """Saves the policy now and then, and notes what the trainer tells."""
+        """Saves the policy in the end, and notes what the trainer tells."""
 
         def on_step_end(self, args, state, control, model=None, **_):
-            if state.global_step % settings.save_every == 0 or state.global_step == state.max_steps:
+            if state.global_step == state.max_steps:
                 policy = getattr(model, "policy", model)
                 policy.save_pretrained(settings.out / f"step-{state.global_step:06}")
 
@@ -82,8 +82,7 @@ def ppo(task, settings, callbacks):
 
     prompts = Dataset.from_dict({"input_ids": [task.prompt(row["prompt"]) for row in task.train]})
     policy, reference = (AutoModelForCausalLM.from_pretrained(task.model) for _ in range(2))
-    # The policy's backbone with a new head, as Rein's.
-    value = AutoModelForSequenceClassification.from_pretrained(task.model, num_labels=1)
+    value = AutoModelForSequenceClassification.from_pretrained(task.value, num_labels=1)
     settings |= {"stop_token": "eos", "num_sample_generations": 0}
     settings |= {"local_rollout_forward_batch_size": settings["per_device_train_batch_size"]}
     return PPOTrainer(
@@ -128,10 +127,6 @@ def dpo(task, settings, callbacks):
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
-    # As many whole batches as Rein takes, instead of a small one at the end of each epoch.
-    n_rows = settings["num_train_epochs"] * len(task.pairs)
-    n_steps = math.ceil(n_rows / settings["per_device_train_batch_size"])
-    settings |= {"max_steps": n_steps, "dataloader_drop_last": True}
     return DPOTrainer(
         model=str(task.model),
         args=DPOConfig(**settings, model_init_kwargs={"dtype": "float32"}),
