@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 
 def main():
     settings = arguments()
+    # The libraries read these when they are loaded.
     os.environ["OMP_NUM_THREADS"] = str(settings.threads)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -80,7 +81,7 @@ def rein(settings, algorithm, seed, out):
 
 
 def value_model(settings, seed):
-    """The value model that Rein's run with this seed begins with, after a step that moves nothing."""
+    """The value model that Rein's run with this seed begins with: saved after a step that moves nothing."""
     out = settings.out / f"value-{seed}"
     unmoved = ["--set", "rl.steps=1", "--set", "rl.optimizer.learning_rate=1e-30"]
     once(out, lambda: rein(settings, "ppo", seed, out) + unmoved)
@@ -109,7 +110,6 @@ def once(out, command):
 
 def compare(settings, runs):
     """Judges all policies and prints what each is worth, and the table."""
-    # Loaded here, so that --help needs no libraries.
     from exact_match import Task
     from judge import Judge
 
