@@ -29,8 +29,8 @@ pub(crate) enum Method {
 
 use Method::{Offline, OnPolicy};
 
-/// The losses of pairs, each an algorithm.
-const LOSSES: [(&str, &str, LossType); 12] = [
+/// The losses of judgements, each an algorithm.
+const LOSSES: [(&str, &str, LossType); 13] = [
     ("dpo", "DPO", LossType::Sigmoid),
     ("robust", "Robust DPO", LossType::Robust),
     ("ipo", "IPO", LossType::Ipo),
@@ -43,6 +43,7 @@ const LOSSES: [(&str, &str, LossType); 12] = [
     ("cpo", "CPO", LossType::Cpo),
     ("simpo", "SimPO", LossType::Simpo),
     ("orpo", "ORPO", LossType::Orpo),
+    ("kto", "KTO", LossType::Kto),
 ];
 
 impl Method {
@@ -148,7 +149,8 @@ fn pace(algorithm: Algorithm, task: Task) -> (f64, usize) {
         | Algorithm::DrGrpo
         | Algorithm::Dapo
         | Algorithm::Gspo
-        | Algorithm::Cispo => [(2e-3, 80), (1e-3, 250)],
+        | Algorithm::Cispo
+        | Algorithm::OnlineDpo => [(2e-3, 80), (1e-3, 250)],
     };
     if task.is_bandit() { of_bandit } else { of_sums }
 }

@@ -15,8 +15,9 @@ use rein_data::stage::{Cadence, Train};
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::{CausalLm, ScalarModel};
 use rein_ppo::config::PpoConfig;
+use rein_ppo::preference::labels::Label;
 use rein_ppo::preference::pairs::encode_preferences;
-use rein_ppo::preference::{Dpo, DpoConfig};
+use rein_ppo::preference::{Dpo, DpoConfig, Judgement};
 use rein_ppo::train::{Ppo, Prompts};
 use rein_ppo::{ActorCritic, PpoError};
 use serde::Serialize;
@@ -129,9 +130,16 @@ impl<'a, B: LmAutodiffBackend> Trials<'a, B> {
                 self.drive(method, run, stage, policy, config.rl.steps, &config.rl.checkpoints)
             }
             Method::Offline(_) => {
-                let stage = self.offline(&config.dpo, seed)?;
-                let (policy, n_steps) = (|stage: &Dpo<B>| stage.policy().valid(), stage.n_steps());
-                self.drive(method, run, stage, policy, n_steps, &config.dpo.checkpoints)
+                let Start { pairs, tokenizer, .. } = &self.start;
+                let max_tokens = config.dpo.max_tokens;
+                let encoded = encode_preferences(pairs, tokenizer, max_tokens);
+                if config.dpo.loss_type.is_of_pairs() {
+                    self.learn_from(encoded.judgements, method, run, &config.dpo, seed)
+                } else {
+                    let labels = encoded.into_rated().judgements;
+                    let labels = Label::mismatched(labels, max_tokens, seed);
+                    self.learn_from(labels, method, run, &config.dpo, seed)
+                }
             }
         }
     }
@@ -158,12 +166,21 @@ impl<'a, B: LmAutodiffBackend> Trials<'a, B> {
         Ok(stage)
     }
 
-    fn offline(&self, config: &DpoConfig, seed: Seed) -> Result<Dpo<B>> {
-        let Start { pairs, tokenizer, .. } = &self.start;
-        let pairs = encode_preferences(pairs, tokenizer, config.max_tokens).pairs;
-        let (policy, tokenizer) = (self.start.model::<B>(&self.device)?, Some(tokenizer.clone()));
-        let pairs = [pairs, Vec::new()];
-        Ok(Dpo::new(config.clone(), policy, tokenizer, pairs, seed, &self.device)?)
+    fn learn_from<J: Judgement>(
+        &self,
+        judgements: Vec<J>,
+        method: Method,
+        run: &RunDir,
+        config: &DpoConfig,
+        seed: Seed,
+    ) -> Result<PathBuf> {
+        let start = self.start.model::<B>(&self.device)?;
+        let tokenizer = Some(self.start.tokenizer.clone());
+        let judgements = [judgements, Vec::new()];
+        let stage =
+            Dpo::<B, J>::new(config.clone(), start, tokenizer, judgements, seed, &self.device)?;
+        let (policy, n_steps) = (|stage: &Dpo<B, J>| stage.policy().valid(), stage.n_steps());
+        self.drive(method, run, stage, policy, n_steps, &config.checkpoints)
     }
 
     fn drive<S: Train<Error = PpoError>>(
