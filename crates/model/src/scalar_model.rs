@@ -45,6 +45,14 @@ impl<B: LmBackend> ScalarModel<B> {
         Ok(Self { score: Linear::new(&mut weights, "score", shape, false, device)?, decoder })
     }
 
+    /// The model with a head that gives 0 everywhere: for a value model that begins as a policy. Random heads are
+    /// for reward models; here they would be noise as large as the rewards.
+    #[must_use]
+    pub fn expecting_nothing(self, device: &B::Device) -> Self {
+        let values = vec![0.0; self.config().hidden_size];
+        Self { score: self.score.with_weight(values, device), ..self }
+    }
+
     /// The shape of the model.
     pub fn config(&self) -> &ModelConfig {
         self.decoder.config()

@@ -19,13 +19,18 @@ use crate::{CausalLm, FloatType, ModelError};
 const WEIGHT: &str = "value_head.weight";
 
 impl<B: LmBackend> CausalLm<B> {
-    /// The model with a new head that gives a number at each token. It learns together with the model, and
-    /// checkpoints of the model know nothing of it.
-    pub fn with_value_head(self, seed: Seed, device: &B::Device) -> Result<Self, ModelError> {
-        let mut weights = RandomWeights::new(self.config(), seed);
+    /// The model with a new head that gives a number at each token, at first 0. It learns together with the
+    /// model, and checkpoints of the model know nothing of it.
+    pub fn with_value_head(self, device: &B::Device) -> Result<Self, ModelError> {
+        let values = vec![0.0; self.config().hidden_size];
+        self.with_head_of(values, device)
+    }
+
+    fn with_head_of(self, values: Vec<f32>, device: &B::Device) -> Result<Self, ModelError> {
+        let mut weights = RandomWeights::new(self.config(), Seed::new(0));
         let shape = [self.config().hidden_size, 1];
         let head = Linear::new(&mut weights, "score", shape, false, device)?;
-        Ok(Self { value_head: Some(head), ..self })
+        Ok(Self { value_head: Some(head.with_weight(values, device)), ..self })
     }
 
     /// The language model alone.
@@ -79,8 +84,6 @@ impl<B: LmBackend> CausalLm<B> {
         }
         let mut values = Vec::with_capacity(hidden);
         FloatType::F32.decode(view.data(), &mut values);
-        let with_head = self.with_value_head(Seed::new(0), device)?;
-        let head = with_head.value_head.map(|head| head.with_weight(values, device));
-        Ok(Self { value_head: head, ..with_head })
+        self.with_head_of(values, device)
     }
 }

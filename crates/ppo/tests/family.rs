@@ -53,7 +53,7 @@ fn model_of(vocab_size: usize, seed: u64) -> CausalLm<AB> {
 fn actors(config: &PpoConfig) -> ActorCritic<AB> {
     let value = ScalarModel::from_causal_lm(model(2), Seed::new(3), &FlexDevice).expect("fits");
     let policy = if config.value_head {
-        model(1).with_value_head(Seed::new(5), &FlexDevice).expect("fits")
+        model(1).with_value_head(&FlexDevice).expect("fits")
     } else {
         model(1)
     };

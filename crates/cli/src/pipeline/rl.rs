@@ -70,6 +70,7 @@ impl<B: LmAutodiffBackend> Session<B> {
             None => {
                 let seed = self.seed(Stage::Rl).child("value");
                 ScalarModel::from_causal_lm(load_policy()?, seed, &self.device)?
+                    .expecting_nothing(&self.device)
             }
         };
         Ok(ActorCritic { policy, value: Some(value) })

@@ -103,7 +103,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         fits(actors.policy.config(), &tokenizer)?;
         let actors = if config.value_head {
             let ActorCritic { policy, value } = actors;
-            let policy = policy.with_value_head(seed.child("value_head"), device)?;
+            let policy = policy.with_value_head(device)?;
             ActorCritic { policy, value }
         } else {
             actors

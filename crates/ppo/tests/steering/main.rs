@@ -218,7 +218,8 @@ fn scores_are_centred_by_all_that_came_before() {
 /// One backbone for both: the value loss is a part of the one gradient.
 #[test]
 fn values_may_come_from_a_head_on_the_policy() {
-    let config = PpoConfig { value_head: true, ..config() };
+    // Values begin at 0; without a penalty, there would be nothing to learn at first.
+    let config = PpoConfig { value_head: true, missing_eos_penalty: 1.0, ..config() };
     let mut whole = Run::new(config.clone());
     let told = whole.steps(0..3);
     for name in ["loss/value_avg", "critic/vf_explained_var", "policy/approxkl_avg"] {
