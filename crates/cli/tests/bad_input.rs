@@ -225,7 +225,13 @@ fn data_that_do_not_fit_together() {
         &data("demonstrations = \"rows.jsonl\"\nchat_template = \"chatty\""),
         &expect!["error: rows.jsonl: too few prompts to split: 1 rows to train on and 0 held out"],
     );
-    let mut stages = data("demonstrations = \"rows.jsonl\"").to_vec();
+}
+
+#[test]
+fn stages_without_data_to_learn_from() {
+    let place = Workplace::new();
+    place.write("rows.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n");
+    let mut stages = files(&place, "demonstrations = \"rows.jsonl\"").to_vec();
     stages.extend(["--set", "stages=[\"sft\", \"reward\"]"]);
     check(
         &place,

@@ -55,6 +55,17 @@ fn a_fine_tuned_model_learns_from_what_people_said_and_is_evaluated() {
     assert!(printed.contains("DPO"), "{printed}");
 }
 
+fn write_config(place: &Workplace, preferences: &str) {
+    let text = format!(
+        "seed = 3\nstages = [\"sft\", \"dpo\"]\n[model]\nkind = \"new\"\nvocab_size = 300\nhidden_size = 8\n\
+         mlp_size = 16\nn_layers = 1\nn_heads = 2\nn_kv_heads = 1\nmax_positions = 64\n[sft]\n\
+         batch_rows = 8\nmicro_batch_rows = 8\nmax_tokens = 48\n[dpo]\nloss_type = \"orpo\"\n\
+         max_tokens = 48\nlora = {{ rank = 2 }}\n[data]\nkind = \"files\"\nheldout_share = 0.2\n\
+         demonstrations = \"rows.jsonl\"\npreferences = \"{preferences}\"\n"
+    );
+    place.write("data.toml", &text);
+}
+
 #[test]
 fn pairs_of_files_are_learned_from_without_a_reward_model() {
     let place = Workplace::new();
@@ -72,16 +83,7 @@ fn pairs_of_files_are_learned_from_without_a_reward_model() {
     place.write("labels.jsonl", &lines(|n| {
         json!({ "prompt": format!("count to {n}"), "completion": " a", "label": n % 2 == 0 })
     }));
-    let config = |preferences: &str| {
-        let text = format!(
-            "seed = 3\nstages = [\"sft\", \"dpo\"]\n[model]\nkind = \"new\"\nvocab_size = 300\nhidden_size = 8\n\
-             mlp_size = 16\nn_layers = 1\nn_heads = 2\nn_kv_heads = 1\nmax_positions = 64\n[sft]\n\
-             batch_rows = 8\nmicro_batch_rows = 8\nmax_tokens = 48\n[dpo]\nloss_type = \"orpo\"\n\
-             max_tokens = 48\nlora = {{ rank = 2 }}\n[data]\nkind = \"files\"\nheldout_share = 0.2\n\
-             demonstrations = \"rows.jsonl\"\npreferences = \"{preferences}\"\n"
-        );
-        place.write("data.toml", &text);
-    };
+    let config = |preferences: &str| write_config(&place, preferences);
     config("pairs.jsonl");
     let train = ["train", "--config", "data.toml", "--plain", "--run"];
     let plan = place.succeed(&["train", "--config", "data.toml", "--dry-run"]);

@@ -114,16 +114,7 @@ impl Algorithm {
     /// Its settings.
     pub fn config(self) -> PpoConfig {
         let ppo = PpoConfig { algorithm: self, ..PpoConfig::default() };
-        let once = PpoConfig { epochs: 1, minibatches: 1, whiten_advantages: false, ..ppo.clone() };
-        let compared = |scale| PpoConfig {
-            advantage: AdvantageEstimator::GroupRelative { scale },
-            samples_per_prompt: 8,
-            prompts_per_step: 8,
-            kl_estimator: KlEstimator::K3,
-            kl_placement: KlPlacement::Loss,
-            kl: KlConfig::Fixed { coefficient: 0.0 },
-            ..once.clone()
-        };
+        let (once, compared) = (self.once(), |scale| self.compared(scale));
         match self {
             Self::Ppo => ppo,
             Self::A2c => PpoConfig {
@@ -179,6 +170,25 @@ impl Algorithm {
                 kl: KlConfig::Fixed { coefficient: 0.0 },
                 ..once
             },
+        }
+    }
+
+    /// PPO with one update a step, and advantages as they are.
+    fn once(self) -> PpoConfig {
+        let ppo = PpoConfig { algorithm: self, ..PpoConfig::default() };
+        PpoConfig { epochs: 1, minibatches: 1, whiten_advantages: false, ..ppo }
+    }
+
+    /// [`once`](Self::once), with completions of a prompt that are compared with one another.
+    fn compared(self, scale: Scale) -> PpoConfig {
+        PpoConfig {
+            advantage: AdvantageEstimator::GroupRelative { scale },
+            samples_per_prompt: 8,
+            prompts_per_step: 8,
+            kl_estimator: KlEstimator::K3,
+            kl_placement: KlPlacement::Loss,
+            kl: KlConfig::Fixed { coefficient: 0.0 },
+            ..self.once()
         }
     }
 }
