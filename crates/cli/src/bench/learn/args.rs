@@ -12,7 +12,7 @@ pub(crate) struct LearnArgs {
     #[arg(long = "task", value_name = "TASK", value_enum)]
     tasks: Vec<Task>,
     /// Names of algorithms, separated by commas: those of `rein rl`, and dpo, robust, ipo, hinge, exo_pair,
-    /// nca_pair, sppo_hard, apo_zero, apo_down, cpo, simpo, orpo; all of them if left out
+    /// nca_pair, sppo_hard, apo_zero, apo_down, cpo, simpo, orpo, kto; all of them if left out
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     algorithms: Vec<Method>,
     /// Run each with the seeds 1 to N

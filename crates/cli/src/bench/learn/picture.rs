@@ -15,7 +15,7 @@ use super::verdict::Spread;
 /// A panel's size, and the width of the names beside the panels.
 const PANEL: (u32, u32) = (400, 280);
 const NAMES: u32 = 150;
-const COLOURS: [RGBColor; 12] = [
+const COLOURS: [RGBColor; 13] = [
     RGBColor(31, 119, 180),
     RGBColor(255, 127, 14),
     RGBColor(44, 160, 44),
@@ -28,6 +28,7 @@ const COLOURS: [RGBColor; 12] = [
     RGBColor(23, 190, 207),
     RGBColor(0, 60, 120),
     RGBColor(0, 0, 0),
+    RGBColor(190, 150, 110),
 ];
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -126,6 +127,7 @@ fn draw_panel(
         .configure_mesh()
         .light_line_style(TRANSPARENT)
         .bold_line_style(RGBColor(228, 228, 228))
+        .x_labels(6)
         .x_desc(spread.axis())
         .y_desc("reward, held-out")
         .draw()?;

@@ -149,7 +149,9 @@ impl<'a, B: LmAutodiffBackend> Trials<'a, B> {
         let value = match config.has_value_model() {
             true => {
                 let backbone = self.start.model::<B>(&self.device)?;
-                Some(ScalarModel::from_causal_lm(backbone, seed.child("value"), &self.device)?)
+                let value =
+                    ScalarModel::from_causal_lm(backbone, seed.child("value"), &self.device)?;
+                Some(value.expecting_nothing(&self.device))
             }
             false => None,
         };
