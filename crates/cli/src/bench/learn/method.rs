@@ -141,9 +141,8 @@ fn pace(algorithm: Algorithm, task: Task) -> (f64, usize) {
         Algorithm::Ppo => [(1e-3, 30), (1e-3, 60)],
         // The rate is the value model's; the policy's step follows from its region.
         Algorithm::Trpo => [(1e-3, 50), (1e-3, 80)],
-        Algorithm::A2c => [(4e-3, 40), (2e-3, 150)],
-        Algorithm::Reinforce => [(2e-3, 60), (2e-3, 120)],
-        Algorithm::ReinforcePlusPlus => [(4e-3, 40), (2e-3, 120)],
+        Algorithm::A2c => [(2e-3, 60), (2e-3, 150)],
+        Algorithm::Reinforce | Algorithm::ReinforcePlusPlus => [(2e-3, 60), (2e-3, 120)],
         Algorithm::Rloo => [(2e-3, 80), (1e-3, 250)],
         Algorithm::Grpo
         | Algorithm::DrGrpo
