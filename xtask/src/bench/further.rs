@@ -30,7 +30,7 @@ pub(super) enum Further {
     ///
     /// A table and a picture of all algorithms, five seeds each. Fails if one falls short: what samples
     /// shall reach 0.95 of a bandit's optimum and 0.9 of the best algorithm's success on sums, what learns
-    /// from pairs shall gain more than chance would. Takes about 25 minutes on two cores; started again, it
+    /// from pairs shall gain more than chance would. Takes about a quarter of an hour; started again, it
     /// goes on where it was.
     Learn(LearnArgs),
 }

@@ -39,7 +39,7 @@ pub(crate) enum BenchCommand {
     /// All runs of a task begin with one small fine-tuned model. What samples shall reach 0.95 of a bandit's
     /// optimum and 0.9 of the best algorithm's success on sums; what learns from pairs shall gain more over
     /// the fine-tuned model than chance would (paired bootstrap, p < 0.01). Ends with exit code 1 if one
-    /// doesn't. Runs that are done aren't repeated when it is started again.
+    /// doesn't. Takes about a quarter of an hour; runs that are done aren't repeated when it is started again.
     Learn(LearnArgs),
 }
 

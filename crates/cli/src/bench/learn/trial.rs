@@ -237,7 +237,8 @@ fn stage_name(method: Method) -> &'static str {
 fn n_samples(method: Method, config: &Config) -> usize {
     match method {
         Method::OnPolicy(_) => config.rl.rows_per_step(),
-        Method::Offline(_) => 2 * config.dpo.batch_rows,
+        Method::Offline(loss) if loss.is_of_pairs() => 2 * config.dpo.batch_rows,
+        Method::Offline(_) => config.dpo.batch_rows,
     }
 }
 
