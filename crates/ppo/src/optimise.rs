@@ -160,7 +160,10 @@ impl<B: LmAutodiffBackend> Optimisation<'_, B> {
         match trpo::update(&mut on.learners.policy, &batch, config, self.now.step) {
             Err(PpoError::Model(ModelError::NotFinite { .. })) => {
                 let norms = Norms { policy: f64::NAN, value: None };
-                self.go_on(on.guards.judge(&norms, &Diagnostics::default()), on.guards)?;
+                self.go_on(
+                    on.guards.judge(self.now.step, &norms, &Diagnostics::default()),
+                    on.guards,
+                )?;
                 Ok(None)
             }
             told => {
@@ -209,6 +212,7 @@ impl<B: LmAutodiffBackend> Optimisation<'_, B> {
             minibatch.update(on.learners, &mut |seen, norm| of_policy.lets(seen, norm), value_gate)
         };
         let (stops, moves) = (of_policy.stops, of_policy.moves);
+        let spikes = [of_policy.is_spike, of_value.is_spike];
         if tally.n_updates == 0 && seen.ratio_error > RATIO_TOLERANCE {
             let (step, error) = (now.step + 1, seen.ratio_error);
             return Err(PpoError::RatioNotOne { step, error });
@@ -217,7 +221,15 @@ impl<B: LmAutodiffBackend> Optimisation<'_, B> {
             on.average();
             tally.moves = true;
         }
-        let verdict = on.guards.judge(&norms, &seen);
+        for (is_spike, whose, norm) in [
+            (spikes[0], "policy", norms.policy),
+            (spikes[1], "value model", norms.value.unwrap_or(0.0)),
+        ] {
+            if is_spike {
+                on.guards.note_spike(now.step, whose, norm);
+            }
+        }
+        let verdict = on.guards.judge(now.step, &norms, &seen);
         if verdict == Verdict::Apply {
             tally.add(&norms, seen);
         }

@@ -47,6 +47,8 @@ pub(crate) struct Guards {
     early_stop: Option<EarlyStop>,
     /// Whether the run is to be taken back to its last checkpoint.
     pub(crate) goes_back: bool,
+    /// What was left out and why, for the log.
+    pub(crate) notes: Vec<String>,
 }
 
 /// What has to be saved of guards.
@@ -71,6 +73,7 @@ impl Guards {
             value: Spikes::new(spikes),
             early_stop: early_stop.map(EarlyStop::new),
             goes_back: false,
+            notes: Vec::new(),
         }
     }
 
@@ -110,13 +113,14 @@ impl Guards {
     pub(crate) fn gates(&mut self) -> (PolicyGate<'_>, ValueGate<'_>) {
         let limit = self.max_nats_per_token;
         let early_stop = self.early_stop.as_mut();
+        let spikes = &mut self.policy;
         let of_policy =
-            PolicyGate { spikes: &mut self.policy, early_stop, limit, stops: false, moves: false };
-        (of_policy, ValueGate(&mut self.value))
+            PolicyGate { spikes, early_stop, limit, stops: false, moves: false, is_spike: false };
+        (of_policy, ValueGate { spikes: &mut self.value, is_spike: false })
     }
 
-    /// Hears of an update that was done, or left out by one of the gates.
-    pub(crate) fn judge(&mut self, norms: &Norms, seen: &Diagnostics) -> Verdict {
+    /// Hears of an update of a step, counted from 0, that was done, or left out by one of the gates.
+    pub(crate) fn judge(&mut self, step: usize, norms: &Norms, seen: &Diagnostics) -> Verdict {
         let losses = [seen.policy_loss, seen.value_loss, seen.imitation_loss];
         let gradients = [norms.policy, norms.value.unwrap_or(0.0)];
         let verdict = if self.is_astray(seen) {
@@ -124,8 +128,24 @@ impl Guards {
         } else {
             self.updates.judge(&[&losses[..], &gradients].concat())
         };
+        if verdict != Verdict::Apply {
+            self.notes.push(format!(
+                "rl: step {}: an update is left out: losses {losses:?}, gradients {gradients:?}, {} nats a \
+                 token from where the step began",
+                step + 1,
+                nats_per_token(seen)
+            ));
+        }
         self.goes_back |= verdict == Verdict::RollBack;
         verdict
+    }
+
+    /// Hears that a network's update was left out because its gradient was far longer than usual.
+    pub(crate) fn note_spike(&mut self, step: usize, whose: &str, norm: f64) {
+        let step = step + 1;
+        self.notes.push(format!(
+            "rl: step {step}: an update of the {whose} is left out: its gradient is {norm:.3} long"
+        ));
     }
 
     /// Hears of the policy after a step's updates.
@@ -178,6 +198,8 @@ pub(crate) struct PolicyGate<'a> {
     pub(crate) stops: bool,
     /// Whether the update was let be.
     pub(crate) moves: bool,
+    /// Whether its gradient was too long.
+    pub(crate) is_spike: bool,
 }
 
 impl PolicyGate<'_> {
@@ -188,17 +210,24 @@ impl PolicyGate<'_> {
             return false;
         }
         self.stops = self.early_stop.as_mut().is_some_and(|it| it.stops(distance));
-        self.moves = !self.stops && !self.spikes.skips(norm);
+        self.is_spike = !self.stops && self.spikes.skips(norm);
+        self.moves = !self.stops && !self.is_spike;
         self.moves
     }
 }
 
 /// Lets an update of the value model be, or not.
 #[derive(Debug)]
-pub(crate) struct ValueGate<'a>(&'a mut Spikes);
+pub(crate) struct ValueGate<'a> {
+    spikes: &'a mut Spikes,
+    /// Whether its gradient was too long.
+    pub(crate) is_spike: bool,
+}
 
 impl ValueGate<'_> {
     pub(crate) fn lets(&mut self, seen: &Diagnostics, norm: f64) -> bool {
-        seen.value_loss.is_finite() && norm.is_finite() && !self.0.skips(norm)
+        let is_finite = seen.value_loss.is_finite() && norm.is_finite();
+        self.is_spike = is_finite && self.spikes.skips(norm);
+        is_finite && !self.is_spike
     }
 }

@@ -60,8 +60,6 @@ pub struct Ppo<B: LmAutodiffBackend> {
     n_episodes: u64,
     /// Completions of the next step, if it overlaps with the last one.
     ahead: Option<Ahead>,
-    /// What is worth a line in the log.
-    notes: Vec<String>,
     device: B::Device,
 }
 
@@ -138,7 +136,6 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             seed,
             n_episodes: 0,
             ahead: None,
-            notes: Vec::new(),
             device: device.clone(),
         })
     }
@@ -250,7 +247,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         if verdict == Verdict::GiveUp {
             return Err(PpoError::BadScore { step: step + 1, reward: name.to_owned(), score });
         }
-        self.notes.push(format!(
+        self.guards.notes.push(format!(
             "rl: step {}: the reward `{name}` gave {score} to {} of {} completions; nothing is learned from \
              this step",
             step + 1,
@@ -314,8 +311,9 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         if self.config.sample_every > 0 && step.is_multiple_of(self.config.sample_every) {
             self.log_samples(step, &sampled, &rows, log)?;
         }
-        let (mut metrics, learned) = self.learn_beside(step, &rows)?;
-        self.notes.drain(..).for_each(|note| log.note(note));
+        let told = self.learn_beside(step, &rows);
+        self.guards.notes.drain(..).for_each(|note| log.note(note));
+        let (mut metrics, learned) = told?;
         let total = start.elapsed();
         metrics.push("eps", rows.len() as f64 / total.as_secs_f64());
         metrics.push("timing_s/rollout", (total - scoring - learned).as_secs_f64());

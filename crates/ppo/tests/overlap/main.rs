@@ -21,7 +21,7 @@ use rein_data::workers::Workers;
 use rein_model::{CausalLm, ModelError, generate};
 use rein_ppo::PpoError;
 use rein_ppo::config::PpoConfig;
-use run::{DEVICE, Run, config, prompts, seed, tokenizer};
+use run::{DEVICE, Run, config, long, prompts, seed, tokenizer};
 use seat::Seat;
 
 const AHEAD: &str = "ahead.jsonl";
@@ -149,17 +149,7 @@ fn a_prompt_that_cannot_be_sampled_is_told_by_the_step_that_samples_it() {
 
 /// Mean rewards of the first and of the last three of some steps.
 fn learned(overlap: bool) -> [f64; 2] {
-    let config = PpoConfig {
-        steps: 25,
-        prompts_per_step: 32,
-        samples_per_prompt: 1,
-        max_new_tokens: 8,
-        epochs: 4,
-        minibatches: 1,
-        micro_batch_rows: 32,
-        ..config(overlap)
-    };
-    let told = Run::new(config).steps(0..25);
+    let told = Run::new(long(overlap)).steps(0..25);
     let scores: Vec<f64> =
         told.iter().map(|it| it.get("objective/scores").expect("is told")).collect();
     [&scores[..3], &scores[22..]].map(|it| it.iter().sum::<f64>() / 3.0)

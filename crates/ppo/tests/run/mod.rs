@@ -102,6 +102,20 @@ pub(crate) fn config(overlap: bool) -> PpoConfig {
     }
 }
 
+/// A run that is long enough to learn what is rewarded: up to 8 letters a completion.
+pub(crate) fn long(overlap: bool) -> PpoConfig {
+    PpoConfig {
+        steps: 25,
+        prompts_per_step: 32,
+        samples_per_prompt: 1,
+        max_new_tokens: 8,
+        epochs: 4,
+        minibatches: 1,
+        micro_batch_rows: 32,
+        ..config(overlap)
+    }
+}
+
 pub(crate) fn prompts() -> Vec<String> {
     ["the", "letter", "e", "ever"].map(str::to_owned).to_vec()
 }

@@ -7,7 +7,7 @@ use rein_data::workers::Workers;
 use rein_ppo::PpoError;
 use rein_ppo::config::PpoConfig;
 
-use super::run::{Run, prompts, seed};
+use super::run::{Run, long, prompts, seed};
 use super::{config, numbers};
 
 #[test]
@@ -32,17 +32,7 @@ fn a_reward_that_is_not_a_number_changes_nothing() {
 /// What is left out is all that is missing: the policy learns as others do.
 #[test]
 fn a_run_with_such_a_reward_ends_with_a_policy_that_has_learned() {
-    let config = PpoConfig {
-        steps: 25,
-        prompts_per_step: 32,
-        samples_per_prompt: 1,
-        max_new_tokens: 8,
-        epochs: 4,
-        minibatches: 1,
-        micro_batch_rows: 32,
-        ..config()
-    };
-    let told = Run::spoiled(prompts(), config, seed(), Some(6)).steps(0..25);
+    let told = Run::spoiled(prompts(), long(false), seed(), Some(6)).steps(0..25);
     let of = |step: usize, name| told[step].get(name).expect("is told");
     assert_eq!(of(24, "guards/skipped"), 1.0);
     let [first, last] = [0, 24].map(|step| of(step, "objective/scores"));
