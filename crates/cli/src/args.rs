@@ -13,6 +13,7 @@ use crate::device::BackendName;
 use crate::export::parse_size;
 use crate::inference::{ChatArgs, GenerateArgs};
 use crate::inspect::InspectArgs;
+use crate::reward::{RewardArgs, RewardCommand};
 
 /// Aligns a language model with what people prefer.
 ///
@@ -44,7 +45,7 @@ pub(crate) enum Command {
     /// Gather judgements of the model's replies from simulated people
     Feedback(StageArgs),
     /// Train a reward model on judgements
-    Reward(StageArgs),
+    Reward(RewardArgs),
     /// Optimise a model on judgements alone, without a reward model or sampling: DPO and its relatives
     ///
     /// Makes what people preferred more probable, compared with where the model began. It begins with the
@@ -97,7 +98,7 @@ pub(crate) struct TrainArgs {
     pub(crate) dry_run: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct StageArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
@@ -309,7 +310,9 @@ impl Command {
         match self {
             Self::Sft(_) => Some(Stage::Sft),
             Self::Feedback(_) => Some(Stage::Feedback),
-            Self::Reward(_) => Some(Stage::Reward),
+            Self::Reward(args) => match args.command() {
+                RewardCommand::Train(_) => Some(Stage::Reward),
+            },
             Self::Dpo(_) => Some(Stage::Dpo),
             Self::Rl(_) => Some(Stage::Rl),
             Self::Evaluate(_) => Some(Stage::Evaluate),

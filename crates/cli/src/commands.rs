@@ -25,6 +25,7 @@ use crate::pace::Measure;
 use crate::parity::Parity;
 use crate::pipeline::{Ended, Evaluation, Session};
 use crate::plan::Plan;
+use crate::reward::RewardCommand;
 use crate::setup::Setup;
 use crate::watch::watcher;
 use crate::{bench, export, memory, report, table};
@@ -46,9 +47,11 @@ pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result
         }
         Command::Sft(args)
         | Command::Feedback(args)
-        | Command::Reward(args)
         | Command::Dpo(args)
         | Command::Evaluate(args) => work(&args.run, command.stage()),
+        Command::Reward(args) => match args.command() {
+            RewardCommand::Train(args) => work(&args.run, Some(Stage::Reward)),
+        },
         Command::Rl(args) => {
             let mut run = args.run.clone();
             if let Some(Named(algorithm)) = args.algorithm {

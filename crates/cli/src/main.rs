@@ -24,6 +24,7 @@ mod parity;
 mod pipeline;
 mod plan;
 mod report;
+mod reward;
 mod setup;
 mod table;
 mod watch;

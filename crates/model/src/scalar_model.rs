@@ -68,16 +68,18 @@ impl<B: LmBackend> ScalarModel<B> {
 
     /// The number at each row's last token, `[batch]`: the score of a whole completion.
     pub fn scores(&self, batch: &TokenBatch<B>) -> Tensor<B, 1> {
+        let [n_batch, _] = batch.dims();
+        self.score.forward(self.pooled(batch)).reshape([n_batch])
+    }
+
+    /// What the score head reads: the hidden state at each row's last token, after the final norm, `[batch, hidden]`.
+    pub fn pooled(&self, batch: &TokenBatch<B>) -> Tensor<B, 2> {
         let [n_batch, n_time] = batch.dims();
-        let cells: Vec<usize> = batch
-            .last_columns()
-            .iter()
-            .enumerate()
-            .map(|(row, last)| row * n_time + last)
-            .collect();
+        let last_columns = batch.last_columns();
+        let cells: Vec<usize> =
+            last_columns.iter().enumerate().map(|(row, last)| row * n_time + last).collect();
         let hidden =
             self.decoder.hidden(batch).reshape([n_batch * n_time, self.config().hidden_size]);
-        let pooled = hidden.select(0, indices(&cells, &batch.ids.device()));
-        self.score.forward(pooled).reshape([n_batch])
+        hidden.select(0, indices(&cells, &batch.ids.device()))
     }
 }

@@ -69,6 +69,12 @@ impl Judgements {
         }
     }
 
+    /// These judgements in parts of `count`, in their order.
+    pub fn chunks(&self, count: usize) -> Vec<Self> {
+        let starts = (0..self.len()).step_by(count);
+        starts.map(|start| self.select(start..self.len().min(start + count))).collect()
+    }
+
     /// The rows of tokens that are judged, for statistics.
     pub fn rows(&self) -> Vec<&[u32]> {
         match self {

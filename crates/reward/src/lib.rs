@@ -13,6 +13,7 @@ pub mod best_of;
 pub mod encoding;
 pub mod evaluate;
 pub mod loss;
+pub mod objective;
 pub mod rules;
 pub mod train;
 

@@ -3,8 +3,6 @@
 use std::path::Path;
 
 use burn::module::AutodiffModule;
-use burn::prelude::*;
-use rein_data::DataError;
 use rein_data::batches::{RowOrder, group_by_length};
 use rein_data::log::{Metrics, RunLog};
 use rein_data::seed::Seed;
@@ -25,10 +23,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
 pub use crate::config::RewardConfig;
-use crate::encoding::{Judgements, Label, Pair};
+use crate::encoding::Judgements;
 use crate::evaluate::{Share, label_accuracy, pair_accuracy};
 use crate::learned::{Normalization, raw_scores};
-use crate::loss::{binary, bradley_terry};
+use crate::objective::{Seen, losses, scored_rows};
 
 /// Rows whose scores the normalisation is measured on, at most.
 const N_NORMALIZATION_ROWS: usize = 512;
@@ -102,68 +100,36 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
     /// One update on these judgements; `step`, counted from 0, sets the learning rate.
     pub fn update(&mut self, step: usize, batch: &Judgements) -> Result<Metrics, RewardError> {
         let n_rows = batch.len() as f64;
-        let mut scores = Scores::default();
+        let mut seen = Seen::default();
         let mut loss = 0.0;
         let workers = self.learner.workers().clone();
         let seeds = workers.row_seeds(self.dropout.index(step as u64));
         let numbers: Vec<usize> = (0..batch.len()).collect();
         let mine = batch.select(workers.share(&numbers).into_iter().copied());
-        let micro_batches = micro_batches(&mine, self.config.micro_batch_rows).into_iter();
-        let gradients =
-            self.learner.gradients(micro_batches.enumerate(), |model, (number, rows)| {
-                seed_dropout::<B>(self.config.lora.as_ref(), seeds.of(number), &self.device);
-                let losses = self.losses(model, rows, &mut scores).sum();
-                loss += f64::from(host(losses.clone().inner())[0]) / n_rows;
-                losses / n_rows
-            });
+        let parts = mine.chunks(self.config.micro_batch_rows).into_iter();
+        let gradients = self.learner.gradients(parts.enumerate(), |model, (number, part)| {
+            seed_dropout::<B>(self.config.lora.as_ref(), seeds.of(number), &self.device);
+            let scores = model.scores(&TokenBatch::right_padded(&scored_rows(&part), &self.device));
+            seen.add(&part, &host(scores.clone().inner()));
+            let losses = losses(&self.config, &part, scores).sum();
+            loss += f64::from(host(losses.clone().inner())[0]) / n_rows;
+            losses / n_rows
+        });
         let mut loss = [loss];
         workers.sum_f64(&mut loss);
         let [loss] = loss;
         finite(step, "the loss", loss)?;
-        scores.merge(&workers)?;
+        seen.merge(&workers)?;
         let rate = self.config.optimizer.rate(step, self.n_steps());
         let grad_norm = self.learner.update(step, gradients, rate)?;
         self.n_tokens += batch.rows().iter().map(|row| row.len() as u64).sum::<u64>();
         let mut metrics = Metrics::from([("loss", loss)]);
-        scores.describe(&mut metrics);
+        seen.describe(&mut metrics);
         metrics.push("grad_norm", grad_norm);
         metrics.push("learning_rate", rate);
         metrics.push("num_tokens", self.n_tokens as f64);
         metrics.push("epoch", (step + 1) as f64 * n_rows / self.train.len() as f64);
         Ok(metrics)
-    }
-
-    fn losses(&self, model: &ScalarModel<B>, rows: Rows<'_>, seen: &mut Scores) -> Tensor<B, 1> {
-        match rows {
-            Rows::Pairs(pairs) => {
-                // One forward pass over both sides.
-                let chosen = pairs.iter().map(|pair| &pair.chosen);
-                let rows: Vec<_> = chosen.chain(pairs.iter().map(|pair| &pair.rejected)).collect();
-                let scores = model.scores(&TokenBatch::right_padded(&rows, &self.device));
-                let chosen = scores.clone().narrow(0, 0, pairs.len());
-                let rejected = scores.narrow(0, pairs.len(), pairs.len());
-                seen.first.extend(host(chosen.clone().inner()));
-                seen.second.extend(host(rejected.clone().inner()));
-                let margins: Vec<f32> =
-                    pairs.iter().map(|pair| pair.margin.unwrap_or(0.0)).collect();
-                let margins = Tensor::from_data(margins.as_slice(), &self.device);
-                bradley_terry(
-                    chosen,
-                    rejected,
-                    Some(margins),
-                    self.config.center_rewards_coefficient,
-                )
-            }
-            Rows::Labels(labels) => {
-                let rows: Vec<_> = labels.iter().map(|label| &label.tokens).collect();
-                let scores = model.scores(&TokenBatch::right_padded(&rows, &self.device));
-                seen.first.extend(host(scores.clone().inner()));
-                seen.labels.extend(labels.iter().map(|label| label.is_good));
-                let sign = |label: &Label| if label.is_good { 1.0 } else { -1.0_f32 };
-                let signs: Vec<f32> = labels.iter().map(sign).collect();
-                binary(scores, Tensor::from_data(signs.as_slice(), &self.device))
-            }
-        }
     }
 }
 
@@ -260,56 +226,6 @@ pub fn accuracy<B: LmBackend>(
             label_accuracy(&scores, &is_good)
         }
     })
-}
-
-/// A part of a batch.
-#[derive(Clone, Copy)]
-enum Rows<'a> {
-    Pairs(&'a [Pair]),
-    Labels(&'a [Label]),
-}
-
-fn micro_batches(batch: &Judgements, rows: usize) -> Vec<Rows<'_>> {
-    match batch {
-        Judgements::Pairs(pairs) => pairs.chunks(rows).map(Rows::Pairs).collect(),
-        Judgements::Labels(labels) => labels.chunks(rows).map(Rows::Labels).collect(),
-    }
-}
-
-/// The scores that a batch got: of pairs both sides, of labels one.
-#[derive(Default)]
-struct Scores {
-    first: Vec<f32>,
-    second: Vec<f32>,
-    labels: Vec<bool>,
-}
-
-impl Scores {
-    /// Adds those that the other workers' rows got.
-    fn merge(&mut self, workers: &Workers) -> Result<(), DataError> {
-        let Self { first, second, labels } = std::mem::take(self);
-        let (first, second) = (workers.merge(first)?, workers.merge(second)?);
-        *self = Self { first, second, labels: workers.merge(labels)? };
-        Ok(())
-    }
-
-    /// TRL's names.
-    fn describe(&self, metrics: &mut Metrics) {
-        let all: Vec<f64> =
-            self.first.iter().chain(&self.second).map(|it| f64::from(*it)).collect();
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-        if self.labels.is_empty() {
-            metrics.push("accuracy", pair_accuracy(&self.first, &self.second).value());
-            let margin = |(first, second): (&f32, &f32)| f64::from(first - second);
-            let margins: Vec<f64> = self.first.iter().zip(&self.second).map(margin).collect();
-            metrics.push("margin", mean(&margins));
-        } else {
-            metrics.push("accuracy", label_accuracy(&self.first, &self.labels).value());
-        }
-        metrics.push("min_reward", all.iter().copied().fold(f64::INFINITY, f64::min));
-        metrics.push("mean_reward", mean(&all));
-        metrics.push("max_reward", all.iter().copied().fold(f64::NEG_INFINITY, f64::max));
-    }
 }
 
 /// Refuses judgements that nothing can be learned from.
