@@ -4,12 +4,15 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::process::{cargo, has_cargo_command, run as run_command};
-use crate::test::{self, FEATURES, TestArgs};
+use crate::test::{self, TestArgs};
 use crate::{backend, tidy};
 
 /// The crates meant to be embedded, each after those it depends on.
 pub(crate) const LIBRARIES: [&str; 6] =
     ["rein-data", "rein-feedback", "rein-kernels", "rein-model", "rein-reward", "rein-ppo"];
+
+/// What is built: the backends that tests compare, and several workers (which takes MPI).
+const FEATURES: &str = "rein/ndarray,rein/wgpu,rein/mpi";
 
 #[derive(Debug, Args)]
 pub(crate) struct CiArgs {
@@ -18,20 +21,22 @@ pub(crate) struct CiArgs {
     full: bool,
 }
 
-/// Stops at the first failure.
+/// Stops at the first failure. All steps build with the same features, so that what one has built serves the next.
 pub(crate) fn run(args: &CiArgs) -> Result<()> {
     run_command(cargo().args(["fmt", "--all", "--check"]))?;
     tidy::run()?;
     run_command(
         cargo()
             .args(["clippy", "--workspace", "--all-targets"])
-            .args(FEATURES)
+            .args(["--features", FEATURES])
             .args(["--", "-D", "warnings"]),
     )?;
-    test::run(&TestArgs::default())?;
-    test::workers()?;
+    test::run(&TestArgs::default(), FEATURES)?;
     run_command(
-        cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
+        cargo()
+            .args(["doc", "--workspace", "--no-deps"])
+            .args(["--features", FEATURES])
+            .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     package()?;
     if args.full {
@@ -41,10 +46,17 @@ pub(crate) fn run(args: &CiArgs) -> Result<()> {
     Ok(())
 }
 
-/// What a user of a library would download builds by itself.
+/// What a user of a library would download builds by itself. It does so with the workspace's profile, so that
+/// dependencies which the tests have built are there.
 fn package() -> Result<()> {
+    const PROFILE: [&str; 3] = [
+        "profile.dev.opt-level=1",
+        "profile.dev.package.\"*\".opt-level=3",
+        "profile.dev.package.\"*\".debug=false",
+    ];
     let packages = LIBRARIES.iter().flat_map(|name| ["-p", *name]);
-    run_command(cargo().args(["package", "--allow-dirty"]).args(packages))
+    let profile = PROFILE.iter().flat_map(|setting| ["--config", *setting]);
+    run_command(cargo().args(["package", "--allow-dirty"]).args(profile).args(packages))
 }
 
 fn deny() -> Result<()> {

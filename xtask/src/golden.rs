@@ -32,7 +32,7 @@ pub(crate) fn run(args: &GoldenArgs) -> Result<()> {
     run_command(
         cargo()
             .args(["test", "--workspace", "--test", "golden", "--no-fail-fast"])
-            .args(FEATURES)
+            .args(["--features", FEATURES])
             .env("REIN_FIXTURES", &folder),
     )
 }

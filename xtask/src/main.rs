@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Train(args) => rein::run(&args, &["train"]),
         Task::Rein(args) => rein::run(&args, &[]),
-        Task::Test(args) => test::run(&args),
+        Task::Test(args) => test::run(&args, test::FEATURES),
         Task::Ci(args) => ci::run(&args),
         Task::Tidy => tidy::run(),
         Task::Golden(args) => golden::run(&args),
