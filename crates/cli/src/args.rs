@@ -312,6 +312,7 @@ impl Command {
             Self::Feedback(_) => Some(Stage::Feedback),
             Self::Reward(args) => match args.command() {
                 RewardCommand::Train(_) => Some(Stage::Reward),
+                RewardCommand::Evaluate(_) => None,
             },
             Self::Dpo(_) => Some(Stage::Dpo),
             Self::Rl(_) => Some(Stage::Rl),

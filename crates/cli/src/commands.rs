@@ -25,7 +25,7 @@ use crate::pace::Measure;
 use crate::parity::Parity;
 use crate::pipeline::{Ended, Evaluation, Session};
 use crate::plan::Plan;
-use crate::reward::RewardCommand;
+use crate::reward::{Evaluate, RewardCommand};
 use crate::setup::Setup;
 use crate::watch::watcher;
 use crate::{bench, export, memory, report, table};
@@ -51,6 +51,7 @@ pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result
         | Command::Evaluate(args) => work(&args.run, command.stage()),
         Command::Reward(args) => match args.command() {
             RewardCommand::Train(args) => work(&args.run, Some(Stage::Reward)),
+            RewardCommand::Evaluate(args) => run_rows(args.backend, Evaluate::new(&args)?),
         },
         Command::Rl(args) => {
             let mut run = args.run.clone();

@@ -21,6 +21,7 @@ use crate::chat_template::{chat_template, with_template};
 use crate::config::{Config, ModelSource, NewModel, Stage};
 use crate::files::{self, Files, RowsFolder, Stored};
 use crate::hub;
+use crate::reward::check_judgements;
 use crate::world::{Judgements, Question, World};
 
 /// Steps that padding is measured on.
@@ -82,6 +83,9 @@ impl Setup {
     /// The same for the run that lies, or will lie, in `root`.
     pub(crate) fn for_run(mut config: Config, root: &Path, hub: &HubArgs) -> Result<Self> {
         let world = World::load(&config.data, Seed::new(config.seed).child("data"))?;
+        if config.stages.contains(&Stage::Reward) {
+            check_judgements(&config.reward, &world.judgements)?;
+        }
         let folders = Folders::find(&mut config, hub)?;
         let (tokenizer, model) = match &config.model {
             ModelSource::New(shape) => new_model(shape, &world)?,
@@ -92,7 +96,7 @@ impl Setup {
         let tokenizer = with_template(tokenizer, template).context("`data.chat_template`")?;
         let encoder = encoder(world.files.as_ref(), &tokenizer)?;
         let rows_folder = RowsFolder::of(root);
-        let mut notes = Vec::new();
+        let mut notes = world.notes.clone();
         let rows = match &world.files {
             Some(files) => {
                 let Stored { train, heldout, tallies } =
@@ -165,7 +169,7 @@ impl Setup {
     }
 
     /// Tokens that a prompt may have: those of an answer and what a template writes behind it come after.
-    fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         let behind = self.config.rl.max_new_tokens + self.behind_replies().len();
         self.model.max_positions.saturating_sub(behind)
     }
@@ -190,8 +194,13 @@ impl Setup {
 
     /// The tokens that stand behind a reply where a reward model learned from conversations.
     pub(crate) fn behind_replies(&self) -> Vec<u32> {
-        let judges_texts =
-            matches!(self.world.judgements, Judgements::Pairs(_) | Judgements::Labels(_));
+        let judges_texts = match &self.world.judgements {
+            Judgements::Pairs(_) | Judgements::Labels(_) => true,
+            Judgements::Examples(all) => {
+                all.train.first().is_some_and(|it| !it.body.is_conversational())
+            }
+            Judgements::Simulated | Judgements::None => false,
+        };
         let has_chats = self.world.has_chats() && !judges_texts;
         let template = self.encoder.template().filter(|_| has_chats);
         template.map_or(Vec::new(), |template| behind_replies(template, &self.tokenizer))

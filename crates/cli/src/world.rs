@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use rein_data::example::{Body, Content, Demonstration, Example, Labeled, Preference};
 use rein_data::helpdesk::Helpdesk;
 use rein_data::schema::Examples;
+use rein_data::screening::Screening;
 use rein_data::seed::Seed;
 use rein_data::sources;
 use serde_json::Value;
@@ -25,6 +26,8 @@ pub(crate) struct World {
     pub(crate) judgements: Judgements,
     /// What the policy is asked.
     pub(crate) prompts: Parts<Question>,
+    /// What is worth a word about all that.
+    pub(crate) notes: Vec<String>,
 }
 
 /// What a model can be asked.
@@ -58,8 +61,9 @@ pub(crate) enum Judgements {
     Pairs(Parts<Preference>),
     /// Texts that people labelled.
     Labels(Parts<Labeled>),
-    /// Conversations that people compared or labelled.
-    Chats(Parts<Example>),
+    /// Conversations that people compared or labelled, and whatever says more of texts than which of two is better or
+    /// whether one is good.
+    Examples(Parts<Example>),
     /// Nowhere.
     None,
 }
@@ -88,7 +92,9 @@ impl World {
                 Self::labels(train, heldout, *opening_words)
             }
             DataConfig::Dialogues { path, heldout_share } => {
-                let pairs = sources::read_dialogue_pairs(path)?;
+                let mut screening = Screening::default();
+                let mut pairs = sources::read_dialogue_pairs(path)?;
+                pairs.retain(|pair| screening.look_at_pair(pair).is_none());
                 let pairs = split(path, pairs, *heldout_share, |pair| &pair.prompt)?;
                 let chosen = |pair: &Preference| Demonstration {
                     prompt: pair.prompt.clone(),
@@ -99,6 +105,7 @@ impl World {
                     files: None,
                     prompts: pairs.map(|pair| Question::of_text(&pair.prompt)),
                     judgements: Judgements::Pairs(pairs),
+                    notes: notes(path, &screening),
                 })
             }
             DataConfig::Files(config) => Self::files(config, seed),
@@ -108,15 +115,16 @@ impl World {
     fn files(config: &FilesConfig, seed: Seed) -> Result<Self> {
         let files = Files::new(config.clone(), seed);
         let Glimpse { texts, prompts } = files.glimpse()?;
-        let judgements = match &config.preferences {
+        let (judgements, notes) = match &config.preferences {
             Some(path) => judgements(path, config.heldout_share)?,
-            None => Judgements::None,
+            None => (Judgements::None, Vec::new()),
         };
         Ok(Self {
             demonstrations: Parts { train: texts, heldout: Vec::new() },
             files: Some(files),
             judgements,
             prompts,
+            notes,
         })
     }
 
@@ -134,14 +142,22 @@ impl World {
             judgements: Judgements::Simulated,
             prompts: Parts { train: world.train, heldout: world.heldout }
                 .map(|it| Question::of_text(it.as_str())),
+            notes: Vec::new(),
         }
     }
 
     fn labels(train: &Table, heldout: &Table, opening_words: usize) -> Result<Self> {
-        let read = |table: &Table| {
+        let mut told = Vec::new();
+        let mut read = |table: &Table| -> Result<Vec<Labeled>> {
             let is_csv = table.path.to_string_lossy().trim_end_matches(".gz").ends_with(".csv");
             let delimiter = if is_csv { b',' } else { b'\t' };
-            sources::read_labeled_table(&table.path, delimiter, &table.text, &table.label)
+            let rows =
+                sources::read_labeled_table(&table.path, delimiter, &table.text, &table.label)?;
+            let mut screening = Screening::default();
+            let kept = rows.into_iter().filter(|row| screening.look_at_label(row).is_none());
+            let kept = kept.collect();
+            told.extend(notes(&table.path, &screening));
+            Ok(kept)
         };
         let rows = Parts { train: read(train)?, heldout: read(heldout)? };
         let openings = |rows: &[Labeled]| {
@@ -163,6 +179,7 @@ impl World {
             files: None,
             prompts,
             judgements: Judgements::Labels(rows),
+            notes: told,
         })
     }
 
@@ -178,51 +195,85 @@ impl World {
     }
 }
 
-/// Pairs or labelled completions, as texts or as conversations.
-fn judgements(path: &Path, heldout_share: f64) -> Result<Judgements> {
-    let (mut pairs, mut labels, mut chats) = (Vec::new(), Vec::new(), Vec::new());
+/// What people said of completions, and what is wrong with it. Judgements of nothing are left out.
+fn judgements(path: &Path, heldout_share: f64) -> Result<(Judgements, Vec<String>)> {
+    let mut screening = Screening::default();
+    let mut kept: Vec<Example> = Vec::new();
     for row in Examples::open(path, None)? {
         let row = row?;
-        match (&row.example.body, judgement(&row.example)) {
-            (_, Some(Ok(pair))) if chats.is_empty() => pairs.push(pair),
-            (_, Some(Err(label))) if chats.is_empty() => labels.push(label),
-            (Body::Preference { prompt, .. } | Body::UnpairedPreference { prompt, .. }, None)
-                if pairs.is_empty() && labels.is_empty() =>
-            {
-                chats.push((prompt.to_text(), row.example));
-            }
-            (Body::Preference { .. } | Body::UnpairedPreference { .. }, _) => {
-                return Err(row.refuse("texts and conversations don't mix").into());
-            }
-            _ => {
-                let reason =
-                    "a reward model learns from preferences or labels; this row holds neither";
-                return Err(row.refuse(reason).into());
-            }
+        if !row.example.body.is_judgement() {
+            let reason = "a reward model learns from preferences, labels, rankings or scores; this row holds none of them";
+            return Err(row.refuse(reason).into());
+        }
+        let is_chat = row.example.body.is_conversational();
+        if kept.first().is_some_and(|it| it.body.is_conversational() != is_chat) {
+            return Err(row.refuse("texts and conversations don't mix").into());
+        }
+        if screening.look(&row.example).is_none() {
+            kept.push(row.example);
         }
     }
-    if !chats.is_empty() {
-        let chats = split(path, chats, heldout_share, |(prompt, _)| prompt)?;
-        return Ok(Judgements::Chats(chats.map(|(_, example)| example.clone())));
+    let notes = notes(path, &screening);
+    if kept.is_empty() {
+        bail!("{}: no judgement is left: {}", path.display(), notes.join("; "));
     }
-    Ok(if pairs.is_empty() {
+    let plain: Option<Vec<_>> = kept.iter().map(plain).collect();
+    let Some(plain) = plain else {
+        let keyed = kept.into_iter().map(|it| (prompt_text(&it), it)).collect();
+        let parts = split(path, keyed, heldout_share, |(prompt, _)| prompt)?;
+        return Ok((Judgements::Examples(parts.map(|(_, example)| example.clone())), notes));
+    };
+    let (mut pairs, mut labels) = (Vec::new(), Vec::new());
+    for judgement in plain {
+        match judgement {
+            Plain::Pair(pair) => pairs.push(pair),
+            Plain::Label(label) => labels.push(label),
+        }
+    }
+    let judgements = if pairs.is_empty() {
         Judgements::Labels(split(path, labels, heldout_share, |row| &row.prompt)?)
     } else {
         Judgements::Pairs(split(path, pairs, heldout_share, |pair| &pair.prompt)?)
-    })
+    };
+    Ok((judgements, notes))
 }
 
-fn judgement(example: &Example) -> Option<Result<Preference, Labeled>> {
+fn notes(path: &Path, screening: &Screening) -> Vec<String> {
+    let told = screening.findings().notes();
+    told.into_iter().map(|note| format!("{}: {note}", path.display())).collect()
+}
+
+fn prompt_text(example: &Example) -> String {
+    match &example.body {
+        Body::Preference { prompt, .. }
+        | Body::UnpairedPreference { prompt, .. }
+        | Body::Ranking { prompt, .. }
+        | Body::Scored { prompt, .. } => prompt.to_text(),
+        _ => String::new(),
+    }
+}
+
+/// A judgement of texts that says nothing but which one is better, or whether one is good.
+enum Plain {
+    Pair(Preference),
+    Label(Labeled),
+}
+
+fn plain(example: &Example) -> Option<Plain> {
     // Completions that a model sampled say whether they were cut.
     let finished =
         |column: &str| example.extra.get(column).and_then(Value::as_bool).unwrap_or(true);
+    if example.weight().is_some() {
+        return None;
+    }
     match example.body.clone() {
         Body::Preference {
             prompt: Content::Text(prompt),
             chosen: Content::Text(chosen),
             rejected: Content::Text(rejected),
             margin,
-        } => Some(Ok(Preference {
+            chosen_probability: None,
+        } => Some(Plain::Pair(Preference {
             prompt,
             chosen,
             rejected,
@@ -234,7 +285,7 @@ fn judgement(example: &Example) -> Option<Result<Preference, Labeled>> {
             prompt: Content::Text(prompt),
             completion: Content::Text(completion),
             label,
-        } => Some(Err(Labeled { prompt, completion, label })),
+        } => Some(Plain::Label(Labeled { prompt, completion, label })),
         _ => None,
     }
 }

@@ -149,7 +149,7 @@ fn rows() {
         &place,
         &data("good.jsonl", "good.jsonl"),
         &expect![
-            "error: good.jsonl:1: a reward model learns from preferences or labels; this row holds neither"
+            "error: good.jsonl:1: a reward model learns from preferences, labels, rankings or scores; this row holds none of them"
         ],
     );
     let long = format!("{{\"prompt\": \"{}\", \"completion\": \"b\"}}\n", "word ".repeat(400));

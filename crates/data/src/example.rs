@@ -83,6 +83,8 @@ pub enum Body {
         rejected: Content,
         /// By how much the score of `chosen` shall exceed that of `rejected` at least.
         margin: Option<f32>,
+        /// How probable it is that people prefer `chosen`, from 0 to 1; 0.5 is a tie. 1 if left out.
+        chosen_probability: Option<f32>,
     },
     /// A completion with a thumb up or down.
     UnpairedPreference {
@@ -92,6 +94,24 @@ pub enum Body {
         completion: Content,
         /// Whether it was judged good.
         label: bool,
+    },
+    /// Several completions of one prompt in the order of their worth.
+    Ranking {
+        /// What was given.
+        prompt: Content,
+        /// The completions, two at least.
+        completions: Vec<Content>,
+        /// The place of each: 1 is the best; those of one place are equally good.
+        ranks: Vec<u32>,
+    },
+    /// A completion with a grade; higher is better.
+    Scored {
+        /// What was given.
+        prompt: Content,
+        /// The completion that was judged.
+        completion: Content,
+        /// Its grade.
+        score: f32,
     },
 }
 
@@ -131,9 +151,49 @@ impl Body {
             }
             Self::PromptCompletion { prompt, .. }
             | Self::Preference { prompt, .. }
-            | Self::UnpairedPreference { prompt, .. } => prompt.is_conversational(),
+            | Self::UnpairedPreference { prompt, .. }
+            | Self::Ranking { prompt, .. }
+            | Self::Scored { prompt, .. } => prompt.is_conversational(),
         }
     }
+
+    /// Whether it says how good completions are.
+    pub fn is_judgement(&self) -> bool {
+        matches!(
+            self,
+            Self::Preference { .. }
+                | Self::UnpairedPreference { .. }
+                | Self::Ranking { .. }
+                | Self::Scored { .. }
+        )
+    }
+
+    /// The completions that it judges; of a pair the preferred one first.
+    pub fn judged(&self) -> Vec<&Content> {
+        match self {
+            Self::Preference { chosen, rejected, .. } => vec![chosen, rejected],
+            Self::UnpairedPreference { completion, .. } | Self::Scored { completion, .. } => {
+                vec![completion]
+            }
+            Self::Ranking { completions, .. } => completions.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Example {
+    /// What a judgement counts for beside others (`weight`); 1 if the row doesn't say.
+    pub fn weight(&self) -> Option<f32> {
+        self.extra.get(WEIGHT).and_then(Value::as_f64).map(|it| it as f32)
+    }
+}
+
+/// The column of [`Example::weight`], which stays among the others.
+pub(crate) const WEIGHT: &str = "weight";
+
+/// The place of the best of some completions; the first of those that are equally good.
+pub fn best_ranked(ranks: &[u32]) -> Option<usize> {
+    (0..ranks.len()).min_by_key(|place| ranks[*place])
 }
 
 /// A completion that a model sampled, as rewards and people see it.

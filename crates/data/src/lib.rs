@@ -1,7 +1,8 @@
 //! Text and disk: everything of an alignment run that needs no tensor.
 //!
 //! Rows of data sets ([`example`]) come from files ([`rows`], [`schema`], [`mix`]) or from the
-//! built-in worlds ([`helpdesk`], [`arithmetic`]), become tokens ([`tokenizer`], [`encoder`],
+//! built-in worlds ([`helpdesk`], [`arithmetic`]), judgements among them are looked through ([`screening`]),
+//! become tokens ([`tokenizer`], [`encoder`],
 //! [`encoding`]), are kept in memory or in a file ([`store`]), perhaps share sequences ([`packing`]) and
 //! are visited in a seeded order ([`sequences`], [`batches`]). A stage that trains something runs in one
 //! loop ([`stage`]) that logs ([`log`]), saves ([`checkpoint`]) and resumes in the folder of its run
@@ -30,6 +31,7 @@ pub mod packing;
 pub mod rows;
 pub mod run_dir;
 pub mod schema;
+pub mod screening;
 pub mod seed;
 pub mod sequences;
 pub mod sources;

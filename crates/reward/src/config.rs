@@ -8,6 +8,8 @@ use rein_model::optim::OptimizerConfig;
 use rein_model::{Precision, ScalarModel};
 use serde::{Deserialize, Serialize};
 
+use crate::objective::LossConfig;
+
 /// How a reward model is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,6 +26,14 @@ pub struct RewardConfig {
     pub max_tokens: usize,
     /// Pulls the scores of a pair towards a sum of zero: `c (chosen + rejected)²`.
     pub center_rewards_coefficient: f64,
+    /// What judgements cost: ties, rankings, scores, weights.
+    pub loss: LossConfig,
+    /// Judgements to train on, at most, for learning curves; the first of a seeded order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_judgements: Option<usize>,
+    /// Completions of the model as it was before, sampled so that their rewards have mean 0 and deviation 1. 0 takes
+    /// the judged ones instead.
+    pub reference_completions: usize,
     /// Trains adapters and the score head beside a frozen model, if given, instead of the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
@@ -45,6 +55,9 @@ impl Default for RewardConfig {
             gradient_checkpointing: false,
             max_tokens: 1024,
             center_rewards_coefficient: 0.01,
+            loss: LossConfig::default(),
+            max_judgements: None,
+            reference_completions: 256,
             lora: None,
             optimizer: OptimizerConfig::default(),
             checkpoints: Cadence::default(),
@@ -64,6 +77,10 @@ impl RewardConfig {
         }
         if self.center_rewards_coefficient < 0.0 {
             problems.push("`reward.center_rewards_coefficient` must be at least 0".into());
+        }
+        problems.extend(self.loss.problems());
+        if self.max_judgements == Some(0) {
+            problems.push("`reward.max_judgements` must be above 0".into());
         }
         if self.max_tokens == 0 {
             problems.push("`reward.max_tokens` must be above 0".into());

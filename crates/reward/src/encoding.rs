@@ -1,8 +1,9 @@
 //! Judgements as rows of tokens.
 
 use rein_data::encoder::{Encoder, Sequence};
-use rein_data::example::{Body, Example, Labeled, Preference};
+use rein_data::example::{Body, Content, Example, Labeled, Preference};
 use rein_data::tokenizer::Tokenizer;
+use serde_json::Value;
 
 use crate::RewardError;
 
@@ -13,10 +14,14 @@ pub enum Judgements {
     Pairs(Vec<Pair>),
     /// Completions that were labelled good or bad.
     Labels(Vec<Label>),
+    /// Several completions of a prompt in the order of their worth.
+    Rankings(Vec<Ranking>),
+    /// Completions with grades.
+    Scores(Vec<Scored>),
 }
 
 /// A preference pair in tokens.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pair {
     /// Prompt and preferred completion.
     pub chosen: Vec<u32>,
@@ -24,33 +29,63 @@ pub struct Pair {
     pub rejected: Vec<u32>,
     /// By how much the scores shall differ at least.
     pub margin: Option<f32>,
+    /// How probable it is that people prefer `chosen`; 1 if left out, 0.5 is a tie.
+    pub chosen_probability: Option<f32>,
+    /// What it counts for beside others; 1 if left out.
+    pub weight: Option<f32>,
 }
 
 /// A labelled completion in tokens.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Label {
     /// Prompt and completion.
     pub tokens: Vec<u32>,
     /// Whether it was judged good.
     pub is_good: bool,
+    /// What it counts for beside others; 1 if left out.
+    pub weight: Option<f32>,
+}
+
+/// Ranked completions of a prompt, in tokens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ranking {
+    /// The prompt with each completion.
+    pub rows: Vec<Vec<u32>>,
+    /// The place of each; 1 is the best, and completions of one place are equally good.
+    pub ranks: Vec<u32>,
+    /// What it counts for beside others; 1 if left out.
+    pub weight: Option<f32>,
+}
+
+/// A graded completion in tokens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scored {
+    /// Prompt and completion.
+    pub tokens: Vec<u32>,
+    /// The grade.
+    pub score: f32,
+    /// What it counts for beside others; 1 if left out.
+    pub weight: Option<f32>,
 }
 
 impl Judgements {
     /// How many there are.
     pub fn len(&self) -> usize {
         match self {
-            Self::Pairs(pairs) => pairs.len(),
-            Self::Labels(labels) => labels.len(),
+            Self::Pairs(all) => all.len(),
+            Self::Labels(all) => all.len(),
+            Self::Rankings(all) => all.len(),
+            Self::Scores(all) => all.len(),
         }
     }
 
     /// Tokens of the longest row of a judgement.
     pub fn n_tokens(&self, judgement: usize) -> usize {
         match self {
-            Self::Pairs(pairs) => {
-                pairs[judgement].chosen.len().max(pairs[judgement].rejected.len())
-            }
-            Self::Labels(labels) => labels[judgement].tokens.len(),
+            Self::Pairs(all) => all[judgement].chosen.len().max(all[judgement].rejected.len()),
+            Self::Labels(all) => all[judgement].tokens.len(),
+            Self::Rankings(all) => all[judgement].rows.iter().map(Vec::len).max().unwrap_or(0),
+            Self::Scores(all) => all[judgement].tokens.len(),
         }
     }
 
@@ -62,10 +97,15 @@ impl Judgements {
     /// Some of them, in this order.
     #[must_use]
     pub fn select(&self, judgements: impl IntoIterator<Item = usize>) -> Self {
-        let judgements = judgements.into_iter();
+        fn take<T: Clone>(all: &[T], places: impl Iterator<Item = usize>) -> Vec<T> {
+            places.map(|place| all[place].clone()).collect()
+        }
+        let places = judgements.into_iter();
         match self {
-            Self::Pairs(pairs) => Self::Pairs(judgements.map(|it| pairs[it].clone()).collect()),
-            Self::Labels(labels) => Self::Labels(judgements.map(|it| labels[it].clone()).collect()),
+            Self::Pairs(all) => Self::Pairs(take(all, places)),
+            Self::Labels(all) => Self::Labels(take(all, places)),
+            Self::Rankings(all) => Self::Rankings(take(all, places)),
+            Self::Scores(all) => Self::Scores(take(all, places)),
         }
     }
 
@@ -75,14 +115,45 @@ impl Judgements {
         starts.map(|start| self.select(start..self.len().min(start + count))).collect()
     }
 
-    /// The rows of tokens that are judged, for statistics.
+    /// The rows of tokens that are judged, judgement by judgement.
     pub fn rows(&self) -> Vec<&[u32]> {
         match self {
-            Self::Pairs(pairs) => {
-                pairs.iter().flat_map(|pair| [pair.chosen.as_slice(), &pair.rejected]).collect()
+            Self::Pairs(all) => {
+                all.iter().flat_map(|pair| [pair.chosen.as_slice(), &pair.rejected]).collect()
             }
-            Self::Labels(labels) => labels.iter().map(|label| label.tokens.as_slice()).collect(),
+            Self::Labels(all) => all.iter().map(|label| label.tokens.as_slice()).collect(),
+            Self::Rankings(all) => {
+                all.iter().flat_map(|it| it.rows.iter().map(Vec::as_slice)).collect()
+            }
+            Self::Scores(all) => all.iter().map(|it| it.tokens.as_slice()).collect(),
         }
+    }
+
+    /// What belongs to each judgement, of one thing for each of its [`rows`](Self::rows).
+    pub fn grouped<T: Clone>(&self, things: &[T]) -> Vec<Vec<T>> {
+        let count = |judgement: usize| match self {
+            Self::Pairs(_) => 2,
+            Self::Labels(_) | Self::Scores(_) => 1,
+            Self::Rankings(all) => all[judgement].rows.len(),
+        };
+        let mut rest = things;
+        let mut next = |judgement: usize| {
+            let (these, others) = rest.split_at(count(judgement));
+            rest = others;
+            these.to_vec()
+        };
+        (0..self.len()).map(&mut next).collect()
+    }
+
+    /// What each counts for beside others.
+    pub(crate) fn weights(&self) -> Vec<f64> {
+        let weights: Vec<Option<f32>> = match self {
+            Self::Pairs(all) => all.iter().map(|it| it.weight).collect(),
+            Self::Labels(all) => all.iter().map(|it| it.weight).collect(),
+            Self::Rankings(all) => all.iter().map(|it| it.weight).collect(),
+            Self::Scores(all) => all.iter().map(|it| it.weight).collect(),
+        };
+        weights.into_iter().map(|it| f64::from(it.unwrap_or(1.0))).collect()
     }
 }
 
@@ -91,6 +162,8 @@ impl Judgements {
 pub struct Encoded {
     /// The judgements.
     pub judgements: Judgements,
+    /// Tokens of each completion, before any cut, in the order of the judgements' rows.
+    pub lengths: Vec<usize>,
     /// Rows whose prompt lost its beginning.
     pub n_truncated: usize,
 }
@@ -102,39 +175,35 @@ pub fn encode_preferences(
     tokenizer: &Tokenizer,
     max_tokens: usize,
 ) -> Encoded {
-    let mut n_truncated = 0;
-    let mut encode = |prompt: &str, completion: &str, finished: bool| {
-        let (row, cut) = encode(tokenizer, prompt, completion, finished, max_tokens);
-        n_truncated += usize::from(cut);
-        row
-    };
+    let mut rows = Rows { max_tokens, lengths: Vec::new(), n_truncated: 0 };
     let pairs = preferences
         .iter()
         .map(|row| Pair {
-            chosen: encode(&row.prompt, &row.chosen, row.chosen_finished),
-            rejected: encode(&row.prompt, &row.rejected, row.rejected_finished),
+            chosen: rows.text(tokenizer, &row.prompt, &row.chosen, row.chosen_finished),
+            rejected: rows.text(tokenizer, &row.prompt, &row.rejected, row.rejected_finished),
             margin: row.margin,
+            ..Pair::default()
         })
         .collect();
-    Encoded { judgements: Judgements::Pairs(pairs), n_truncated }
+    rows.of(Judgements::Pairs(pairs))
 }
 
 /// Encodes labelled completions, as [`encode_preferences`] does pairs.
 pub fn encode_labels(labels: &[Labeled], tokenizer: &Tokenizer, max_tokens: usize) -> Encoded {
-    let mut n_truncated = 0;
+    let mut rows = Rows { max_tokens, lengths: Vec::new(), n_truncated: 0 };
     let labels = labels
         .iter()
-        .map(|row| {
-            let (tokens, cut) = encode(tokenizer, &row.prompt, &row.completion, true, max_tokens);
-            n_truncated += usize::from(cut);
-            Label { tokens, is_good: row.label }
+        .map(|row| Label {
+            tokens: rows.text(tokenizer, &row.prompt, &row.completion, true),
+            is_good: row.label,
+            weight: None,
         })
         .collect();
-    Encoded { judgements: Judgements::Labels(labels), n_truncated }
+    rows.of(Judgements::Labels(labels))
 }
 
-/// Encodes examples that are preferences or labelled completions, texts or conversations, as
-/// [`encode_preferences`] does pairs. They are all of one kind.
+/// Encodes examples that are judgements, texts or conversations, as [`encode_preferences`] does pairs. They are all
+/// of one kind.
 ///
 /// # Errors
 /// An example that judges nothing or is of another kind than the first, and what the encoder refuses.
@@ -144,50 +213,142 @@ pub fn encode_examples(
     max_tokens: usize,
 ) -> Result<Encoded, RewardError> {
     let encoder = encoder.learning_all();
-    let (mut pairs, mut labels, mut n_truncated) = (Vec::new(), Vec::new(), 0);
+    let mut rows = Rows { max_tokens, lengths: Vec::new(), n_truncated: 0 };
+    let mut judgements = match examples.first().map(|it| &it.body) {
+        Some(Body::UnpairedPreference { .. }) => Judgements::Labels(Vec::new()),
+        Some(Body::Ranking { .. }) => Judgements::Rankings(Vec::new()),
+        Some(Body::Scored { .. }) => Judgements::Scores(Vec::new()),
+        _ => Judgements::Pairs(Vec::new()),
+    };
     for (number, example) in (1..).zip(examples) {
         let refuse = |reason: String| RewardError::Invalid(format!("judgement {number}: {reason}"));
-        let mut rows = encoder.sequences(example).map_err(refuse)?.into_iter();
-        let mut next = || {
-            let Sequence { row, .. } = rows.next().expect("as many rows as completions");
-            let n_over = row.tokens.len().saturating_sub(max_tokens);
-            n_truncated += usize::from(n_over > 0);
-            row.tokens[n_over..].to_vec()
-        };
-        match example.body {
-            Body::Preference { margin, .. } if labels.is_empty() => {
-                pairs.push(Pair { chosen: next(), rejected: next(), margin });
-            }
-            Body::UnpairedPreference { label, .. } if pairs.is_empty() => {
-                labels.push(Label { tokens: next(), is_good: label });
-            }
-            Body::Preference { .. } | Body::UnpairedPreference { .. } => {
-                return Err(refuse("pairs and labels don't mix".into()));
-            }
-            _ => return Err(refuse("it is neither a preference nor labelled".into())),
+        if !example.body.is_judgement() {
+            return Err(refuse(
+                "it is neither a preference, nor labelled, ranked or scored".into(),
+            ));
         }
+        let tokens = rows.of_example(example, &encoder).map_err(refuse)?;
+        push(&mut judgements, example, tokens).map_err(|reason| refuse(reason.into()))?;
     }
-    let judgements =
-        if pairs.is_empty() { Judgements::Labels(labels) } else { Judgements::Pairs(pairs) };
-    Ok(Encoded { judgements, n_truncated })
+    Ok(rows.of(judgements))
 }
 
-fn encode(
-    tokenizer: &Tokenizer,
-    prompt: &str,
-    completion: &str,
-    finished: bool,
-    max_tokens: usize,
-) -> (Vec<u32>, bool) {
-    let mut row = tokenizer.encode_prompt(prompt);
-    if finished {
-        row.extend(tokenizer.encode_completion(completion));
-    } else {
-        row.extend(tokenizer.encode(completion));
+/// Adds an example to those of its kind.
+fn push(
+    judgements: &mut Judgements,
+    example: &Example,
+    mut rows: Vec<Vec<u32>>,
+) -> Result<(), &'static str> {
+    let weight = example.weight();
+    match (judgements, &example.body) {
+        (Judgements::Pairs(all), Body::Preference { margin, chosen_probability, .. }) => {
+            let (rejected, chosen) = (rows.pop(), rows.pop());
+            let side = |row: Option<Vec<u32>>| row.expect("a row for each of two completions");
+            all.push(Pair {
+                chosen: side(chosen),
+                rejected: side(rejected),
+                margin: *margin,
+                chosen_probability: *chosen_probability,
+                weight,
+            });
+        }
+        (Judgements::Labels(all), Body::UnpairedPreference { label, .. }) => {
+            all.push(Label { tokens: rows.remove(0), is_good: *label, weight });
+        }
+        (Judgements::Rankings(all), Body::Ranking { ranks, .. }) => {
+            all.push(Ranking { rows, ranks: ranks.clone(), weight });
+        }
+        (Judgements::Scores(all), Body::Scored { score, .. }) => {
+            all.push(Scored { tokens: rows.remove(0), score: *score, weight });
+        }
+        _ => return Err("pairs, labels, rankings and scores don't mix"),
     }
-    let n_over = row.len().saturating_sub(max_tokens);
-    row.drain(..n_over);
-    (row, n_over > 0)
+    Ok(())
+}
+
+/// Rows of tokens as they are made.
+struct Rows {
+    max_tokens: usize,
+    lengths: Vec<usize>,
+    n_truncated: usize,
+}
+
+impl Rows {
+    fn of(self, judgements: Judgements) -> Encoded {
+        let Self { lengths, n_truncated, .. } = self;
+        Encoded { judgements, lengths, n_truncated }
+    }
+
+    /// A row for each completion of an example.
+    fn of_example(
+        &mut self,
+        example: &Example,
+        encoder: &Encoder,
+    ) -> Result<Vec<Vec<u32>>, String> {
+        if let Some((prompt, completions)) = texts(example) {
+            let tokenizer = encoder.tokenizer();
+            let row = |(text, finished): (&str, bool)| self.text(tokenizer, prompt, text, finished);
+            return Ok(completions.into_iter().map(row).collect());
+        }
+        let sequences = encoder.sequences(example)?.into_iter();
+        let row = |Sequence { row, n_prompt }: Sequence| self.cut(row.tokens, n_prompt);
+        Ok(sequences.map(row).collect())
+    }
+
+    fn text(
+        &mut self,
+        tokenizer: &Tokenizer,
+        prompt: &str,
+        completion: &str,
+        finished: bool,
+    ) -> Vec<u32> {
+        let mut row = tokenizer.encode_prompt(prompt);
+        let n_prompt = row.len();
+        if finished {
+            row.extend(tokenizer.encode_completion(completion));
+        } else {
+            row.extend(tokenizer.encode(completion));
+        }
+        self.cut(row, n_prompt)
+    }
+
+    fn cut(&mut self, mut row: Vec<u32>, n_prompt: usize) -> Vec<u32> {
+        let n_over = row.len().saturating_sub(self.max_tokens);
+        self.lengths.push(row.len() - n_prompt);
+        self.n_truncated += usize::from(n_over > 0);
+        row.drain(..n_over);
+        row
+    }
+}
+
+/// The prompt and the completions of an example of texts, each with whether it ended by itself.
+fn texts(example: &Example) -> Option<(&str, Vec<(&str, bool)>)> {
+    let text = |content: &'_ Content| matches!(content, Content::Text(_));
+    let judged = example.body.judged();
+    if !judged.iter().all(|it| text(it)) {
+        return None;
+    }
+    let (Body::Preference { prompt: Content::Text(prompt), .. }
+    | Body::UnpairedPreference { prompt: Content::Text(prompt), .. }
+    | Body::Ranking { prompt: Content::Text(prompt), .. }
+    | Body::Scored { prompt: Content::Text(prompt), .. }) = &example.body
+    else {
+        return None;
+    };
+    // Completions that a model sampled say whether they were cut.
+    let columns: &[&str] = match &example.body {
+        Body::Preference { .. } => &["chosen_finished", "rejected_finished"],
+        _ => &[],
+    };
+    let finished = |place: usize| {
+        let column = columns.get(place).and_then(|it| example.extra.get(*it));
+        column.and_then(Value::as_bool).unwrap_or(true)
+    };
+    let texts = judged.into_iter().enumerate().filter_map(|(place, content)| match content {
+        Content::Text(text) => Some((text.as_str(), finished(place))),
+        Content::Messages(_) => None,
+    });
+    Some((prompt, texts.collect()))
 }
 
 #[cfg(test)]
@@ -220,6 +381,7 @@ mod tests {
             chosen: content(&good),
             rejected: content(&bad),
             margin: Some(0.5),
+            chosen_probability: None,
         });
         let encoded =
             encode_examples(std::slice::from_ref(&pair), &encoder, 1000).expect("encodes");
@@ -228,7 +390,12 @@ mod tests {
             let messages = [asked.clone(), answer.clone()];
             encode_chat(&messages, None, false, &template, &tokenizer).expect("renders").tokens
         };
-        let want = Pair { chosen: whole(&good), rejected: whole(&bad), margin: Some(0.5) };
+        let want = Pair {
+            chosen: whole(&good),
+            rejected: whole(&bad),
+            margin: Some(0.5),
+            ..Pair::default()
+        };
         assert_eq!(pairs, [want]);
         let cut = encode_examples(std::slice::from_ref(&pair), &encoder, 5).expect("encodes");
         assert_eq!(cut.n_truncated, 2);
@@ -239,7 +406,7 @@ mod tests {
             example(Body::UnpairedPreference { prompt, completion, label })
         };
         let mixed = encode_examples(&[pair, label(true)], &encoder, 1000).expect_err("is refused");
-        assert_eq!(mixed.to_string(), "judgement 2: pairs and labels don't mix");
+        assert_eq!(mixed.to_string(), "judgement 2: pairs, labels, rankings and scores don't mix");
         let labels = encode_examples(&[label(true), label(false)], &encoder, 1000);
         let Judgements::Labels(labels) = labels.expect("encodes").judgements else {
             panic!("are labels")

@@ -101,9 +101,14 @@ impl<B: LmBackend> LearnedReward<B> {
         self.model.whole()
     }
 
+    /// Scores of rows of tokens as the model gives them: probabilities follow from these.
+    pub fn raw_rows(&self, rows: &[impl AsRef<[u32]>]) -> Vec<f32> {
+        self.model.scores(rows, self.batch_rows, &self.device)
+    }
+
     /// Normalised scores of rows of tokens.
     pub fn score_rows(&self, rows: &[impl AsRef<[u32]>]) -> Vec<f32> {
-        let raw = self.model.scores(rows, self.batch_rows, &self.device);
+        let raw = self.raw_rows(rows);
         raw.into_iter().map(|score| self.normalization.apply(score)).collect()
     }
 }

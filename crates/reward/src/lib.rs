@@ -2,9 +2,10 @@
 //!
 //! A [`Reward`] says how good completions are; reinforcement learning asks it and knows nothing else
 //! about it. [`LearnedReward`] asks a reward model, which [`train`] fits to what people preferred
-//! ([`loss::bradley_terry`]) or labelled ([`loss::binary`]); [`rules`] need no model. [`evaluate`]
-//! measures how often it agrees with judgements it hasn't seen, beside the [`bag_of_words`] judge that
-//! any reward model should beat. A [`Mixture`] weighs several rewards against each other.
+//! ([`loss::bradley_terry`], [`ties`], [`rankings`]), labelled ([`loss::binary`]) or graded ([`grades`]); [`rules`]
+//! need no model. [`evaluate`] measures how often it agrees with judgements it hasn't seen, beside the
+//! [`bag_of_words`] judge that any reward model should beat; [`report`] how far it can be trusted, and [`swaps`]
+//! what it makes of other names and groups. A [`Mixture`] weighs several rewards against each other.
 //!
 //! This crate doesn't know who trains a policy, and a reward never sees a policy's logits.
 
@@ -12,9 +13,14 @@ pub mod bag_of_words;
 pub mod best_of;
 pub mod encoding;
 pub mod evaluate;
+pub mod grades;
 pub mod loss;
 pub mod objective;
+pub mod rankings;
+pub mod report;
 pub mod rules;
+pub mod swaps;
+pub mod ties;
 pub mod train;
 
 mod config;

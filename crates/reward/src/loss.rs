@@ -17,12 +17,43 @@ pub fn bradley_terry<B: LmBackend>(
     margins: Option<Tensor<B, 1>>,
     center: f64,
 ) -> Tensor<B, 1> {
-    let mut difference = chosen.clone() - rejected.clone();
-    if let Some(margins) = margins {
-        difference = difference - margins;
+    let difference = differences(chosen.clone(), rejected.clone(), margins);
+    centring(log_sigmoid(difference).neg(), chosen, rejected, center)
+}
+
+/// By how much the preferred sides of pairs are ahead, beyond their margins, `[pairs]`.
+pub(crate) fn differences<B: LmBackend>(
+    chosen: Tensor<B, 1>,
+    rejected: Tensor<B, 1>,
+    margins: Option<Tensor<B, 1>>,
+) -> Tensor<B, 1> {
+    let difference = chosen - rejected;
+    match margins {
+        Some(margins) => difference - margins,
+        None => difference,
     }
-    let loss = log_sigmoid(difference).neg();
+}
+
+/// The losses of pairs and what pulls the sum of their scores towards zero, `[pairs]`.
+pub(crate) fn centring<B: LmBackend>(
+    loss: Tensor<B, 1>,
+    chosen: Tensor<B, 1>,
+    rejected: Tensor<B, 1>,
+    center: f64,
+) -> Tensor<B, 1> {
     if center == 0.0 { loss } else { loss + (chosen + rejected).square() * center }
+}
+
+/// The loss of pairs of which the first side is preferred with some probability `p`, as label smoothing and soft
+/// labels have it; 0.5 is a tie. With `d` the difference of the scores:
+///
+/// `−p log σ(d) − (1 − p) log σ(−d) = −log σ(d) + (1 − p) d`
+///
+/// # Shapes
+/// - `differences`, `probabilities`, returns: `[pairs]`
+pub fn soft<B: LmBackend>(differences: Tensor<B, 1>, probabilities: Tensor<B, 1>) -> Tensor<B, 1> {
+    let doubts = probabilities.neg() + 1.0;
+    log_sigmoid(differences.clone()).neg() + doubts * differences
 }
 
 /// The logistic loss of labelled completions: `−log σ(s)` for a good one, `−log σ(−s)` for a bad

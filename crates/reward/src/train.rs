@@ -24,9 +24,9 @@ use serde::{Deserialize, Serialize};
 use crate::RewardError;
 pub use crate::config::RewardConfig;
 use crate::encoding::Judgements;
-use crate::evaluate::{Share, label_accuracy, pair_accuracy};
+use crate::evaluate::{Share, agreement};
 use crate::learned::{Normalization, raw_scores};
-use crate::objective::{Seen, losses, scored_rows};
+use crate::objective::{Numbers, Objective, Seen, losses, scored_rows};
 
 /// Rows whose scores the normalisation is measured on, at most.
 const N_NORMALIZATION_ROWS: usize = 512;
@@ -35,10 +35,13 @@ const N_NORMALIZATION_ROWS: usize = 512;
 #[derive(Debug)]
 pub struct RewardTraining<B: LmAutodiffBackend> {
     config: RewardConfig,
+    objective: Objective,
     learner: Learner<B, ScalarModel<B>>,
     tokenizer: Option<Tokenizer>,
     train: Judgements,
     heldout: Judgements,
+    /// Completions of the policy that scores are normalised by; without any, those that are trained on.
+    reference: Vec<Vec<u32>>,
     order: RowOrder,
     n_tokens: u64,
     dropout: Seed,
@@ -59,7 +62,7 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
         seed: Seed,
         device: &B::Device,
     ) -> Result<Self, RewardError> {
-        check(&train)?;
+        let objective = Objective::new(&config, &train)?;
         if let Some(tokenizer) = &tokenizer {
             fits(model.config(), tokenizer)?;
         }
@@ -71,9 +74,11 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
             learner: Learner::new(config.computed(model), config.optimizer),
             order: RowOrder::new(train.len(), seed.child("order")),
             config,
+            objective,
             tokenizer,
             train,
             heldout,
+            reference: Vec::new(),
             n_tokens: 0,
             dropout: seed.child("dropout"),
             device: device.clone(),
@@ -84,6 +89,14 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
     #[must_use]
     pub fn with_workers(mut self, workers: &Workers) -> Self {
         self.learner.share_with(workers);
+        self
+    }
+
+    /// Normalises scores so that those of these rows have mean 0 and deviation 1: prompts with completions of the
+    /// policy that reinforcement learning begins with.
+    #[must_use]
+    pub fn with_reference(mut self, rows: Vec<Vec<u32>>) -> Self {
+        self.reference = rows;
         self
     }
 
@@ -111,7 +124,7 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
             seed_dropout::<B>(self.config.lora.as_ref(), seeds.of(number), &self.device);
             let scores = model.scores(&TokenBatch::right_padded(&scored_rows(&part), &self.device));
             seen.add(&part, &host(scores.clone().inner()));
-            let losses = losses(&self.config, &part, scores).sum();
+            let losses = losses(&self.objective, &part, scores).sum();
             loss += f64::from(host(losses.clone().inner())[0]) / n_rows;
             losses / n_rows
         });
@@ -122,14 +135,31 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
         seen.merge(&workers)?;
         let rate = self.config.optimizer.rate(step, self.n_steps());
         let grad_norm = self.learner.update(step, gradients, rate)?;
+        self.objective.learn(batch, &seen, rate / self.config.optimizer.learning_rate);
         self.n_tokens += batch.rows().iter().map(|row| row.len() as u64).sum::<u64>();
         let mut metrics = Metrics::from([("loss", loss)]);
-        seen.describe(&mut metrics);
+        seen.describe(batch, &mut metrics);
         metrics.push("grad_norm", grad_norm);
         metrics.push("learning_rate", rate);
         metrics.push("num_tokens", self.n_tokens as f64);
         metrics.push("epoch", (step + 1) as f64 * n_rows / self.train.len() as f64);
         Ok(metrics)
+    }
+
+    /// What the saved model's scores are shifted and scaled by.
+    fn normalization(&self, model: &ScalarModel<B::InnerBackend>) -> Normalization {
+        let mut rows: Vec<&[u32]> = match &self.reference[..] {
+            [] => self.train.rows(),
+            reference => reference.iter().map(Vec::as_slice).collect(),
+        };
+        rows.truncate(N_NORMALIZATION_ROWS);
+        let batch_rows = 2 * self.config.micro_batch_rows;
+        let measured = Normalization::of(&raw_scores(model, &rows, batch_rows, &self.device));
+        match &self.train {
+            // The sign of a score is a labelled model's prediction, so it isn't shifted.
+            Judgements::Labels(_) => Normalization { mean: 0.0, ..measured },
+            _ => measured,
+        }
     }
 }
 
@@ -154,30 +184,27 @@ impl<B: LmAutodiffBackend> Train for RewardTraining<B> {
             self.learner.workers(),
             &self.device,
         )?;
+        if accuracy.n_cases == 0 {
+            return Ok(None);
+        }
         let metrics = [("eval_accuracy", accuracy.value())].into();
         Ok(Some(Evaluation { metrics, score: accuracy.value() }))
     }
 
     fn save(&self, folder: &Path) -> Result<(), RewardError> {
         let model = self.model().valid();
-        let mut rows = self.train.rows();
-        rows.truncate(N_NORMALIZATION_ROWS);
-        let batch_rows = 2 * self.config.micro_batch_rows;
-        let scores = raw_scores(&model, &rows, batch_rows, &self.device);
-        // The sign of a score is a labelled model's prediction, so only pairs are shifted.
-        let normalization = match &self.train {
-            Judgements::Pairs(_) => Normalization::of(&scores),
-            Judgements::Labels(_) => Normalization { mean: 0.0, ..Normalization::of(&scores) },
-        };
+        let mut told = self.normalization(&model).to_json();
+        told.extend(self.objective.to_json(&self.train));
         save_with_tokenizer(&folder.join(MODEL), self.tokenizer.as_ref(), |folder| {
-            save_scalar_model(&model, &normalization.to_json(), folder)
+            save_scalar_model(&model, &told, folder)
         })?;
         if let Some(lora) = &self.config.lora {
             let config = AdapterConfig::new(lora, model.config(), true);
             save_scalar_adapter(&model, &config, &folder.join(ADAPTER))?;
         }
         self.learner.save_optimizer(&folder.join(OPTIMIZER))?;
-        Ok(write_state(folder, &State { num_tokens: self.n_tokens })?)
+        let numbers = self.objective.numbers().cloned();
+        Ok(write_state(folder, &State { num_tokens: self.n_tokens, numbers })?)
     }
 
     fn restore(&mut self, folder: &Path) -> Result<(), RewardError> {
@@ -190,7 +217,9 @@ impl<B: LmAutodiffBackend> Train for RewardTraining<B> {
         };
         let model = self.config.computed(model);
         self.learner.restore(model, &folder.join(OPTIMIZER), &self.device)?;
-        self.n_tokens = read_state::<State>(folder)?.num_tokens;
+        let state = read_state::<State>(folder)?;
+        self.n_tokens = state.num_tokens;
+        self.objective.restore(state.numbers);
         Ok(())
     }
 
@@ -202,6 +231,9 @@ impl<B: LmAutodiffBackend> Train for RewardTraining<B> {
 #[derive(Serialize, Deserialize)]
 struct State {
     num_tokens: u64,
+    /// What the loss learns beside the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    numbers: Option<Numbers>,
 }
 
 /// How often a model's scores agree with judgements, of which each worker reads its share.
@@ -215,30 +247,5 @@ pub fn accuracy<B: LmBackend>(
     let rows = judgements.rows();
     let scores = raw_scores(model, &workers.share(&rows), batch_rows, device);
     let scores = workers.merge(scores)?;
-    Ok(match judgements {
-        Judgements::Pairs(_) => {
-            let side =
-                |side: usize| scores.iter().skip(side).step_by(2).copied().collect::<Vec<_>>();
-            pair_accuracy(&side(0), &side(1))
-        }
-        Judgements::Labels(labels) => {
-            let is_good: Vec<bool> = labels.iter().map(|label| label.is_good).collect();
-            label_accuracy(&scores, &is_good)
-        }
-    })
-}
-
-/// Refuses judgements that nothing can be learned from.
-fn check(judgements: &Judgements) -> Result<(), RewardError> {
-    let refuse = |reason: &str| Err(RewardError::Invalid(reason.to_owned()));
-    match judgements {
-        Judgements::Pairs(pairs) if pairs.is_empty() => refuse("there are no preference pairs"),
-        Judgements::Labels(labels) if labels.is_empty() => refuse("there are no labels"),
-        Judgements::Labels(labels)
-            if labels.iter().all(|label| label.is_good == labels[0].is_good) =>
-        {
-            refuse("all labels are the same; a reward model needs good and bad completions")
-        }
-        _ => Ok(()),
-    }
+    Ok(agreement(judgements, &judgements.grouped(&scores)))
 }

@@ -14,9 +14,10 @@ use rein_data::stage::Train;
 use rein_model::load_scalar_model;
 use rein_model::optim::OptimizerConfig;
 use rein_model::tokens::host;
-use rein_reward::encoding::{Judgements, Pair};
+use rein_reward::encoding::{Judgements, Label, Pair, Ranking, Scored};
 use rein_reward::evaluate::pair_accuracy;
 use rein_reward::loss::bradley_terry;
+use rein_reward::objective::{Objective, losses};
 use rein_reward::train::{RewardConfig, RewardTraining};
 use serde_json::Value;
 
@@ -91,7 +92,8 @@ fn check_training(folder: &Path, trajectory: &Value, micro_batch_rows: usize) {
         ..RewardConfig::default()
     };
     let model = load_scalar_model::<AB>(&folder.join("init"), &DEVICE).expect("loads");
-    let any = Judgements::Pairs(vec![Pair { chosen: vec![1], rejected: vec![2], margin: None }]);
+    let any =
+        Judgements::Pairs(vec![Pair { chosen: vec![1], rejected: vec![2], ..Pair::default() }]);
     let none = Judgements::Pairs(vec![]);
     let mut training = RewardTraining::new(config, model, None, [any, none], Seed::new(0), &DEVICE)
         .expect("begins");
@@ -124,6 +126,93 @@ fn pairs(batch: &Value) -> Judgements {
         ids.into_iter().zip(masks).map(real).collect::<Vec<_>>()
     };
     let pairs = side("chosen").into_iter().zip(side("rejected"));
-    let pairs = pairs.map(|(chosen, rejected)| Pair { chosen, rejected, margin: None });
+    let pairs = pairs.map(|(chosen, rejected)| Pair { chosen, rejected, ..Pair::default() });
     Judgements::Pairs(pairs.collect())
+}
+
+/// Soft pairs, ties, rankings, grades and weighted labels, with gradients to the scores and to what is learned beside
+/// the model.
+#[test]
+fn judgements_cost_what_their_papers_say() {
+    let path = own_root().join("judgements/losses.json");
+    let file = json(&path);
+    let cases = file["cases"].as_array().expect("a list of cases");
+    assert!(!cases.is_empty());
+    for case in cases {
+        check_objective(case);
+    }
+}
+
+fn check_objective(case: &Value) {
+    let name = format!("{} {}", case["kind"], case["config"]);
+    let config = RewardConfig {
+        center_rewards_coefficient: number(&case["center"]),
+        loss: serde_json::from_value(case["config"].clone()).expect("a config"),
+        ..RewardConfig::default()
+    };
+    let judgements = judgements(case);
+    let scores = rows(&case["scores"]);
+    let objective = Objective::new(&config, &judgements).expect("can be learned from");
+    // Of pairs, all preferred sides come first.
+    let order: Vec<[usize; 2]> = match &judgements {
+        Judgements::Pairs(_) => {
+            (0..2).flat_map(|side| (0..scores.len()).map(move |it| [it, side])).collect()
+        }
+        _ => {
+            let of = |(judgement, scores): (usize, &Vec<f32>)| {
+                (0..scores.len()).map(move |place| [judgement, place]).collect::<Vec<_>>()
+            };
+            scores.iter().enumerate().flat_map(of).collect()
+        }
+    };
+    let flat: Vec<f32> = order.iter().map(|[judgement, row]| scores[*judgement][*row]).collect();
+    let leaf = Tensor::<AB, 1>::from_data(flat.as_slice(), &DEVICE).require_grad();
+    let got = losses(&objective, &judgements, leaf.clone());
+    assert_close(&name, &host(got.clone()), &numbers(&case["losses"]), 1e-5);
+    let gradients = got.mean().backward();
+    let wanted = rows(&case["score_gradients"]);
+    let wanted: Vec<f64> =
+        order.iter().map(|[judgement, row]| f64::from(wanted[*judgement][*row])).collect();
+    assert_close(&name, &host(leaf.grad(&gradients).expect("a leaf")), &wanted, 1e-5);
+    let slopes: Vec<f32> =
+        objective.gradient(&judgements, &scores).into_iter().map(|it| it as f32).collect();
+    assert_close(&name, &slopes, &numbers(&case["number_gradients"]), 1e-5);
+}
+
+fn judgements(case: &Value) -> Judgements {
+    let rows = case["rows"].as_array().expect("a list");
+    let float = |row: &Value, key: &str| row[key].as_f64().map(|it| it as f32);
+    match case["kind"].as_str().expect("a kind") {
+        "pairs" => {
+            let pair = |row: &Value| Pair {
+                margin: float(row, "margin"),
+                chosen_probability: float(row, "chosen_probability"),
+                weight: float(row, "weight"),
+                ..Pair::default()
+            };
+            Judgements::Pairs(rows.iter().map(pair).collect())
+        }
+        "labels" => {
+            let label = |row: &Value| Label {
+                is_good: row["is_good"].as_bool().expect("a label"),
+                ..Label::default()
+            };
+            Judgements::Labels(rows.iter().map(label).collect())
+        }
+        "rankings" => {
+            let ranking = |row: &Value| {
+                let ranks: Vec<u32> = numbers(&row["ranks"]).iter().map(|it| *it as u32).collect();
+                Ranking { rows: vec![vec![1]; ranks.len()], ranks, weight: float(row, "weight") }
+            };
+            Judgements::Rankings(rows.iter().map(ranking).collect())
+        }
+        _ => {
+            let scored = |row: &Value| Scored {
+                score: number(&row["score"]) as f32,
+                weight: float(row, "weight"),
+                ..Scored::default()
+            };
+            Judgements::Scores(rows.iter().map(scored).collect())
+        }
+    }
 }

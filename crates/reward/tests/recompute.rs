@@ -11,7 +11,8 @@ use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::lora::LoraConfig;
 use rein_model::optim::OptimizerConfig;
 use rein_model::weights::RandomWeights;
-use rein_reward::encoding::{Judgements, Label, Pair};
+use rein_reward::encoding::{Judgements, Label, Pair, Ranking, Scored};
+use rein_reward::objective::{GradeLoss, LossConfig, Ties};
 use rein_reward::train::{RewardConfig, RewardTraining};
 
 type AB = Autodiff<Flex>;
@@ -55,9 +56,9 @@ fn trained(judgements: &Judgements, config: RewardConfig) -> [Vec<u8>; 2] {
 fn an_update_is_the_same_to_the_last_bit() {
     let pair = |number| {
         let margin = (number % 2 == 0).then_some(0.5);
-        Pair { chosen: row(number), rejected: row(number + 1), margin }
+        Pair { chosen: row(number), rejected: row(number + 1), margin, ..Pair::default() }
     };
-    let label = |number| Label { tokens: row(number), is_good: number % 3 == 0 };
+    let label = |number| Label { tokens: row(number), is_good: number % 3 == 0, weight: None };
     let pairs = Judgements::Pairs((0..6).map(pair).collect());
     let labels = Judgements::Labels((0..6).map(label).collect());
     let lora = Some(LoraConfig { rank: 2, ..LoraConfig::default() });
@@ -73,5 +74,58 @@ fn an_update_is_the_same_to_the_last_bit() {
         };
         let [kept, recomputed] = [false, true].map(|it| trained(judgements, config(it)));
         assert!(kept == recomputed, "{lora:?}");
+    }
+}
+
+/// What is learned from rankings, ties and grades doesn't depend on how a batch is cut, nor on an interruption.
+#[test]
+fn micro_batches_and_interruptions_change_nothing() {
+    let ranking = |number: u32| Ranking {
+        rows: (0..2 + number % 3).map(|it| row(number + it)).collect(),
+        ranks: (0..2 + number % 3).map(|it| 1 + it / 2).collect(),
+        weight: Some(1.0 + number as f32),
+    };
+    let scored =
+        |number: u32| Scored { tokens: row(number), score: (number % 3) as f32, weight: None };
+    let rankings = Judgements::Rankings((0..6).map(ranking).collect());
+    let scores = Judgements::Scores((0..6).map(scored).collect());
+    let ties = LossConfig { ties: Ties::Davidson, ..LossConfig::default() };
+    let ordinal = LossConfig { score: GradeLoss::Ordinal, ..LossConfig::default() };
+    for (judgements, loss) in [(&rankings, ties), (&scores, ordinal)] {
+        let config = |micro_batch_rows| RewardConfig {
+            epochs: 10.0,
+            batch_rows: 6,
+            micro_batch_rows,
+            loss: loss.clone(),
+            optimizer: OptimizerConfig { learning_rate: 1e-2, ..OptimizerConfig::default() },
+            ..RewardConfig::default()
+        };
+        let begin = |micro_batch_rows| {
+            let parts = [judgements.clone(), Judgements::Pairs(vec![])];
+            RewardTraining::<AB>::new(
+                config(micro_batch_rows),
+                model(),
+                None,
+                parts,
+                Seed::new(0),
+                &FlexDevice,
+            )
+            .expect("begins")
+        };
+        let losses = |training: &mut RewardTraining<AB>, steps: std::ops::Range<usize>| {
+            let one = |step| training.update(step, judgements).expect("updates").get("loss");
+            steps.map(one).map(|it| it.expect("is measured")).collect::<Vec<f64>>()
+        };
+        let (mut whole, mut cut) = (begin(6), begin(2));
+        let (whole, seen) = (losses(&mut whole, 0..6), losses(&mut cut, 0..3));
+        assert!(whole.iter().zip(&seen).all(|(a, b)| (a - b).abs() < 1e-5), "{whole:?} {seen:?}");
+        let saved = tempfile::tempdir().expect("a temporary folder");
+        cut.save(saved.path()).expect("saves");
+        let rest = losses(&mut cut, 3..6);
+        let mut resumed = begin(2);
+        resumed.restore(saved.path()).expect("restores");
+        assert_eq!(losses(&mut resumed, 3..6), rest);
+        let told = fs::read_to_string(saved.path().join("model/config.json")).expect("was saved");
+        assert!(told.contains("\"nu\"") || told.contains("\"thresholds\""), "{told}");
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use rein_data::DataError;
-use rein_data::example::{Body, Content, Demonstration, Example};
+use rein_data::example::{Body, Content, Demonstration, Example, best_ranked};
 use rein_data::mix::Mix;
 use rein_data::schema::{Examples, Located, Schema};
 use rein_data::seed::Seed;
@@ -138,10 +138,12 @@ fn is_heldout(example: &Example, share: f64) -> bool {
         Body::LanguageModeling(whole) | Body::PromptOnly(whole) => key(whole),
         Body::PromptCompletion { prompt, completion: answer }
         | Body::Preference { prompt, chosen: answer, .. }
+        | Body::Scored { prompt, completion: answer, .. }
         | Body::UnpairedPreference { prompt, completion: answer, .. } => {
             let prompt = key(prompt);
             if prompt.is_empty() { key(answer) } else { prompt }
         }
+        Body::Ranking { prompt, .. } => key(prompt),
     };
     place(&key) < share
 }
@@ -152,8 +154,12 @@ fn demonstration(example: &Example) -> Option<(Demonstration, usize)> {
         Body::LanguageModeling(whole) => (String::new(), whole.to_text()),
         Body::PromptCompletion { prompt, completion: answer }
         | Body::Preference { prompt, chosen: answer, .. }
+        | Body::Scored { prompt, completion: answer, .. }
         | Body::UnpairedPreference { prompt, completion: answer, .. } => {
             (prompt.to_text(), answer.to_text())
+        }
+        Body::Ranking { prompt, completions, ranks } => {
+            (prompt.to_text(), completions[best_ranked(ranks)?].to_text())
         }
         Body::PromptOnly(_) => return None,
     };
@@ -176,6 +182,8 @@ fn opening(example: Example) -> Option<(Question, usize)> {
         Body::PromptOnly(prompt)
         | Body::PromptCompletion { prompt, .. }
         | Body::Preference { prompt, .. }
+        | Body::Ranking { prompt, .. }
+        | Body::Scored { prompt, .. }
         | Body::UnpairedPreference { prompt, .. } => prompt,
     };
     let text = prompt.to_text();

@@ -13,6 +13,7 @@ use rein_data::encoder::{Encoder, Encoding, Learn, Sequence};
 use rein_data::encoding::Tally;
 use rein_data::example::Body;
 use rein_data::schema::{Examples, Located, Schema};
+use rein_data::screening::Screening;
 use rein_data::tokenizer::Tokenizer;
 use rein_model::read_config;
 
@@ -81,6 +82,8 @@ pub(crate) struct Survey {
     shown: Vec<Shown>,
     n_problems: usize,
     problems: Vec<String>,
+    /// What judgements say, and what is wrong with them.
+    screening: Screening,
 }
 
 impl Survey {
@@ -135,6 +138,7 @@ impl Survey {
             shown: Vec::new(),
             n_problems: 0,
             problems: Vec::new(),
+            screening: Screening::default(),
         }
     }
 
@@ -152,11 +156,13 @@ impl Survey {
     ) {
         let example = &located.example;
         self.is_conversational |= example.body.is_conversational();
-        let names: &[&str] = match example.body {
-            Body::Preference { .. } => &["chosen", "rejected"],
-            _ => &[""],
+        self.screening.look(example);
+        let names: Vec<String> = match &example.body {
+            Body::Preference { .. } => vec!["chosen".into(), "rejected".into()],
+            Body::Ranking { ranks, .. } => ranks.iter().map(|it| format!("rank {it}")).collect(),
+            _ => vec![String::new()],
         };
-        for (sequence, name) in sequences.into_iter().zip(names) {
+        for (sequence, name) in sequences.into_iter().zip(&names) {
             let n_tokens = sequence.row.tokens.len();
             let is_pair = !matches!(example.body, Body::LanguageModeling(_));
             if is_pair {

@@ -71,6 +71,17 @@ impl Survey {
         if self.n_skipped > 0 {
             let _ = writeln!(text, "{} pairs of equal completions are passed over", self.n_skipped);
         }
+        let findings = self.screening.findings();
+        for note in findings.notes() {
+            let _ = writeln!(text, "{note}");
+        }
+        let [n_good, n_bad] = findings.n_labels;
+        if n_good + n_bad > 0 {
+            let _ = writeln!(text, "{n_good} completions are labelled good and {n_bad} bad");
+        }
+        if let Some([low, high]) = findings.scores {
+            let _ = writeln!(text, "scores go from {low} to {high}");
+        }
         let tally = &self.tally;
         if let Some(limit) = self.max_tokens {
             let _ = writeln!(
@@ -106,6 +117,8 @@ impl Survey {
             0 => Value::Null,
             _ => lengths.to_json(),
         };
+        let findings = self.screening.findings();
+        let judgements = if findings.n_judgements > 0 { json!(findings) } else { Value::Null };
         json!({
             "path": self.path.display().to_string(),
             "format": self.format,
@@ -114,6 +127,7 @@ impl Survey {
             "columns": self.columns,
             "examples": self.n_examples,
             "equal_pairs": self.n_skipped,
+            "judgements": judgements,
             "prompt": lengths(&self.prompts),
             "completion": lengths(&self.completions),
             "row": lengths(&self.rows),

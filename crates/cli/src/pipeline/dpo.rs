@@ -1,4 +1,5 @@
 use anyhow::{Context, Result, bail};
+use rein_data::example::{Body, Example};
 use rein_data::stage::{Outcome, drive};
 use rein_feedback::Split;
 use rein_model::backend::LmAutodiffBackend;
@@ -51,7 +52,8 @@ impl<B: LmAutodiffBackend> Session<B> {
                 let parts = [self.answers(Split::Train)?, self.answers(Split::Heldout)?];
                 parts.map(|rows| encode_preferences(&rows, tokenizer, max_tokens))
             }
-            Judgements::Chats(Parts { train, heldout }) => {
+            Judgements::Examples(Parts { train, heldout }) => {
+                hard(train)?;
                 let encode = |rows| pairs::encode_examples(rows, &self.setup.encoder, max_tokens);
                 [encode(train).context("`data.preferences`")?, encode(heldout)?]
             }
@@ -81,7 +83,8 @@ impl<B: LmAutodiffBackend> Session<B> {
                 let parts = [self.answers(Split::Train)?, self.answers(Split::Heldout)?];
                 parts.map(|rows| encode_preferences(&rows, tokenizer, max_tokens).into_rated())
             }
-            Judgements::Chats(Parts { train, heldout }) => {
+            Judgements::Examples(Parts { train, heldout }) => {
+                hard(train)?;
                 let encode = |rows| labels::encode_examples(rows, &self.setup.encoder, max_tokens);
                 [encode(train).context("`data.preferences`")?, encode(heldout)?]
             }
@@ -105,5 +108,23 @@ impl<B: LmAutodiffBackend> Session<B> {
         if n_dropped > 0 {
             self.log.note(format!("dpo: {n_dropped} {which} without tokens, and are left out"));
         }
+    }
+}
+
+/// Refuses judgements that say more than this stage hears.
+fn hard(examples: &[Example]) -> Result<()> {
+    let is_soft = |it: &&Example| {
+        let is_soft_pair = matches!(
+            it.body,
+            Body::Preference { chosen_probability: Some(probability), .. } if probability < 1.0
+        );
+        is_soft_pair || it.weight().is_some()
+    };
+    match examples.iter().filter(is_soft).count() {
+        0 => Ok(()),
+        n_soft => bail!(
+            "{n_soft} judgements have a `chosen_probability` or a `weight`, which `dpo` doesn't know; train a reward \
+             model on them, or leave these columns out"
+        ),
     }
 }

@@ -55,8 +55,8 @@ impl<B: LmAutodiffBackend> Session<B> {
                 let all = self.label_agreement(reward, &parts.heldout);
                 Ok(Some(JudgeReport { against: "people".into(), all, far: None }))
             }
-            Judgements::Chats(chats) if !chats.heldout.is_empty() => {
-                let rows = self.heldout_chats(chats)?;
+            Judgements::Examples(all) if !all.heldout.is_empty() => {
+                let rows = self.heldout_examples(all)?;
                 let batch_rows = self.setup.config.reward.micro_batch_rows;
                 let model = reward.model().expect("evaluations keep models as they are");
                 let share = accuracy(model, &rows, batch_rows, &self.workers, &self.device)?;

@@ -4,6 +4,7 @@ mod dpo;
 mod evaluate;
 mod feedback;
 mod judge;
+mod reference;
 mod reward;
 mod rl;
 mod sft;

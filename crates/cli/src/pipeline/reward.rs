@@ -1,17 +1,21 @@
 use anyhow::{Context, Result, bail};
+use rein_data::batches::RowOrder;
 use rein_data::example::{Example, Preference};
 use rein_data::stage::{Outcome, drive};
 use rein_feedback::{Split, majority, preferences};
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::{ScalarModel, load_causal_lm};
+use rein_reward::LearnedReward;
 use rein_reward::encoding::{
     Encoded, Judgements as Rows, encode_examples, encode_labels, encode_preferences,
 };
-use rein_reward::train::{RewardTraining, accuracy};
+use rein_reward::report::report;
+use rein_reward::train::RewardTraining;
 
 use super::Session;
 use super::feedback::PROJECT;
 use crate::config::Stage;
+use crate::reward::lines;
 use crate::world::{Judgements, Parts};
 
 impl<B: LmAutodiffBackend> Session<B> {
@@ -22,16 +26,20 @@ impl<B: LmAutodiffBackend> Session<B> {
         let cadence = config.checkpoints.clone();
         let base = load_causal_lm::<B>(&self.sft_model()?, &self.device)?;
         let model = ScalarModel::from_causal_lm(base, seed.child("head"), &self.device)?;
-        let judgements = self.judgements()?;
-        let heldout = judgements[1].clone();
+        let [train, heldout] = self.judgements()?;
+        let lengths = heldout.judgements.grouped(&heldout.lengths);
+        let heldout = heldout.judgements;
+        let train = self.first(train.judgements);
+        let reference = self.reference()?;
         let mut stage = RewardTraining::<B>::new(
             config,
             model,
             Some(self.setup.tokenizer.clone()),
-            judgements,
+            [train, heldout.clone()],
             seed,
             &self.device,
         )?
+        .with_reference(reference)
         .with_workers(&self.workers);
         let n_steps = stage.n_steps();
         let outcome =
@@ -39,29 +47,38 @@ impl<B: LmAutodiffBackend> Session<B> {
         if let Outcome::Finished(_) = outcome
             && !heldout.is_empty()
         {
-            self.tell_accuracy(&heldout)?;
+            self.tell_report(&heldout, &lengths)?;
         }
         Ok(outcome)
     }
 
-    fn tell_accuracy(&mut self, heldout: &Rows) -> Result<()> {
+    /// How far the reward model can be trusted, by judgements that it hasn't seen.
+    fn tell_report(&mut self, heldout: &Rows, lengths: &[Vec<usize>]) -> Result<()> {
         let folder = self.result(Stage::Reward)?.expect("the stage is done");
-        let model = rein_model::load_scalar_model::<B::InnerBackend>(&folder, &self.device)?;
         let rows = self.setup.config.reward.micro_batch_rows;
-        let share = accuracy(&model, heldout, rows, &self.workers, &self.device)?;
-        let (low, high) = share.interval();
-        self.log.note(format!(
-            "reward: agrees with {:.1} % of {} held-out judgements (95 % interval {:.1} to {:.1} %)",
-            100.0 * share.value(),
-            share.n_cases,
-            100.0 * low,
-            100.0 * high
-        ));
+        let reward = LearnedReward::<B::InnerBackend>::load(&folder, rows, &self.device)?;
+        let mine = heldout.rows();
+        let scores = self.workers.merge(reward.raw_rows(&self.workers.share(&mine)))?;
+        let told = report(heldout, &heldout.grouped(&scores), lengths, &[]);
+        for line in lines(&told) {
+            self.log.note(format!("reward: {line}"));
+        }
         Ok(())
     }
 
+    /// The first `reward.max_judgements` of a seeded order, so that fewer are a part of more.
+    fn first(&self, train: Rows) -> Rows {
+        match self.setup.config.reward.max_judgements {
+            Some(most) if most < train.len() => {
+                let seed = self.seed(Stage::Reward).child("judgements");
+                train.select(RowOrder::new(train.len(), seed).batch(0, most))
+            }
+            _ => train,
+        }
+    }
+
     /// Judgements to train on and to measure with.
-    fn judgements(&mut self) -> Result<[Rows; 2]> {
+    fn judgements(&mut self) -> Result<[Encoded; 2]> {
         let max_tokens = self.setup.config.reward.max_tokens;
         let tokenizer = &self.setup.tokenizer;
         let encoded = match &self.setup.world.judgements {
@@ -76,7 +93,7 @@ impl<B: LmAutodiffBackend> Session<B> {
                 let heldout = self.answers(Split::Heldout)?;
                 [train, heldout].map(|rows| encode_preferences(&rows, tokenizer, max_tokens))
             }
-            Judgements::Chats(chats) => self.encode_chats(chats)?,
+            Judgements::Examples(parts) => self.encode_parts(parts)?,
             Judgements::None => bail!("`data.preferences` names nothing to learn from"),
         };
         let n_truncated: usize = encoded.iter().map(|it| it.n_truncated).sum();
@@ -86,19 +103,19 @@ impl<B: LmAutodiffBackend> Session<B> {
                  the beginning of their prompt"
             ));
         }
-        Ok(encoded.map(|Encoded { judgements, .. }| judgements))
+        Ok(encoded)
     }
 
-    /// Conversations as the chat template renders them, to train on and to measure with.
-    fn encode_chats(&self, Parts { train, heldout }: &Parts<Example>) -> Result<[Encoded; 2]> {
+    /// Conversations as the chat template renders them, and other judgements, to train on and to measure with.
+    fn encode_parts(&self, Parts { train, heldout }: &Parts<Example>) -> Result<[Encoded; 2]> {
         let max_tokens = self.setup.config.reward.max_tokens;
         let encode = |rows: &[Example]| encode_examples(rows, &self.setup.encoder, max_tokens);
         Ok([encode(train).context("`data.preferences`")?, encode(heldout)?])
     }
 
-    /// Held-out conversations that people judged.
-    pub(super) fn heldout_chats(&self, chats: &Parts<Example>) -> Result<Rows> {
-        let [_, heldout] = self.encode_chats(chats)?;
+    /// Held-out examples that people judged.
+    pub(super) fn heldout_examples(&self, parts: &Parts<Example>) -> Result<Rows> {
+        let [_, heldout] = self.encode_parts(parts)?;
         Ok(heldout.judgements)
     }
 

@@ -231,9 +231,13 @@ impl<'a> Sizes<'a> {
             Judgements::Simulated => (self.config().feedback.pairs, 2.0),
             Judgements::Pairs(pairs) => (pairs.train.len(), 2.0),
             Judgements::Labels(labels) => (labels.train.len(), 1.0),
-            Judgements::Chats(chats) => (chats.train.len(), 2.0),
+            Judgements::Examples(all) => {
+                let n_rows: usize = all.train.iter().map(|it| it.body.judged().len()).sum();
+                (all.train.len(), n_rows as f64 / all.train.len().max(1) as f64)
+            }
             Judgements::None => (0, 0.0),
         };
+        let n_judgements = n_judgements.min(config.max_judgements.unwrap_or(n_judgements));
         let limit = config.max_tokens as f64;
         let longest = (self.prompt[0] + self.longest_completion()).min(limit) as usize;
         let mean = (self.prompt[1] + self.completion()).min(limit);
@@ -262,7 +266,7 @@ impl<'a> Sizes<'a> {
         let n_judged = match &self.setup.world.judgements {
             Judgements::Simulated => self.config().feedback.pairs,
             Judgements::Pairs(pairs) => pairs.train.len(),
-            Judgements::Chats(chats) => chats.train.len(),
+            Judgements::Examples(all) => all.train.len(),
             Judgements::Labels(labels) => labels.train.len(),
             Judgements::None => 0,
         };

@@ -1,13 +1,25 @@
 //! `rein reward`: reward models, from training to what can be said against them.
 
+mod bias;
+mod evaluate;
+mod judged;
+mod outline;
+mod print;
+
 use clap::{Args, Subcommand};
 
 use crate::args::{RunArgs, StageArgs};
 
+pub(crate) use self::evaluate::{Evaluate, EvaluateArgs};
+pub(crate) use self::outline::check as check_judgements;
+pub(crate) use self::print::lines;
+
 const EXAMPLES: &str = "\
 Examples:
   rein reward --config run.toml --model owner/name
-  rein reward train --run runs/mine --set reward.epochs=2";
+  rein reward train --run runs/mine --set reward.epochs=2
+  rein reward evaluate --reward-model DIR --data rewardbench.parquet --output report.json
+  rein reward evaluate --reward-model DIR --data pairs.jsonl --swaps";
 
 /// A bare `rein reward` trains.
 #[derive(Debug, Args)]
@@ -19,11 +31,31 @@ pub(crate) struct RewardArgs {
     run: RunArgs,
 }
 
+const EVALUATE_HELP: &str = "\
+The data set holds judgements, in any format of docs/data.md: pairs (`prompt`, `chosen`, `rejected`), labels
+(`prompt`, `completion`, `label`), rankings (`prompt`, `completions`, `ranks`), scores (`prompt`,
+`completion`, `score`), or RewardBench 2's lists of `chosen` and `rejected`. A column `subset` or `category`
+names categories, of which each gets an accuracy of its own.
+
+What is told: accuracy with 95 % Wilson intervals; calibration of the probabilities sigmoid(score difference),
+with the temperature that they want; accuracy by the size of the difference and by which side is longer;
+how much people and the model prefer the longer side. With `--swaps`: what other names, genders and groups in
+the texts change, for a reward model in deviations of the reference's rewards, and for a policy (`--model`) in
+nats of the completion's log-probability.
+
+Examples:
+  rein reward evaluate --reward-model DIR --data pairs.jsonl
+  rein reward evaluate --reward-model owner/name --data rewardbench.parquet --output report.json
+  rein reward evaluate --model DIR --data pairs.jsonl --swaps";
+
 /// What can be done with a reward model.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum RewardCommand {
     /// Train a reward model on judgements, as a bare `rein reward` does
     Train(StageArgs),
+    /// Say how far a reward model can be trusted: accuracy by category, calibration, length, bias
+    #[command(after_help = EVALUATE_HELP)]
+    Evaluate(EvaluateArgs),
 }
 
 impl RewardArgs {

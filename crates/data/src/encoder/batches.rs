@@ -101,11 +101,15 @@ fn size(example: &Example) -> usize {
     let body = match &example.body {
         Body::LanguageModeling(whole) | Body::PromptOnly(whole) => content(whole),
         Body::PromptCompletion { prompt, completion: answer }
+        | Body::Scored { prompt, completion: answer, .. }
         | Body::UnpairedPreference { prompt, completion: answer, .. } => {
             content(prompt) + content(answer)
         }
         Body::Preference { prompt, chosen, rejected, .. } => {
             content(prompt) + content(chosen) + content(rejected)
+        }
+        Body::Ranking { prompt, completions, .. } => {
+            content(prompt) + completions.iter().map(content).sum::<usize>()
         }
     };
     let besides = example.template_arguments.values().chain(example.extra.values());

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::TokenRow;
-use crate::example::{Body, Content, Example};
+use crate::example::{Body, Content, Example, best_ranked};
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 
@@ -99,8 +99,13 @@ impl Encoder {
             Body::PromptOnly(_) => Err("a prompt alone holds nothing to learn".into()),
             Body::PromptCompletion { prompt, completion: answer }
             | Body::Preference { prompt, chosen: answer, .. }
+            | Body::Scored { prompt, completion: answer, .. }
             | Body::UnpairedPreference { prompt, completion: answer, label: true } => {
                 self.answer(prompt, answer, example).map(Some)
+            }
+            Body::Ranking { prompt, completions, ranks } => {
+                let best = best_ranked(ranks).ok_or("a ranking of nothing")?;
+                self.answer(prompt, &completions[best], example).map(Some)
             }
             Body::UnpairedPreference { label: false, .. } => Ok(None),
         }
@@ -119,12 +124,17 @@ impl Encoder {
                 vec![Sequence { row: TokenRow::completion(tokens, &[]), n_prompt }]
             }
             Body::PromptCompletion { prompt, completion }
+            | Body::Scored { prompt, completion, .. }
             | Body::UnpairedPreference { prompt, completion, .. } => {
                 vec![self.answer(prompt, completion, example)?]
             }
             Body::Preference { prompt, chosen, rejected, .. } => {
                 vec![self.answer(prompt, chosen, example)?, self.answer(prompt, rejected, example)?]
             }
+            Body::Ranking { prompt, completions, .. } => completions
+                .iter()
+                .map(|it| self.answer(prompt, it, example))
+                .collect::<Result<_, _>>()?,
         })
     }
 

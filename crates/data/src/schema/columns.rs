@@ -56,16 +56,75 @@ impl Columns {
     }
 
     pub(super) fn margin(&mut self) -> Result<Option<f32>, String> {
-        let Some(value) = self.take("margin") else { return Ok(None) };
+        self.number("margin", "a finite number", f32::is_finite)
+    }
+
+    pub(super) fn probability(&mut self) -> Result<Option<f32>, String> {
+        let is_one = |it: f32| (0.0..=1.0).contains(&it);
+        self.number("chosen_probability", "a number from 0 to 1", is_one)
+    }
+
+    pub(super) fn weight(&mut self) -> Result<Option<f32>, String> {
+        let is_one = |it: f32| it.is_finite() && it > 0.0;
+        self.number("weight", "a finite number above 0", is_one)
+    }
+
+    pub(super) fn score(&mut self) -> Result<f32, String> {
+        let score = self.number("score", "a finite number", f32::is_finite)?;
+        score.ok_or_else(|| "`score` is empty; it must be a finite number".into())
+    }
+
+    /// A number of some kind, as tables write it, too; it may be missing, null or empty.
+    fn number(
+        &mut self,
+        name: &str,
+        kind: &str,
+        is_one: impl Fn(f32) -> bool,
+    ) -> Result<Option<f32>, String> {
+        let Some(value) = self.take(name) else { return Ok(None) };
         let number = match &value {
             Value::String(text) if text.trim().is_empty() => return Ok(None),
             Value::String(text) => text.trim().parse().ok(),
             other => other.as_f64(),
         };
-        let number = number.map(|it| it as f32).filter(|it| it.is_finite());
+        let number = number.map(|it| it as f32).filter(|it| is_one(*it));
         let refusal =
-            || format!("`margin` is {}; it must be a finite number", shortened(&value.to_string()));
+            || format!("`{name}` is {}; it must be {kind}", shortened(&value.to_string()));
         number.map(Some).ok_or_else(refusal)
+    }
+
+    /// Lists of texts or of messages, which many files hold as a text of JSON.
+    pub(super) fn contents(&mut self, name: &str) -> Result<Vec<Content>, String> {
+        let content = |value| match value {
+            Value::String(text) => Ok(Content::Text(text)),
+            Value::Array(messages) => messages_of(name, messages).map(Content::Messages),
+            other => Err(format!(
+                "`{name}` holds {}; it must hold texts or lists of messages",
+                json::kind(&other)
+            )),
+        };
+        self.list(name)?.into_iter().map(content).collect()
+    }
+
+    /// Places in a ranking, whole numbers from 0.
+    pub(super) fn ranks(&mut self) -> Result<Vec<u32>, String> {
+        let rank = |value: Value| {
+            let rank = value.as_f64().filter(|it| it.fract() == 0.0 && *it >= 0.0 && *it <= 1e6);
+            let refusal = || {
+                let value = shortened(&value.to_string());
+                format!("`ranks` holds {value}; it must hold whole numbers, of which 1 is the best")
+            };
+            rank.map(|it| it as u32).ok_or_else(refusal)
+        };
+        self.list("ranks")?.into_iter().map(rank).collect()
+    }
+
+    fn list(&mut self, name: &str) -> Result<Vec<Value>, String> {
+        match self.structured(name)? {
+            Some(Value::Array(values)) => Ok(values),
+            Some(other) => Err(format!("`{name}` is {}; it must be a list", json::kind(&other))),
+            None => Err(format!("`{name}` is empty; it must be a list")),
+        }
     }
 
     /// A list or an object, which many files hold as a text of JSON.

@@ -4,12 +4,14 @@ use serde_json::{Map, Value};
 
 use super::columns::Columns;
 use super::dialects::{alpaca, extract_prompt, sharegpt, split_dialogues};
+use super::judgements::{best_of, ranking, scored};
 use super::{Schema, found};
-use crate::example::{Body, Content, Example};
+use crate::example::{Body, Content, Example, WEIGHT};
 
 /// Columns that every schema may have.
 const TOOLS: &str = "tools";
 const ARGUMENTS: &str = "chat_template_kwargs";
+const PROBABILITY: &str = "chosen_probability";
 
 impl Schema {
     /// The example that a row of this schema holds; `None` for a pair that says nothing, because both
@@ -26,7 +28,11 @@ impl Schema {
             Some(Value::Object(arguments)) => arguments,
             Some(_) => return Err(format!("`{ARGUMENTS}` must be an object")),
         };
-        let extra = columns.rest(self.used());
+        let weight = if body.is_judgement() { columns.weight()? } else { None };
+        let mut extra = columns.rest(self.used());
+        if let Some(weight) = weight {
+            extra.insert(WEIGHT.into(), weight.into());
+        }
         Ok(Some(Example { body, tools, template_arguments, extra }))
     }
 
@@ -40,12 +46,15 @@ impl Schema {
             }
             Self::Preference => {
                 let [prompt, chosen, rejected] = alike(columns, ["prompt", "chosen", "rejected"])?;
-                let margin = columns.margin()?;
-                Body::Preference { prompt, chosen, rejected, margin }
+                let (margin, chosen_probability) = (columns.margin()?, columns.probability()?);
+                Body::Preference { prompt, chosen, rejected, margin, chosen_probability }
             }
             Self::ImplicitPreference => return implicit(columns),
             Self::Hh => return dialogues(columns),
             Self::UnpairedPreference => unpaired(columns)?,
+            Self::Ranking => ranking(columns)?,
+            Self::BestOf => best_of(columns)?,
+            Self::Scored => scored(columns)?,
             Self::Alpaca => alpaca(columns)?,
             Self::ShareGpt => sharegpt(columns)?,
         }))
@@ -56,11 +65,16 @@ impl Schema {
             Self::LanguageModeling => &["text", "messages", TOOLS, ARGUMENTS],
             Self::PromptOnly => &["prompt", TOOLS, ARGUMENTS],
             Self::PromptCompletion => &["prompt", "completion", TOOLS, ARGUMENTS],
-            Self::Preference => &["prompt", "chosen", "rejected", "margin", TOOLS, ARGUMENTS],
+            Self::Preference => {
+                &["prompt", "chosen", "rejected", "margin", PROBABILITY, TOOLS, ARGUMENTS]
+            }
             Self::ImplicitPreference | Self::Hh => {
-                &["chosen", "rejected", "margin", TOOLS, ARGUMENTS]
+                &["chosen", "rejected", "margin", PROBABILITY, TOOLS, ARGUMENTS]
             }
             Self::UnpairedPreference => &["prompt", "completion", "label", TOOLS, ARGUMENTS],
+            Self::Ranking => &["prompt", "completions", "ranks", TOOLS, ARGUMENTS],
+            Self::BestOf => &["prompt", "chosen", "rejected", TOOLS, ARGUMENTS],
+            Self::Scored => &["prompt", "completion", "score", TOOLS, ARGUMENTS],
             Self::Alpaca => &["instruction", "input", "output", TOOLS, ARGUMENTS],
             Self::ShareGpt => &["conversations", TOOLS, ARGUMENTS],
         }
@@ -80,7 +94,10 @@ fn language_modeling(columns: &mut Columns) -> Result<Body, String> {
 }
 
 /// Columns that are all texts or all messages.
-fn alike<const N: usize>(columns: &mut Columns, names: [&str; N]) -> Result<[Content; N], String> {
+pub(super) fn alike<const N: usize>(
+    columns: &mut Columns,
+    names: [&str; N],
+) -> Result<[Content; N], String> {
     let mut contents = Vec::with_capacity(N);
     for name in names {
         contents.push(columns.content(name)?);
@@ -93,34 +110,38 @@ fn alike<const N: usize>(columns: &mut Columns, names: [&str; N]) -> Result<[Con
 }
 
 fn unpaired(columns: &mut Columns) -> Result<Body, String> {
-    let has_prompt = columns.0.get("prompt").is_some_and(|prompt| !prompt.is_null());
-    let [prompt, completion] = if has_prompt {
-        alike(columns, ["prompt", "completion"])?
-    } else {
-        let completion = columns.content("completion")?;
-        let nothing = match completion {
-            Content::Text(_) => Content::Text(String::new()),
-            Content::Messages(_) => Content::Messages(Vec::new()),
-        };
-        [nothing, completion]
-    };
+    let [prompt, completion] = perhaps_prompted(columns)?;
     Ok(Body::UnpairedPreference { prompt, completion, label: columns.label("label")? })
+}
+
+/// A completion, and its prompt if there is one.
+pub(super) fn perhaps_prompted(columns: &mut Columns) -> Result<[Content; 2], String> {
+    let has_prompt = columns.0.get("prompt").is_some_and(|prompt| !prompt.is_null());
+    if has_prompt {
+        return alike(columns, ["prompt", "completion"]);
+    }
+    let completion = columns.content("completion")?;
+    let nothing = match completion {
+        Content::Text(_) => Content::Text(String::new()),
+        Content::Messages(_) => Content::Messages(Vec::new()),
+    };
+    Ok([nothing, completion])
 }
 
 fn implicit(columns: &mut Columns) -> Result<Option<Body>, String> {
     let [chosen, rejected] = alike(columns, ["chosen", "rejected"])?;
-    let margin = columns.margin()?;
+    let (margin, chosen_probability) = (columns.margin()?, columns.probability()?);
     if chosen == rejected {
         return Ok(None);
     }
     let parts = extract_prompt(chosen, rejected).ok_or("`chosen` or `rejected` is empty")?;
     let [prompt, chosen, rejected] = parts;
-    Ok(Some(Body::Preference { prompt, chosen, rejected, margin }))
+    Ok(Some(Body::Preference { prompt, chosen, rejected, margin, chosen_probability }))
 }
 
 fn dialogues(columns: &mut Columns) -> Result<Option<Body>, String> {
     let (chosen, rejected) = (columns.text("chosen")?, columns.text("rejected")?);
-    let margin = columns.margin()?;
+    let (margin, chosen_probability) = (columns.margin()?, columns.probability()?);
     Ok(split_dialogues(&chosen, &rejected).map(|(prompt, [chosen, rejected])| {
         let content = |text: &str| Content::Text(text.to_owned());
         Body::Preference {
@@ -128,6 +149,7 @@ fn dialogues(columns: &mut Columns) -> Result<Option<Body>, String> {
             chosen: content(chosen),
             rejected: content(rejected),
             margin,
+            chosen_probability,
         }
     }))
 }

@@ -8,6 +8,7 @@ mod columns;
 mod convert;
 mod dialects;
 mod examples;
+mod judgements;
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,12 +29,18 @@ pub enum Schema {
     PromptOnly,
     /// `prompt` and `completion`.
     PromptCompletion,
-    /// `prompt`, `chosen`, `rejected`, and perhaps `margin`.
+    /// `prompt`, `chosen`, `rejected`, and perhaps `margin` and `chosen_probability`.
     Preference,
     /// `chosen` and `rejected`, which begin with the same prompt, and perhaps `margin`.
     ImplicitPreference,
     /// `prompt`, `completion` and `label`.
     UnpairedPreference,
+    /// `prompt`, `completions` and `ranks`, of which 1 is the best.
+    Ranking,
+    /// `prompt`, and lists of `chosen` and of `rejected` texts: RewardBench 2. Becomes a ranking.
+    BestOf,
+    /// `prompt`, `completion` and `score`.
+    Scored,
     /// `instruction`, `output`, and perhaps `input`: Stanford Alpaca. Becomes prompt and completion.
     Alpaca,
     /// `conversations` of `from` and `value`: ShareGPT. Becomes messages.
@@ -44,13 +51,16 @@ pub enum Schema {
     Hh,
 }
 
-const ALL: [Schema; 9] = [
+const ALL: [Schema; 12] = [
     Schema::LanguageModeling,
     Schema::PromptOnly,
     Schema::PromptCompletion,
     Schema::Preference,
     Schema::ImplicitPreference,
     Schema::UnpairedPreference,
+    Schema::Ranking,
+    Schema::BestOf,
+    Schema::Scored,
     Schema::Alpaca,
     Schema::ShareGpt,
     Schema::Hh,
@@ -66,6 +76,9 @@ impl Schema {
             Self::Preference => "preference",
             Self::ImplicitPreference => "implicit-preference",
             Self::UnpairedPreference => "unpaired-preference",
+            Self::Ranking => "ranking",
+            Self::BestOf => "best-of",
+            Self::Scored => "scored",
             Self::Alpaca => "alpaca",
             Self::ShareGpt => "sharegpt",
             Self::Hh => "hh",
@@ -81,6 +94,9 @@ impl Schema {
             Self::Preference => "`prompt`, `chosen` and `rejected`",
             Self::ImplicitPreference | Self::Hh => "`chosen` and `rejected`",
             Self::UnpairedPreference => "`completion`, `label` and perhaps `prompt`",
+            Self::Ranking => "`prompt`, `completions` and `ranks`",
+            Self::BestOf => "`prompt` and lists of `chosen` and `rejected`",
+            Self::Scored => "`completion`, `score` and perhaps `prompt`",
             Self::Alpaca => "`instruction`, `output` and perhaps `input`",
             Self::ShareGpt => "`conversations`",
         }
@@ -99,8 +115,12 @@ impl Schema {
             Ok(Self::ShareGpt)
         } else if all(&["chosen", "rejected"]) {
             Ok(preference(row))
+        } else if all(&["completions", "ranks"]) {
+            Ok(Self::Ranking)
         } else if all(&["completion", "label"]) {
             Ok(Self::UnpairedPreference)
+        } else if all(&["completion", "score"]) {
+            Ok(Self::Scored)
         } else if all(&["prompt", "completion"]) {
             Ok(Self::PromptCompletion)
         } else if all(&["instruction", "output"]) {
@@ -118,6 +138,9 @@ impl Schema {
 /// Some data sets repeat the prompt as a text beside conversations that hold it: as in TRL, such a
 /// prompt doesn't count.
 fn preference(row: &Map<String, Value>) -> Schema {
+    if judgements::are_lists_of_texts(row) {
+        return Schema::BestOf;
+    }
     let dialogue = |name| row[name].as_str().is_some_and(|text| text.starts_with(dialects::HUMAN));
     match row.get("prompt") {
         Some(prompt) if !prompt.is_null() && prompt.is_array() == row["chosen"].is_array() => {

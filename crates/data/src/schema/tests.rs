@@ -78,6 +78,7 @@ fn rows_of_several_texts_are_recognised_as_texts_and_as_messages() {
         chosen: text(" blue."),
         rejected: text(" green."),
         margin: None,
+        chosen_probability: None,
     };
     let row = json!({"prompt": sky, "chosen": " blue.", "rejected": " green."});
     check(row, Schema::Preference, texts.clone());
@@ -88,6 +89,7 @@ fn rows_of_several_texts_are_recognised_as_texts_and_as_messages() {
         chosen: m_blue.clone(),
         rejected: m_green.clone(),
         margin,
+        chosen_probability: None,
     };
     let row = json!({"prompt": asked, "chosen": blue, "rejected": green, "margin": 0.5});
     check(row, Schema::Preference, both(Some(0.5)));
@@ -108,6 +110,26 @@ fn rows_of_several_texts_are_recognised_as_texts_and_as_messages() {
             label: false,
         },
     );
+}
+
+#[test]
+fn judgements_come_as_pairs_labels_rankings_and_grades() {
+    let row = json!({"prompt": "p", "chosen": "a", "rejected": "b", "chosen_probability": "0.75", "weight": 2});
+    let (_, example) = convert(row);
+    let Body::Preference { chosen_probability, .. } = example.body else { panic!("a pair") };
+    assert_eq!((chosen_probability, example.weight()), (Some(0.75), Some(2.0)));
+    let ranked = |completions: &[&str], ranks: &[u32]| Body::Ranking {
+        prompt: text("p"),
+        completions: completions.iter().map(|it| text(it)).collect(),
+        ranks: ranks.to_vec(),
+    };
+    let row = json!({"prompt": "p", "completions": ["a", "b", "c"], "ranks": [2, 1, 2]});
+    check(row, Schema::Ranking, ranked(&["a", "b", "c"], &[2, 1, 2]));
+    let row =
+        json!({"prompt": "p", "chosen": ["a"], "rejected": ["b", "c", "d"], "subset": "Math"});
+    check(row, Schema::BestOf, ranked(&["a", "b", "c", "d"], &[1, 2, 2, 2]));
+    let scored = Body::Scored { prompt: text(""), completion: text("a"), score: 3.5 };
+    check(json!({"completion": "a", "score": "3.5"}), Schema::Scored, scored);
 }
 
 #[test]
@@ -141,6 +163,7 @@ fn dialects_become_types_of_trl() {
         chosen: text(" good bye"),
         rejected: text(" go away"),
         margin: None,
+        chosen_probability: None,
     };
     assert_eq!((schema, example.body), (Schema::Hh, body));
     let same = columns(json!({"chosen": dialogue("a"), "rejected": dialogue("a")}));
@@ -215,6 +238,36 @@ fn rows_that_do_not_fit_are_told() {
             "preference",
             json!({"prompt": "a", "chosen": "b", "rejected": "c", "margin": "x"}),
             "`margin` is \"x\"; it must be a finite number",
+        ),
+        (
+            "preference",
+            json!({"prompt": "a", "chosen": "b", "rejected": "c", "chosen_probability": 1.5}),
+            "`chosen_probability` is 1.5; it must be a number from 0 to 1",
+        ),
+        (
+            "unpaired-preference",
+            json!({"completion": "b", "label": 1, "weight": "nan"}),
+            "`weight` is \"nan\"; it must be a finite number above 0",
+        ),
+        (
+            "scored",
+            json!({"completion": "b", "score": "NaN"}),
+            "`score` is \"NaN\"; it must be a finite number",
+        ),
+        (
+            "ranking",
+            json!({"prompt": "a", "completions": ["b", "c"], "ranks": [1]}),
+            "`completions` holds 2 and `ranks` 1",
+        ),
+        (
+            "ranking",
+            json!({"prompt": "a", "completions": ["b", "c"], "ranks": [1, 1.5]}),
+            "`ranks` holds 1.5; it must hold whole numbers, of which 1 is the best",
+        ),
+        (
+            "ranking",
+            json!({"prompt": "a", "completions": ["b"], "ranks": [1]}),
+            "a ranking has 2 to 64 completions; this one has 1",
         ),
         (
             "prompt-only",

@@ -180,7 +180,8 @@ mod tests {
         let example =
             |body| Example { body, tools: None, template_arguments: Map::new(), extra: Map::new() };
         let (prompt, chosen, rejected) = (text("abc"), text("de"), text("f"));
-        let body = Body::Preference { prompt, chosen, rejected, margin: None };
+        let body =
+            Body::Preference { prompt, chosen, rejected, margin: None, chosen_probability: None };
         let encoded = encode_examples(&[example(body)], &encoder, 9).expect("encodes");
         let finished = Preference { rejected_finished: true, ..preference("abc", "de", "f") };
         let want = encode_preferences(&[finished], &tokenizer(), 9);
