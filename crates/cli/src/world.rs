@@ -219,7 +219,7 @@ fn judgements(path: &Path, heldout_share: f64) -> Result<(Judgements, Vec<String
     }
     let plain: Option<Vec<_>> = kept.iter().map(plain).collect();
     let Some(plain) = plain else {
-        let keyed = kept.into_iter().map(|it| (prompt_text(&it), it)).collect();
+        let keyed = kept.into_iter().map(|it| (origin(&it), it)).collect();
         let parts = split(path, keyed, heldout_share, |(prompt, _)| prompt)?;
         return Ok((Judgements::Examples(parts.map(|(_, example)| example.clone())), notes));
     };
@@ -231,7 +231,9 @@ fn judgements(path: &Path, heldout_share: f64) -> Result<(Judgements, Vec<String
         }
     }
     let judgements = if pairs.is_empty() {
-        Judgements::Labels(split(path, labels, heldout_share, |row| &row.prompt)?)
+        Judgements::Labels(split(path, labels, heldout_share, |row| {
+            if row.prompt.is_empty() { &row.completion } else { &row.prompt }
+        })?)
     } else {
         Judgements::Pairs(split(path, pairs, heldout_share, |pair| &pair.prompt)?)
     };
@@ -243,13 +245,18 @@ fn notes(path: &Path, screening: &Screening) -> Vec<String> {
     told.into_iter().map(|note| format!("{}: {note}", path.display())).collect()
 }
 
-fn prompt_text(example: &Example) -> String {
-    match &example.body {
+/// What all judgements of a prompt have in common. What has no prompt is its own.
+fn origin(example: &Example) -> String {
+    let prompt = match &example.body {
         Body::Preference { prompt, .. }
         | Body::UnpairedPreference { prompt, .. }
         | Body::Ranking { prompt, .. }
         | Body::Scored { prompt, .. } => prompt.to_text(),
         _ => String::new(),
+    };
+    match example.body.judged().first() {
+        Some(completion) if prompt.is_empty() => completion.to_text(),
+        _ => prompt,
     }
 }
 

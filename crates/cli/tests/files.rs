@@ -278,7 +278,7 @@ fn reward_models_of_rankings_and_grades_are_trained_and_measured() {
     let told = train("run", &["--set", "reward.loss.ties=davidson"]);
     for note in [
         "judged.jsonl: 1 of 61 judgements compare completions that are the same, and are left out",
-        "scores of 16 completions that the fine-tuned model gave to training prompts have mean 0",
+        "the fine-tuned model completes 16 training prompts; rewards of these have mean 0",
         "reward: agrees with ",
     ] {
         assert!(told.contains(note), "{told}");

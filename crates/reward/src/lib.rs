@@ -26,6 +26,7 @@ pub mod train;
 mod config;
 mod error;
 mod gold;
+mod judgements;
 mod learned;
 mod mixture;
 mod sources;

@@ -24,13 +24,13 @@ impl<B: LmAutodiffBackend> Session<B> {
         let seed = self.seed(Stage::Reward);
         let config = self.setup.config.reward.clone();
         let cadence = config.checkpoints.clone();
-        let base = load_causal_lm::<B>(&self.sft_model()?, &self.device)?;
-        let model = ScalarModel::from_causal_lm(base, seed.child("head"), &self.device)?;
         let [train, heldout] = self.judgements()?;
         let lengths = heldout.judgements.grouped(&heldout.lengths);
         let heldout = heldout.judgements;
         let train = self.first(train.judgements);
-        let reference = self.reference()?;
+        let Some(reference) = self.reference()? else { return Ok(Outcome::Interrupted) };
+        let base = load_causal_lm::<B>(&self.sft_model()?, &self.device)?;
+        let model = ScalarModel::from_causal_lm(base, seed.child("head"), &self.device)?;
         let mut stage = RewardTraining::<B>::new(
             config,
             model,

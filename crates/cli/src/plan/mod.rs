@@ -238,6 +238,10 @@ impl<'a> Sizes<'a> {
             Judgements::None => (0, 0.0),
         };
         let n_judgements = n_judgements.min(config.max_judgements.unwrap_or(n_judgements));
+        let n_sampled = match self.setup.world.judgements {
+            Judgements::Simulated => 0,
+            _ => config.reference_completions,
+        };
         let limit = config.max_tokens as f64;
         let longest = (self.prompt[0] + self.longest_completion()).min(limit) as usize;
         let mean = (self.prompt[1] + self.completion()).min(limit);
@@ -256,7 +260,7 @@ impl<'a> Sizes<'a> {
             recomputes: pass.recomputes,
             trained_tokens: n_rows * mean,
             judged_tokens: 0.0,
-            sampled_tokens: 0.0,
+            sampled_tokens: n_sampled as f64 * (self.prompt[1] + self.completion()),
         }
     }
 

@@ -32,20 +32,22 @@ pub(crate) struct RewardArgs {
 }
 
 const EVALUATE_HELP: &str = "\
-The data set holds judgements, in any format of docs/data.md: pairs (`prompt`, `chosen`, `rejected`), labels
-(`prompt`, `completion`, `label`), rankings (`prompt`, `completions`, `ranks`), scores (`prompt`,
-`completion`, `score`), or RewardBench 2's lists of `chosen` and `rejected`. A column `subset` or `category`
-names categories, of which each gets an accuracy of its own.
+The data set holds judgements, in any format of docs/data.md: pairs (`prompt`, `chosen`,
+`rejected`), labels (`completion`, `label`), rankings (`prompt`, `completions`, `ranks`), scores
+(`completion`, `score`), or RewardBench 2's lists of `chosen` and `rejected`. A column `subset` or
+`category` names categories, of which each gets an accuracy of its own.
 
-What is told: accuracy with 95 % Wilson intervals; calibration of the probabilities sigmoid(score difference),
-with the temperature that they want; accuracy by the size of the difference and by which side is longer;
-how much people and the model prefer the longer side. With `--swaps`: what other names, genders and groups in
-the texts change, for a reward model in deviations of the reference's rewards, and for a policy (`--model`) in
-nats of the completion's log-probability.
+It tells the accuracy with 95 % Wilson intervals; how well probabilities hold, which are
+sigmoid(score difference), and the temperature that they want; accuracy by the size of the
+difference and by which side is longer; how much people and the model prefer the longer side.
+
+With `--swaps`, it tells what other names, genders and groups in the texts change: of a reward
+model, in deviations of the reference policy's rewards; of a policy (`--model`), in nats of the
+log-probability of a completion.
 
 Examples:
   rein reward evaluate --reward-model DIR --data pairs.jsonl
-  rein reward evaluate --reward-model owner/name --data rewardbench.parquet --output report.json
+  rein reward evaluate --reward-model owner/name --data bench.parquet --output report.json
   rein reward evaluate --model DIR --data pairs.jsonl --swaps";
 
 /// What can be done with a reward model.
