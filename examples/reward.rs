@@ -67,6 +67,7 @@ fn main() -> anyhow::Result<()> {
         tokens: tokenizer.encode_completion(text),
         text: text.into(),
         finished: true,
+        ..Completion::default()
     };
     let texts = [" Fine, thank you.", " Go away."];
     for (text, score) in texts.iter().zip(reward.score(&texts.map(completion))?) {

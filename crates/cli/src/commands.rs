@@ -14,12 +14,13 @@ use rein_feedback::FeedbackError;
 use rein_model::ModelError;
 use rein_model::backend::LmAutodiffBackend;
 use rein_ppo::PpoError;
+use rein_reward::RewardError;
 
 use crate::args::{Command, HubArgs, JudgeArgs, Named, RunArgs, TrainArgs};
 use crate::config::{self, Config, Stage};
 use crate::device::{BackendName, Work, run_on};
 use crate::hub::HubError;
-use crate::inference::{Chat, Generate, Logprobs, Score};
+use crate::inference::{Chat, Generate, Logprobs, Score, score_by_rules};
 use crate::inspect::{self, Survey};
 use crate::pace::Measure;
 use crate::parity::Parity;
@@ -65,7 +66,13 @@ pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result
             run_on(args.backend.unwrap_or_else(BackendName::default_of_build), Chat::new(args)?)
         }
         Command::Logprobs(JudgeArgs { rows }) => run_rows(rows.backend, Logprobs::new(rows)?),
-        Command::Score(JudgeArgs { rows }) => run_rows(rows.backend, Score::new(rows)?),
+        Command::Score(args) => match args.rows() {
+            Some(rows) => run_rows(rows.backend, Score::new(&rows)?),
+            None => {
+                score_by_rules(args)?;
+                Ok(ExitCode::SUCCESS)
+            }
+        },
         Command::Export(args) => {
             export::run(args)?;
             Ok(ExitCode::SUCCESS)
@@ -330,10 +337,12 @@ fn is_failure(error: &anyhow::Error) -> bool {
             || cause.downcast_ref::<HubError>().is_some_and(HubError::is_failure)
             || cause.downcast_ref::<FeedbackError>().is_some_and(FeedbackError::is_disk_full)
             || matches!(cause.downcast_ref(), Some(ModelError::NotFinite { .. }))
+            || matches!(cause.downcast_ref(), Some(RewardError::Rule { .. }))
             || matches!(
                 cause.downcast_ref(),
                 Some(
                     PpoError::BadScore { .. }
+                        | PpoError::Reward(RewardError::Rule { .. })
                         | PpoError::Diverged { .. }
                         | PpoError::RatioNotOne { .. }
                 )

@@ -15,6 +15,7 @@ mod config;
 mod device;
 mod export;
 mod files;
+mod http;
 mod hub;
 mod inference;
 mod inspect;

@@ -82,7 +82,8 @@ impl Setup {
 
     /// The same for the run that lies, or will lie, in `root`.
     pub(crate) fn for_run(mut config: Config, root: &Path, hub: &HubArgs) -> Result<Self> {
-        let world = World::load(&config.data, Seed::new(config.seed).child("data"))?;
+        let world =
+            World::load(&config.data, config.rl.columns(), Seed::new(config.seed).child("data"))?;
         if config.stages.contains(&Stage::Reward) {
             check_judgements(&config.reward, &world.judgements)?;
         }
@@ -181,7 +182,7 @@ impl Setup {
             Some(chat) => self.encoder.question(chat).map_err(anyhow::Error::msg),
             None => Ok(self.tokenizer.encode_prompt(&text)),
         };
-        Ok(Prompt { tokens: tokens?, text })
+        Ok(Prompt { tokens: tokens?, text, columns: question.columns.clone() })
     }
 
     /// What ends a reply: the end of sequence and, in conversations, what their template writes there.

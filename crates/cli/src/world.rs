@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use rein_data::example::{Body, Content, Demonstration, Example, Labeled, Preference};
+use rein_data::example::{Body, Columns, Content, Demonstration, Example, Labeled, Preference};
 use rein_data::helpdesk::Helpdesk;
 use rein_data::schema::Examples;
 use rein_data::screening::Screening;
@@ -37,11 +37,13 @@ pub(crate) struct Question {
     pub(crate) text: String,
     /// The conversation that a chat template renders, if it is one: an example that is a prompt.
     pub(crate) chat: Option<Example>,
+    /// What rewards are told beside.
+    pub(crate) columns: Columns,
 }
 
 impl Question {
     pub(crate) fn of_text(text: impl Into<String>) -> Self {
-        Self { text: text.into(), chat: None }
+        Self { text: text.into(), chat: None, columns: Columns::default() }
     }
 }
 
@@ -82,8 +84,8 @@ impl<T> Parts<T> {
 }
 
 impl World {
-    /// Reads or makes the rows.
-    pub(crate) fn load(data: &DataConfig, seed: Seed) -> Result<Self> {
+    /// Reads or makes the rows; `columns` of prompts come along for rewards.
+    pub(crate) fn load(data: &DataConfig, columns: Vec<String>, seed: Seed) -> Result<Self> {
         match data {
             DataConfig::Helpdesk { demonstrations, heldout_demonstrations } => {
                 Ok(Self::helpdesk(*demonstrations, *heldout_demonstrations, seed))
@@ -108,12 +110,12 @@ impl World {
                     notes: notes(path, &screening),
                 })
             }
-            DataConfig::Files(config) => Self::files(config, seed),
+            DataConfig::Files(config) => Self::files(config, columns, seed),
         }
     }
 
-    fn files(config: &FilesConfig, seed: Seed) -> Result<Self> {
-        let files = Files::new(config.clone(), seed);
+    fn files(config: &FilesConfig, columns: Vec<String>, seed: Seed) -> Result<Self> {
+        let files = Files::new(config.clone(), seed).with_columns(columns);
         let Glimpse { texts, prompts } = files.glimpse()?;
         let (judgements, notes) = match &config.preferences {
             Some(path) => judgements(path, config.heldout_share)?,

@@ -1,5 +1,7 @@
 //! Rows of data sets, with TRL's column names.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -196,8 +198,43 @@ pub fn best_ranked(ranks: &[u32]) -> Option<usize> {
     (0..ranks.len()).min_by_key(|place| ranks[*place])
 }
 
+/// Columns of a prompt's row that come along with it, for rewards that ask about more than texts: a right
+/// answer, say. All completions of a prompt share them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Map<String, Value>", into = "Map<String, Value>")]
+pub struct Columns(Option<Arc<Map<String, Value>>>);
+
+impl Columns {
+    /// What stands in the column `name`.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.as_ref()?.get(name)
+    }
+
+    /// All of them, by their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.0.iter().flat_map(|it| it.iter())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl From<Map<String, Value>> for Columns {
+    fn from(columns: Map<String, Value>) -> Self {
+        Self((!columns.is_empty()).then(|| Arc::new(columns)))
+    }
+}
+
+impl From<Columns> for Map<String, Value> {
+    fn from(columns: Columns) -> Self {
+        columns.0.map_or_else(Self::new, Arc::unwrap_or_clone)
+    }
+}
+
 /// A completion that a model sampled, as rewards and people see it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
     /// The prompt's text.
     pub prompt: String,
@@ -209,6 +246,9 @@ pub struct Completion {
     pub text: String,
     /// Whether the model ended the completion by itself.
     pub finished: bool,
+    /// What else the prompt's row says.
+    #[serde(default, skip_serializing_if = "Columns::is_empty")]
+    pub columns: Columns,
 }
 
 impl Completion {

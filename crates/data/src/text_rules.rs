@@ -23,12 +23,12 @@ impl TextRules {
         forbidden: &[String],
         banned: &[String],
     ) -> Result<Self, DataError> {
-        let banned = banned.iter().map(|text| compile(&regex::escape(text)));
+        let banned = banned.iter().map(|text| expression(&regex::escape(text)));
         Ok(Self {
-            required: required.iter().map(|rule| compile(rule)).collect::<Result<_, _>>()?,
+            required: required.iter().map(|rule| expression(rule)).collect::<Result<_, _>>()?,
             forbidden: forbidden
                 .iter()
-                .map(|rule| compile(rule))
+                .map(|rule| expression(rule))
                 .chain(banned)
                 .collect::<Result<_, _>>()?,
         })
@@ -46,7 +46,11 @@ impl TextRules {
     }
 }
 
-fn compile(rule: &str) -> Result<Regex, DataError> {
+/// A regular expression that takes time in proportion to the text it looks at.
+///
+/// # Errors
+/// What is none, or too large; look-around and backreferences are unknown.
+pub fn expression(rule: &str) -> Result<Regex, DataError> {
     Regex::new(rule).map_err(|error| {
         // The library draws an arrow below the place; its last line says what is wrong.
         let reason = error.to_string();

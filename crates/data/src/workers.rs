@@ -160,7 +160,8 @@ impl Workers {
 
 /// Binary, so that numbers keep their bits and NaN stays NaN.
 fn encode(value: &impl Serialize) -> Vec<u8> {
-    rmp_serde::to_vec(value).expect("plain data")
+    // With names, since a row may leave fields out.
+    rmp_serde::to_vec_named(value).expect("plain data")
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DataError> {
@@ -274,6 +275,23 @@ pub(crate) mod tests {
         assert!(merged.iter().all(|it| it[0].is_nan() && it[2] == 1.5), "{merged:?}");
         let refused = together(2, |workers| workers.merge(vec![0; 2 * workers.rank()]).is_err());
         assert_eq!(refused, [true, true]);
+    }
+
+    #[test]
+    fn fields_that_a_row_leaves_out_are_not_taken_for_others() {
+        #[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
+        struct Row {
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            first: Vec<u8>,
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            second: Vec<u8>,
+        }
+        let merged = together(2, |workers| {
+            let row = Row { first: Vec::new(), second: vec![workers.rank() as u8] };
+            workers.merge(vec![row]).expect("merges")
+        });
+        let row = |rank| Row { first: Vec::new(), second: vec![rank] };
+        assert!(merged.iter().all(|it| *it == [row(0), row(1)]), "{merged:?}");
     }
 
     #[test]

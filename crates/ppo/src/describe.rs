@@ -1,7 +1,7 @@
 //! What is told of a step.
 
 use rein_data::log::Metrics;
-use rein_reward::Reward;
+use rein_reward::{Reward, Weighted};
 
 use crate::advantage::explained_variance;
 use crate::diagnostics::Diagnostics;
@@ -41,23 +41,91 @@ pub(crate) fn describe_rollout(
     metrics
 }
 
-/// Mean and deviation of a reward's scores as it gave them, and of those of its parts, if it is a mixture.
+/// Mean and deviation of a reward's scores as it gave them, and of those of its parts, if it is a mixture: with
+/// how each goes along with the sum (Pearson's correlation; 0 where either is constant). Of rules, also the
+/// share of completions whose score isn't 0, and how many they couldn't judge.
 fn describe_rewards(rows: &[Row], reward: &dyn Reward, metrics: &mut Metrics) {
-    let mut tell = |name: &str, scores: Vec<f64>| {
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-        let average = mean(&scores);
-        let squares: Vec<f64> = scores.iter().map(|it| (it - average).powi(2)).collect();
-        metrics.push(format!("rewards/{name}/mean"), average);
-        metrics.push(format!("rewards/{name}/std"), mean(&squares).sqrt());
-    };
-    tell(reward.name(), rows.iter().map(|row| f64::from(row.score)).collect());
-    for (place, part) in reward.parts().iter().enumerate() {
+    let total: Vec<f64> = rows.iter().map(|row| f64::from(row.score)).collect();
+    describe_reward(reward, &total, metrics);
+    if reward.is_rule() {
+        describe_rule(reward, 0, &total, rows, metrics);
+    }
+    for (place, Weighted { reward, .. }) in reward.parts().iter().enumerate() {
         let scores = rows.iter().map(|row| row.part_scores.get(place).copied().map(f64::from));
         // Rows that were collected elsewhere may know the sum only.
-        if let Some(scores) = scores.collect() {
-            tell(part.reward.name(), scores);
+        let Some(scores) = scores.collect::<Option<Vec<f64>>>() else { continue };
+        describe_reward(&**reward, &scores, metrics);
+        let name = reward.name();
+        metrics.push(format!("rewards/{name}/correlation"), correlation(&scores, &total));
+        if reward.is_rule() {
+            describe_rule(&**reward, place, &scores, rows, metrics);
         }
     }
+}
+
+fn describe_reward(reward: &dyn Reward, scores: &[f64], metrics: &mut Metrics) {
+    let (name, average) = (reward.name(), mean(scores));
+    let squares: Vec<f64> = scores.iter().map(|it| (it - average).powi(2)).collect();
+    metrics.push(format!("rewards/{name}/mean"), average);
+    metrics.push(format!("rewards/{name}/std"), mean(&squares).sqrt());
+}
+
+fn describe_rule(
+    rule: &dyn Reward,
+    part: usize,
+    scores: &[f64],
+    rows: &[Row],
+    metrics: &mut Metrics,
+) {
+    let (name, n_rows) = (rule.name(), rows.len() as f64);
+    let n_fired = scores.iter().filter(|score| **score != 0.0).count() as f64;
+    metrics.push(format!("rewards/{name}/fired"), n_fired / n_rows);
+    let failed = rows.iter().flat_map(|row| &row.failed_parts).filter(|(it, _)| *it == part);
+    metrics.push(format!("rewards/{name}/errors"), failed.count() as f64);
+}
+
+/// The share of prompts whose completions all have the same score, from which an advantage that compares them
+/// learns nothing; under TRL's name, where a prompt has several completions.
+pub(crate) fn describe_groups(rows: &[Row], n_samples: usize, metrics: &mut Metrics) {
+    if n_samples < 2 || rows.is_empty() {
+        return;
+    }
+    let groups: Vec<&[Row]> = rows.chunks(n_samples).collect();
+    let tied = groups.iter().filter(|rows| rows.iter().all(|row| row.score == rows[0].score));
+    metrics.push("frac_reward_zero_std", tied.count() as f64 / groups.len() as f64);
+}
+
+/// What is said of completions that rules couldn't judge: of each rule, how many, and why the first one.
+pub(crate) fn failure_notes(rows: &[Row], reward: &dyn Reward, step: usize) -> Vec<String> {
+    let parts = reward.parts();
+    let names: Vec<&str> = match parts {
+        [] => vec![reward.name()],
+        parts => parts.iter().map(|it| it.reward.name()).collect(),
+    };
+    let note = |(place, name): (usize, &str)| {
+        let failed = rows.iter().flat_map(|row| &row.failed_parts).filter(|(it, _)| *it == place);
+        let reasons: Vec<&String> = failed.map(|(_, reason)| reason).collect();
+        let first = reasons.first()?;
+        let (count, n_rows) = (reasons.len(), rows.len());
+        Some(format!(
+            "rl: step {step}: the rule `{name}` couldn't judge {count} of {n_rows} completions, which have its \
+             `default` as their score; the first: {first}"
+        ))
+    };
+    names.into_iter().enumerate().filter_map(note).collect()
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn correlation(one: &[f64], other: &[f64]) -> f64 {
+    let (mean_one, mean_other) = (mean(one), mean(other));
+    let sum = |product: &dyn Fn(f64, f64) -> f64| -> f64 {
+        one.iter().zip(other).map(|(a, b)| product(a - mean_one, b - mean_other)).sum()
+    };
+    let (both, squares) = (sum(&|a, b| a * b), sum(&|a, _| a * a) * sum(&|_, b| b * b));
+    if squares > 0.0 { both / squares.sqrt() } else { 0.0 }
 }
 
 /// How well the values foresaw the returns, if there are any.

@@ -131,6 +131,7 @@ mod tests {
             tokens: vec![3, 9],
             text: "\u{fffd}\"".into(),
             finished: true,
+            columns: serde_json::Map::from_iter([("answer".to_owned(), 0.1.into())]).into(),
         };
         // Neighbours of 1/3 and a number whose shortest form is easily read as another.
         Sampled { completion, logprobs: vec![-0.333_333_34, -7.038_531e-26] }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use burn::prelude::*;
 use rein_data::chat::{Closing, closing};
 use rein_data::encoding::TokenRow;
-use rein_data::example::Completion;
+use rein_data::example::{Columns, Completion};
 use rein_data::seed::RowSeeds;
 use rein_data::template::ChatTemplate;
 use rein_data::text_stream::StoppingText;
@@ -17,7 +17,7 @@ use rein_model::guard::rows_fit;
 use rein_model::logprobs::{hidden_at, hidden_cells, row_logprobs, split};
 use rein_model::tokens::{LearnedTokens, TokenBatch, host, indices};
 use rein_model::{CausalLm, Frozen, Generated, Monitor, Sampler, ScalarModel};
-use rein_reward::{Reward, Scores, scores};
+use rein_reward::{Failure, Reward, Scores, scores};
 use serde::{Deserialize, Serialize};
 
 use crate::PpoError;
@@ -51,6 +51,9 @@ pub struct Row {
     /// What each part of a mixed reward gave, before weights.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub part_scores: Vec<f32>,
+    /// The parts of the reward that couldn't judge, and why; 0 where nothing is mixed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_parts: Vec<(usize, String)>,
 }
 
 /// The frozen parts of a step.
@@ -71,12 +74,15 @@ pub struct Prompt {
     pub text: String,
     /// As the policy reads it.
     pub tokens: Vec<u32>,
+    /// What else its row says, for rewards.
+    pub columns: Columns,
 }
 
 impl Prompt {
     /// A text that is a prompt.
     pub fn encode(text: &str, tokenizer: &Tokenizer) -> Self {
-        Self { text: text.to_owned(), tokens: tokenizer.encode_prompt(text) }
+        let (text, tokens) = (text.to_owned(), tokenizer.encode_prompt(text));
+        Self { text, tokens, columns: Columns::default() }
     }
 }
 
@@ -134,8 +140,8 @@ pub fn sample_until<B: LmBackend>(
     texts: &[String],
     seeds: impl Into<RowSeeds>,
 ) -> Result<Vec<Sampled>, PpoError> {
-    let (asked, tokens): (Vec<String>, Vec<Vec<u32>>) =
-        prompts.into_iter().map(|it| (it.text, it.tokens)).unzip();
+    let (asked, tokens): (Vec<(String, Columns)>, Vec<Vec<u32>>) =
+        prompts.into_iter().map(|it| ((it.text, it.columns), it.tokens)).unzip();
     let mut reader = Reader { tokenizer, stops: texts.into(), rows: HashMap::new() };
     let mut batches = sampler.batches(&tokens, seeds)?;
     let mut generated = Vec::with_capacity(asked.len());
@@ -144,11 +150,11 @@ pub fn sample_until<B: LmBackend>(
     }
     let rows = asked.into_iter().zip(tokens).zip(generated).enumerate();
     Ok(rows
-        .map(|(row, ((prompt, prompt_tokens), generated))| {
+        .map(|(row, (((prompt, columns), prompt_tokens), generated))| {
             let finished = generated.finished();
             let text = reader.text(row, &generated);
             let Generated { tokens, logprobs, .. } = generated;
-            let completion = Completion { prompt, prompt_tokens, finished, text, tokens };
+            let completion = Completion { prompt, prompt_tokens, finished, text, tokens, columns };
             Sampled { completion, logprobs }
         })
         .collect())
@@ -203,7 +209,7 @@ pub fn collect<B: LmBackend>(
     completions: &[Completion],
     temperature: f32,
 ) -> Result<Vec<Row>, PpoError> {
-    let Scores { total, parts } = scores(reward, completions)?;
+    let Scores { total, parts, failures } = scores(reward, completions)?;
     let episodes = completions.iter().zip(total).enumerate();
     let episodes = episodes.map(|(place, (completion, score))| Episode {
         tokens: TokenRow::completion(completion.prompt_tokens.clone(), &completion.tokens),
@@ -212,7 +218,11 @@ pub fn collect<B: LmBackend>(
         turn_scores: Vec::new(),
         part_scores: parts.iter().map(|part| part[place]).collect(),
     });
-    appraise(actors, judges, episodes.collect(), temperature)
+    let mut rows = appraise(actors, judges, episodes.collect(), temperature)?;
+    for Failure { row, part, reason } in failures {
+        rows[row].failed_parts.push((part, reason));
+    }
+    Ok(rows)
 }
 
 /// Lets policy, reference and value model look at conversations that are scored already.
@@ -249,6 +259,7 @@ pub fn appraise<B: LmBackend>(
             score: episode.score,
             turn_scores: episode.turn_scores,
             part_scores: episode.part_scores,
+            failed_parts: Vec::new(),
         })
         .collect())
 }

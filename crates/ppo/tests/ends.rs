@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use burn::backend::Autodiff;
 use burn_flex::{Flex, FlexDevice};
-use rein_data::example::Completion;
+use rein_data::example::{Columns, Completion};
 use rein_data::log::RunLog;
 use rein_data::seed::Seed;
 use rein_data::stage::Train;
@@ -122,7 +122,8 @@ fn a_step_asks_tokens_and_ends_where_it_is_told() {
         ..Algorithm::Reinforce.config()
     };
     let shown = Arc::new(Mutex::new(Vec::new()));
-    let prompt = Prompt { text: "hello".into(), tokens: vec![7, 250, 7] };
+    let prompt =
+        Prompt { text: "hello".into(), tokens: vec![7, 250, 7], columns: Columns::default() };
     let prompts = Prompts { train: vec![prompt.clone()], heldout: Vec::new() };
     let actors = ActorCritic { policy: model(), value: None };
     let reward = Box::new(Shown(shown.clone()));

@@ -82,11 +82,10 @@ fn completions() -> Vec<Completion> {
         let length = 2 + number * 5 % 7;
         let token = |place: usize| (3 + number * 11 + place * 7 + place * place) as u32 % 40;
         Completion {
-            prompt: String::new(),
             prompt_tokens: (3..6 + (number / SAMPLES * 2) as u32).collect(),
             tokens: (0..length).map(token).collect(),
-            text: String::new(),
             finished: !number.is_multiple_of(3),
+            ..Completion::default()
         }
     };
     (0..2 * SAMPLES).map(completion).collect()

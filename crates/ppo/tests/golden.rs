@@ -123,6 +123,7 @@ fn rollout_rows(case: &Value, token_mask: &Value) -> Vec<Row> {
                 score: scores[row] as f32,
                 turn_scores: Vec::new(),
                 part_scores: Vec::new(),
+                failed_parts: Vec::new(),
             }
         })
         .collect()
@@ -295,11 +296,10 @@ fn completions(rollout: &Value) -> Vec<rein_data::example::Completion> {
         let end = response.iter().position(|token| *token == eos);
         let length = end.map_or(response.len(), |end| end + 1);
         rein_data::example::Completion {
-            prompt: String::new(),
             prompt_tokens: query.into_iter().skip_while(|token| *token == pad).collect(),
             tokens: response[..length].to_vec(),
-            text: String::new(),
             finished: end.is_some(),
+            ..Default::default()
         }
     };
     queries.zip(responses).map(completion).collect()

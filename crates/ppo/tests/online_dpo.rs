@@ -111,6 +111,7 @@ fn rows() -> Vec<Row> {
             score,
             turn_scores: Vec::new(),
             part_scores: Vec::new(),
+            failed_parts: Vec::new(),
         }
     };
     scores.into_iter().enumerate().map(row).collect()

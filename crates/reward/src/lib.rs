@@ -30,14 +30,16 @@ mod judgements;
 mod learned;
 mod mixture;
 mod sources;
+mod verdict;
 
 use rein_data::example::Completion;
 
 pub use error::RewardError;
 pub use gold::Gold;
 pub use learned::{LearnedReward, Normalization};
-pub use mixture::{Mixture, Scores, Weighted, scores};
-pub use sources::{RewardKind, RewardSource};
+pub use mixture::{Failure, Mixture, Scores, Weighted, scores};
+pub use sources::{ErrorPolicy, RewardKind, RewardSource, RuleSource};
+pub use verdict::Verdict;
 
 /// Says how good completions are. The one open set of this crate, hence its one trait.
 pub trait Reward {
@@ -46,6 +48,17 @@ pub trait Reward {
 
     /// One score for each completion, in their order; higher is better.
     fn score(&self, completions: &[Completion]) -> Result<Vec<f32>, RewardError>;
+
+    /// The scores, with what else the reward can say: why, and which completions it couldn't judge.
+    fn verdicts(&self, completions: &[Completion]) -> Result<Vec<Verdict>, RewardError> {
+        Ok(self.score(completions)?.into_iter().map(Verdict::from).collect())
+    }
+
+    /// Whether it follows from a [rule](rules): metrics then tell how often that fired, and how often it
+    /// couldn't judge.
+    fn is_rule(&self) -> bool {
+        false
+    }
 
     /// What it mixes, if it is a [`Mixture`]: metrics tell of each part by its name.
     fn parts(&self) -> &[Weighted] {

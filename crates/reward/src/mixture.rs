@@ -19,6 +19,19 @@ pub struct Scores {
     pub total: Vec<f32>,
     /// Of a mixture, what each of its parts gave, before weights.
     pub parts: Vec<Vec<f32>>,
+    /// Which completions couldn't be judged, by whom, and why.
+    pub failures: Vec<Failure>,
+}
+
+/// A completion that a reward couldn't judge, and whose score is one that was agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which completion.
+    pub row: usize,
+    /// Which part of a mixture; 0 if there is no mixture.
+    pub part: usize,
+    /// Why not.
+    pub reason: String,
 }
 
 /// The scores of a reward, with those of its parts if it is a mixture. Each part is asked once.
@@ -27,18 +40,29 @@ pub struct Scores {
 /// Those of the reward, and a reward that doesn't give one score to each completion.
 pub fn scores(reward: &dyn Reward, completions: &[Completion]) -> Result<Scores, RewardError> {
     let weighted = reward.parts();
+    let mut failures = Vec::new();
     if weighted.is_empty() {
-        return Ok(Scores { total: ask(reward, completions)?, parts: Vec::new() });
+        let total = ask(reward, 0, completions, &mut failures)?;
+        return Ok(Scores { total, parts: Vec::new(), failures });
     }
-    let parts = weighted.iter().map(|it| ask(&*it.reward, completions));
+    let parts = weighted.iter().enumerate();
+    let parts = parts.map(|(part, it)| ask(&*it.reward, part, completions, &mut failures));
     let parts = parts.collect::<Result<Vec<_>, _>>()?;
     let weights: Vec<f32> = weighted.iter().map(|it| it.weight).collect();
     let total = (0..completions.len()).map(|row| weighted_sum(&weights, &parts, row));
-    Ok(Scores { total: total.collect(), parts })
+    Ok(Scores { total: total.collect(), parts, failures })
 }
 
-fn ask(reward: &dyn Reward, completions: &[Completion]) -> Result<Vec<f32>, RewardError> {
-    let scores = reward.score(completions)?;
+fn ask(
+    reward: &dyn Reward,
+    part: usize,
+    completions: &[Completion],
+    failures: &mut Vec<Failure>,
+) -> Result<Vec<f32>, RewardError> {
+    let verdicts = reward.verdicts(completions)?;
+    let failed = verdicts.iter().enumerate().filter(|(_, verdict)| verdict.failed);
+    failures.extend(failed.map(|(row, it)| Failure { row, part, reason: it.reason.clone() }));
+    let scores: Vec<f32> = verdicts.into_iter().map(|it| it.score).collect();
     let (name, n_scores, n_asked) = (reward.name(), scores.len(), completions.len());
     if n_scores != n_asked {
         let reason = format!("the reward `{name}` gave {n_scores} scores to {n_asked} completions");
@@ -128,14 +152,7 @@ mod tests {
     }
 
     fn completions(count: usize) -> Vec<Completion> {
-        let one = Completion {
-            prompt: String::new(),
-            prompt_tokens: vec![1],
-            tokens: vec![2],
-            text: String::new(),
-            finished: true,
-        };
-        vec![one; count]
+        vec![Completion::default(); count]
     }
 
     #[test]
@@ -148,7 +165,7 @@ mod tests {
         assert_eq!(got.parts, [[1.0, 3.0], [4.0, -1.0]]);
         assert_eq!(mixture.score(&completions(2)).expect("scores"), got.total);
         let alone = scores(&Fixed("a", vec![0.1]), &completions(1)).expect("scores");
-        assert_eq!(alone, Scores { total: vec![0.1], parts: Vec::new() });
+        assert_eq!(alone, Scores { total: vec![0.1], parts: Vec::new(), failures: Vec::new() });
     }
 
     #[test]

@@ -7,7 +7,7 @@ use burn::module::AutodiffModule;
 use burn::prelude::*;
 use rand::RngExt;
 use rein_data::encoding::TokenRow;
-use rein_data::example::Completion;
+use rein_data::example::{Columns, Completion};
 use rein_data::seed::Seed;
 use rein_data::store::TokenStore;
 use rein_model::backend::LmAutodiffBackend;
@@ -213,7 +213,8 @@ impl<B: LmAutodiffBackend> Networks<B> {
 fn completion((prompt_tokens, generated): (Vec<u32>, Generated)) -> (Completion, Vec<f32>) {
     let (prompt, text) = (String::new(), String::new());
     let (finished, tokens) = (generated.finished(), generated.tokens);
-    (Completion { prompt, prompt_tokens, text, finished, tokens }, generated.logprobs)
+    let columns = Columns::default();
+    (Completion { prompt, prompt_tokens, text, finished, tokens, columns }, generated.logprobs)
 }
 
 /// Prompts of random ids, none of them special.

@@ -1,10 +1,14 @@
 //! From a file and `--set` to a config, with errors that say where and what else.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rein_ppo::algorithm::Algorithm;
+use rein_reward::RewardSource;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::{Config, DEFAULT};
@@ -107,6 +111,25 @@ fn fill_in_algorithm(rl: &mut Table) {
     }
 }
 
+/// The rules of a file of their own: tables `[[rewards]]`, as `[[rl.rewards]]` are in a config.
+pub(crate) fn load_rules(file: &Path) -> Result<Vec<RewardSource>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Rules {
+        rewards: Vec<RewardSource>,
+    }
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file).with_context(|| name.clone())?;
+    let table: Table = text.parse().map_err(|error| syntax_error(&name, &text, &error))?;
+    let rules: Rules =
+        typed(table.clone(), &table).map_err(|fault| anyhow!("{}", fault.in_file(&name, &text)))?;
+    let problems = RewardSource::problems(&rules.rewards, "rewards");
+    if !problems.is_empty() {
+        bail!("{name}: {}", problems.join("; "));
+    }
+    Ok(rules.rewards)
+}
+
 fn parse(table: &Table) -> Result<Config, Fault> {
     let mut whole = table.clone();
     for (section, key, kind) in DEFAULT_KINDS {
@@ -117,12 +140,22 @@ fn parse(table: &Table) -> Result<Config, Fault> {
     if let Some(rl) = whole.get_mut("rl").and_then(Value::as_table_mut) {
         fill_in_algorithm(rl);
     }
+    typed(whole, table)
+}
+
+/// What a table means, which is `table` with what it leaves out.
+fn typed<T: DeserializeOwned>(whole: Table, table: &Table) -> Result<T, Fault> {
     serde_path_to_error::deserialize(Value::Table(whole)).map_err(|error| {
         let path = error.path().to_string();
-        let path: Vec<String> =
+        let mut path: Vec<String> =
             path.split('.').filter(|key| !matches!(*key, "" | ".")).map(str::to_owned).collect();
         let reason = error.inner().to_string();
-        let reason = reason.lines().next().unwrap_or("can't be read").trim();
+        let mut reason = reason.lines().next().unwrap_or("can't be read").trim();
+        // Behind a reward's `kind` the path stops, and the reason begins with the key.
+        if let Some((key, rest)) = reason.strip_prefix('`').and_then(|it| it.split_once("`: ")) {
+            path.push(key.to_owned());
+            reason = rest;
+        }
         unknown_key(table, &path, reason)
             .unwrap_or_else(|| Fault { reason: format!("`{}`: {reason}", path.join(".")), path })
     })
@@ -159,7 +192,7 @@ fn unknown_key(table: &Table, path: &[String], reason: &str) -> Option<Fault> {
 fn find(table: &Table, parent: &[String], key: &str) -> Option<Vec<String>> {
     let mut section = table;
     for name in parent {
-        section = section.get(name)?.as_table()?;
+        section = step_into(section, name)?;
     }
     if section.contains_key(key) {
         return Some([parent, &[key.to_owned()]].concat());
@@ -170,18 +203,34 @@ fn find(table: &Table, parent: &[String], key: &str) -> Option<Vec<String>> {
         .find_map(|name| find(table, &[parent, std::slice::from_ref(name)].concat(), key))
 }
 
+/// The table `name` of a section, or, as in `rewards[1]`, of a list of them.
+fn step_into<'a>(section: &'a Table, name: &str) -> Option<&'a Table> {
+    let Some((list, place)) = name.split_once('[') else { return section.get(name)?.as_table() };
+    let place: usize = place.strip_suffix(']')?.parse().ok()?;
+    section.get(list)?.as_array()?.get(place)?.as_table()
+}
+
 fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
     let score = |name: &str| strsim::jaro_winkler(found, name);
     let best = known.iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
     (score(best) > 0.7).then_some(*best)
 }
 
-/// The line at which a key is set, as people write TOML: `[section.below]`, then `key = value`.
+/// The line at which a key is set, as people write TOML: `[section.below]` or `[[list]]`, then `key = value`.
 fn line_of(text: &str, path: &[String]) -> Option<usize> {
     let mut section = String::new();
+    let mut lists: HashMap<&str, usize> = HashMap::new();
     let wanted = path.join(".");
     for (line, number) in text.lines().map(str::trim).zip(1..) {
-        if let Some(header) = line.strip_prefix('[') {
+        if let Some(header) = line.strip_prefix("[[") {
+            let list = header.split(']').next().unwrap_or_default().trim();
+            let count = lists.entry(list).or_default();
+            section = format!("{list}[{count}]");
+            *count += 1;
+            if section == wanted {
+                return Some(number);
+            }
+        } else if let Some(header) = line.strip_prefix('[') {
             section = header.split(']').next().unwrap_or_default().trim().to_owned();
             if section == wanted {
                 return Some(number);
@@ -189,7 +238,8 @@ fn line_of(text: &str, path: &[String]) -> Option<usize> {
         } else if let Some((key, _)) = line.split_once('=') {
             let key = key.trim();
             let full = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
-            if full == wanted || wanted.starts_with(&format!("{full}.")) {
+            let is_below = |rest: &str| rest.starts_with(['.', '[']);
+            if wanted.strip_prefix(&full).is_some_and(|rest| rest.is_empty() || is_below(rest)) {
                 return Some(number);
             }
         }

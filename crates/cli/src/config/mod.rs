@@ -14,7 +14,7 @@ use rein_reward::train::RewardConfig;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use files::{FilesConfig, MixedSet};
-pub(crate) use load::{change, load, load_saved};
+pub(crate) use load::{change, load, load_rules, load_saved};
 
 /// The config that `rein train` runs without any argument.
 pub(crate) const DEFAULT: &str = include_str!("../../../../configs/helpdesk.toml");

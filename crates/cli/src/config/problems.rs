@@ -76,12 +76,19 @@ impl Config {
         problems
     }
 
-    fn reward_problems(&self) -> Option<String> {
+    fn reward_problems(&self) -> Vec<String> {
         let asks_gold = self.rl.rewards.iter().any(|it| it.kind == RewardKind::Gold);
         let has_gold = matches!(self.data, DataConfig::Helpdesk { .. });
-        (asks_gold && !has_gold).then(|| {
+        let gold = (asks_gold && !has_gold).then(|| {
             "`rl.rewards` holds \"gold\", but only the help-desk world knows the truth".into()
-        })
+        });
+        let has_columns = matches!(self.data, DataConfig::Files(_));
+        let columns = self.rl.columns().into_iter().filter(|_| !has_columns).map(|name| {
+            format!(
+                "`rl.rewards` reads the column `{name}`, but only prompts of `data.kind` \"files\" have columns"
+            )
+        });
+        gold.into_iter().chain(columns).collect()
     }
 
     fn data_problems(&self) -> Option<String> {

@@ -7,11 +7,11 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use rein_data::DataError;
-use rein_data::example::{Body, Content, Demonstration, Example, best_ranked};
+use rein_data::example::{Body, Columns, Content, Demonstration, Example, best_ranked};
 use rein_data::mix::Mix;
 use rein_data::schema::{Examples, Located, Schema};
 use rein_data::seed::Seed;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::sample::Sample;
 use crate::config::{FilesConfig, MixedSet};
@@ -26,6 +26,8 @@ const OPENING_WORDS: usize = 4;
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
     pub(crate) config: FilesConfig,
+    /// Columns that rewards read: every prompt must have them.
+    columns: Vec<String>,
     seed: Seed,
 }
 
@@ -42,7 +44,12 @@ pub(crate) struct Glimpse {
 
 impl Files {
     pub(crate) fn new(config: FilesConfig, seed: Seed) -> Self {
-        Self { config, seed }
+        Self { config, columns: Vec::new(), seed }
+    }
+
+    /// The demonstrations whose prompts bring these columns along.
+    pub(crate) fn with_columns(self, columns: Vec<String>) -> Self {
+        Self { columns, ..self }
     }
 
     /// Demonstrations to train on, mixed if there are several sets.
@@ -92,15 +99,17 @@ impl Files {
                 let reason = "a prompt alone is no demonstration; a completion must follow it";
                 return Err(located.refuse(reason).into());
             }
+            let columns = self.columns_of(&located)?;
             let Located { example, .. } = located;
             n_rows[0] += 1;
             texts.offer(|| demonstration(&example));
-            train.offer(|| opening(example));
+            train.offer(|| opening(example, columns));
         }
         for located in self.heldout()? {
-            let Located { example, .. } = located?;
+            let located = located?;
+            let columns = self.columns_of(&located)?;
             n_rows[1] += 1;
-            heldout.offer(|| opening(example));
+            heldout.offer(|| opening(located.example, columns));
         }
         let must_hold_out = self.config.heldout.is_some() || self.config.heldout_share > 0.0;
         if n_rows[0] == 0 || n_rows[1] == 0 && must_hold_out {
@@ -112,6 +121,25 @@ impl Files {
         }
         let prompts = Parts { train: train.items(), heldout: heldout.items() };
         Ok(Glimpse { texts: texts.items(), prompts })
+    }
+
+    /// What rewards read of a row: other columns, or the completion that is demonstrated.
+    fn columns_of(&self, located: &Located) -> Result<Columns, DataError> {
+        let Example { body, extra, .. } = &located.example;
+        let value = |name: &String| {
+            let value = extra.get(name).cloned().or_else(|| match body {
+                Body::PromptCompletion { completion, .. } if name == "completion" => {
+                    Some(completion.to_text().into())
+                }
+                _ => None,
+            });
+            let value = value.filter(|it| !it.is_null()).ok_or_else(|| {
+                located
+                    .refuse(format!("has no column `{name}`, which a rule of `rl.rewards` reads"))
+            });
+            Ok((name.clone(), value?))
+        };
+        Ok(self.columns.iter().map(value).collect::<Result<Map<_, _>, DataError>>()?.into())
     }
 }
 
@@ -168,7 +196,13 @@ fn demonstration(example: &Example) -> Option<(Demonstration, usize)> {
 }
 
 /// What a model can be asked, and how large that is.
-fn opening(example: Example) -> Option<(Question, usize)> {
+fn opening(example: Example, columns: Columns) -> Option<(Question, usize)> {
+    let n_more: usize = columns.iter().map(|(name, it)| name.len() + it.to_string().len()).sum();
+    let (question, n_bytes) = question(example)?;
+    Some((Question { columns, ..question }, n_bytes + n_more))
+}
+
+fn question(example: Example) -> Option<(Question, usize)> {
     let prompt = match example.body {
         Body::LanguageModeling(Content::Text(text)) => {
             let text = words(&text, OPENING_WORDS)?;
@@ -192,9 +226,9 @@ fn opening(example: Example) -> Option<(Question, usize)> {
         Content::Text(_) => Some((Question::of_text(text), n_bytes)),
         Content::Messages(messages) if messages.is_empty() => None,
         Content::Messages(_) => {
-            let extra = serde_json::Map::new();
+            let extra = Map::new();
             let chat = Example { body: Body::PromptOnly(prompt), extra, ..example };
-            Some((Question { text, chat: Some(chat) }, 2 * n_bytes))
+            Some((Question { chat: Some(chat), ..Question::of_text(text) }, 2 * n_bytes))
         }
     }
 }

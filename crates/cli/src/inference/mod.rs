@@ -8,6 +8,7 @@ mod choosing;
 mod folders;
 mod generate;
 mod judge;
+mod rules;
 mod settings;
 mod terminal;
 mod texts;
@@ -34,6 +35,7 @@ pub(crate) use chat::Chat;
 pub(crate) use folders::ModelFolders;
 pub(crate) use generate::Generate;
 pub(crate) use judge::{Logprobs, Score};
+pub(crate) use rules::score_by_rules;
 
 /// What such a command reads: a model's folder and rows of tokens.
 struct Inputs {

@@ -11,6 +11,7 @@ use rein_reward::{Gold, LearnedReward, Mixture, Reward, RewardKind, RewardSource
 
 use super::Session;
 use crate::config::Stage;
+use crate::http::HttpClient;
 use crate::world::{Parts, Question};
 
 impl<B: LmAutodiffBackend> Session<B> {
@@ -78,18 +79,18 @@ impl<B: LmAutodiffBackend> Session<B> {
 
     /// What is optimised: one reward as it is, or the weighted sum of several.
     fn rewards(&self, config: &PpoConfig) -> Result<Box<dyn Reward>> {
-        let of_source = |RewardSource { kind, weight }| -> Result<Weighted> {
-            Ok(Weighted { weight, reward: self.reward_of(kind, config)? })
+        let of_source = |RewardSource { kind, weight }: &RewardSource| -> Result<Weighted> {
+            Ok(Weighted { weight: *weight, reward: self.reward_of(kind, config)? })
         };
         let sources = config.reward_sources();
-        if let [RewardSource { kind, weight: 1.0 }] = sources[..] {
+        if let [RewardSource { kind, weight: 1.0 }] = &sources[..] {
             return self.reward_of(kind, config);
         }
-        let parts = sources.into_iter().map(of_source).collect::<Result<Vec<_>>>()?;
+        let parts = sources.iter().map(of_source).collect::<Result<Vec<_>>>()?;
         Ok(Box::new(Mixture::new(parts)?))
     }
 
-    fn reward_of(&self, kind: RewardKind, config: &PpoConfig) -> Result<Box<dyn Reward>> {
+    fn reward_of(&self, kind: &RewardKind, config: &PpoConfig) -> Result<Box<dyn Reward>> {
         Ok(match kind {
             RewardKind::Model => {
                 let folder = self.reward_folder()?;
@@ -103,6 +104,7 @@ impl<B: LmAutodiffBackend> Session<B> {
                 Box::new(reward.with_precision(config.precision.frozen))
             }
             RewardKind::Gold => Box::new(Gold),
+            RewardKind::Rule(rule) => Box::new(rule.build(&HttpClient::shared())?),
         })
     }
 }

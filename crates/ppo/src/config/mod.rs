@@ -249,6 +249,15 @@ impl PpoConfig {
         self.reward_sources().iter().any(|it| it.kind == RewardKind::Model)
     }
 
+    /// The columns of prompts that rewards read.
+    pub fn columns(&self) -> Vec<String> {
+        let mut columns: Vec<String> =
+            self.rewards.iter().flat_map(|it| it.kind.columns()).cloned().collect();
+        columns.sort_unstable();
+        columns.dedup();
+        columns
+    }
+
     /// Whether completions are sampled by another policy than the one that is trained: the one before
     /// the last update, its rounding, or one that explores.
     pub fn samples_elsewhere(&self) -> bool {

@@ -25,7 +25,7 @@ use crate::actor_critic::{ActorCritic, Learners};
 use crate::config::PpoConfig;
 use crate::controllers::Controllers;
 use crate::demonstrations::Demonstrations;
-use crate::describe::{describe_rollout, describe_values};
+use crate::describe::{describe_groups, describe_rollout, describe_values, failure_notes};
 use crate::experience::prepare;
 use crate::hyperparameters::Hyperparameters;
 use crate::importance;
@@ -200,6 +200,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         let (shaped, experience) = prepare(&scored, &self.config, &now);
         let mut metrics = describe_rollout(rows, &shaped, now.kl_coefficient, &*self.reward);
         describe_values(rows, &experience, &mut metrics);
+        describe_groups(rows, self.config.samples_per_prompt, &mut metrics);
         online::describe(rows, &shaped, &self.config, &mut metrics);
         let optimisation = Optimisation {
             experience: &experience,
@@ -308,6 +309,7 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         let asked = start.elapsed();
         let rows = self.judge(&self.actors(), &sampled, self.config.temperature.at(step))?;
         let scoring = start.elapsed() - asked;
+        self.guards.notes.extend(failure_notes(&rows, &*self.reward, step + 1));
         if self.config.sample_every > 0 && step.is_multiple_of(self.config.sample_every) {
             self.log_samples(step, &sampled, &rows, log)?;
         }
@@ -347,6 +349,11 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         let mut metrics = Metrics::default();
         for name in ["objective/scores", "objective/kl", "completions/mean_length"] {
             metrics.push(format!("eval_{name}"), all.get(name).expect("described above"));
+        }
+        for (name, count) in &all.0 {
+            if name.ends_with("/errors") && *count > 0.0 {
+                metrics.push(format!("eval_{name}"), *count);
+            }
         }
         let completions: Vec<Completion> = sampled.into_iter().map(|it| it.completion).collect();
         for reward in &self.watched {

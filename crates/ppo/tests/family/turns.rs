@@ -69,6 +69,7 @@ fn row(who: &str, scores: &[f32], values: &[f32], nats: f32) -> Row {
         score: scores.iter().sum(),
         turn_scores: if is_by_turn { scores.to_vec() } else { Vec::new() },
         part_scores: Vec::new(),
+        failed_parts: Vec::new(),
     }
 }
 

@@ -42,8 +42,8 @@ mod tests {
     use super::*;
 
     fn completion(prompt: &str, text: &str, finished: bool) -> Completion {
-        let (prompt_tokens, tokens) = (Vec::new(), Vec::new());
-        Completion { prompt: prompt.into(), prompt_tokens, tokens, text: text.into(), finished }
+        let (prompt, text) = (prompt.into(), text.into());
+        Completion { prompt, text, finished, ..Completion::default() }
     }
 
     #[test]

@@ -91,13 +91,8 @@ mod tests {
     use super::*;
 
     fn pulls(arm: &str, count: usize) -> Vec<Completion> {
-        let completion = Completion {
-            prompt: PROMPT.into(),
-            prompt_tokens: Vec::new(),
-            tokens: Vec::new(),
-            text: arm.into(),
-            finished: false,
-        };
+        let completion =
+            Completion { prompt: PROMPT.into(), text: arm.into(), ..Completion::default() };
         vec![completion; count]
     }
 

@@ -2,7 +2,12 @@
 
 #![allow(dead_code, reason = "each test program uses a part of what they share")]
 
+#[path = "../program/mod.rs"]
 mod program;
+#[cfg(unix)]
+mod rules;
+#[cfg(unix)]
+mod server;
 
 use std::fs;
 

@@ -1,0 +1,210 @@
+//! Which rewards a run asks, as its config says it.
+
+mod read;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::rules::{OnError, Post, PostError, Posted, Received, Refusal, RuleConfig, RuleReward};
+
+/// A reward that a run asks for, and what it counts for beside others.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RewardSource {
+    /// Which reward.
+    #[serde(flatten)]
+    pub kind: RewardKind,
+    /// What its scores are multiplied by; below 0 it is a penalty, at 0 it is only measured.
+    pub weight: f32,
+}
+
+/// The rewards that a config can name.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum RewardKind {
+    /// The run's [reward model](crate::LearnedReward).
+    Model,
+    /// The [truth](crate::Gold) of the help-desk world.
+    Gold,
+    /// A [rule](crate::rules).
+    #[serde(untagged)]
+    Rule(RuleSource),
+}
+
+/// A rule, and what becomes of completions that it can't judge.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RuleSource {
+    /// Which rule.
+    #[serde(flatten)]
+    pub rule: RuleConfig,
+    /// What metrics call it, if not by its kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What happens where it can't judge.
+    pub on_error: ErrorPolicy,
+    /// The score of a completion that it can't judge, with `skip`.
+    pub default: f32,
+}
+
+/// What happens where a rule can't judge a completion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorPolicy {
+    /// The run ends with an error.
+    #[default]
+    Stop,
+    /// The completion has the rule's `default` as its score; metrics count it.
+    Skip,
+}
+
+/// Names that aren't a rule's to take: those of other rewards.
+const TAKEN: [&str; 4] = ["learned", "gold", "mixture", "model"];
+
+impl RuleSource {
+    /// What metrics call it.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(self.rule.kind())
+    }
+
+    /// The rule as a reward; an endpoint is asked through `client`.
+    ///
+    /// # Errors
+    /// What can't be a rule.
+    pub fn build(&self, client: &Arc<dyn Post>) -> Result<RuleReward, Refusal> {
+        let on_error = match self.on_error {
+            ErrorPolicy::Stop => OnError::Stop,
+            ErrorPolicy::Skip => OnError::Skip(self.default),
+        };
+        Ok(RuleReward::new(self.name(), self.rule.build(client)?).on_error(on_error))
+    }
+
+    /// What is wrong with it, which stands at `key`.
+    fn problems(&self, key: &str) -> Vec<String> {
+        let name = self.name();
+        let is_sign = |it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | '-' | '.');
+        let mut problems = Vec::new();
+        if !(1..=64).contains(&name.len()) || !name.chars().all(is_sign) || TAKEN.contains(&name) {
+            problems.push(format!(
+                "`{key}.name` is {name:?}; a name has up to 64 letters, digits, `_`, `-` and `.`, and isn't \
+                 another reward's"
+            ));
+        }
+        if !self.default.is_finite() {
+            problems.push(format!("`{key}.default` must be finite"));
+        }
+        if self.default != 0.0 && self.on_error == ErrorPolicy::Stop {
+            problems.push(format!("`{key}.default` does nothing unless `on_error` is \"skip\""));
+        }
+        let nobody: Arc<dyn Post> = Arc::new(Nobody);
+        if let Err(refusal) = self.build(&nobody) {
+            problems.push(format!("`{key}.{}` {}", refusal.key, refusal.reason));
+        }
+        problems
+    }
+}
+
+/// Reaches nobody: for a look whether an endpoint could be asked.
+struct Nobody;
+
+impl Post for Nobody {
+    fn post(&self, _: &Posted<'_>) -> Result<Received, PostError> {
+        Err(PostError::Unreachable("there is no network here".into()))
+    }
+}
+
+impl RewardKind {
+    /// As configs and metrics tell it from others.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Model => "model",
+            Self::Gold => "gold",
+            Self::Rule(rule) => rule.name(),
+        }
+    }
+
+    /// The columns of prompts that it reads.
+    pub fn columns(&self) -> &[String] {
+        match self {
+            Self::Model | Self::Gold => &[],
+            Self::Rule(source) => source.rule.columns(),
+        }
+    }
+}
+
+impl RewardSource {
+    /// The reward model alone.
+    pub const MODEL: Self = Self { kind: RewardKind::Model, weight: 1.0 };
+
+    /// What is wrong with a list of them, which stands at `key`.
+    pub fn problems(sources: &[Self], key: &str) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (place, source) in sources.iter().enumerate() {
+            let name = source.kind.name();
+            if !source.weight.is_finite() {
+                problems.push(format!("`{key}`: the weight of \"{name}\" must be finite"));
+            }
+            if sources[..place].iter().any(|it| it.kind.name() == name) {
+                let hint = match &source.kind {
+                    RewardKind::Rule(_) => "; give one of them a `name` of its own",
+                    RewardKind::Model | RewardKind::Gold => "",
+                };
+                problems.push(format!("`{key}` holds \"{name}\" twice{hint}"));
+            }
+            if let RewardKind::Rule(rule) = &source.kind {
+                problems.extend(rule.problems(&format!("{key}[{place}]")));
+            }
+        }
+        if !sources.is_empty() && sources.iter().all(|it| it.weight == 0.0) {
+            problems.push(format!("`{key}` needs a weight that isn't 0"));
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_name_the_list() {
+        let of = |sources: &[(RewardKind, f32)]| {
+            let sources = sources
+                .iter()
+                .map(|(kind, weight)| RewardSource { kind: kind.clone(), weight: *weight });
+            RewardSource::problems(&sources.collect::<Vec<_>>(), "rl.rewards")
+        };
+        let [model, gold] = [RewardKind::Model, RewardKind::Gold];
+        assert!(of(&[]).is_empty() && of(&[(model.clone(), 0.0), (gold.clone(), -1.0)]).is_empty());
+        let twice = of(&[(model.clone(), 1.0), (model, 2.0)]);
+        assert_eq!(twice, ["`rl.rewards` holds \"model\" twice"]);
+        let endless = "`rl.rewards`: the weight of \"gold\" must be finite";
+        assert_eq!(of(&[(gold.clone(), f32::NAN)]), [endless]);
+        assert_eq!(of(&[(gold, 0.0)]), ["`rl.rewards` needs a weight that isn't 0"]);
+    }
+
+    #[test]
+    fn problems_of_rules_name_their_keys() {
+        let of = |text: &str| {
+            let sources: Vec<RewardSource> = serde_json::from_str(text).expect("reads");
+            RewardSource::problems(&sources, "rewards")
+        };
+        let length = r#"{"kind": "length", "max": 3}"#;
+        assert!(
+            of(&format!(r#"[{length}, {{"kind": "length", "max": 3, "name": "b"}}]"#)).is_empty()
+        );
+        let twice = "`rewards` holds \"length\" twice; give one of them a `name` of its own";
+        assert_eq!(of(&format!("[{length}, {length}]")), [twice]);
+        assert_eq!(
+            of(
+                r#"[{"kind": "gold"}, {"kind": "length", "min": 4, "max": 3, "name": "gold", "default": 1}]"#
+            ),
+            [
+                "`rewards` holds \"gold\" twice; give one of them a `name` of its own",
+                "`rewards[1].name` is \"gold\"; a name has up to 64 letters, digits, `_`, `-` and `.`, and \
+                 isn't another reward's",
+                "`rewards[1].default` does nothing unless `on_error` is \"skip\"",
+                "`rewards[1].min` must be at most `max`",
+            ]
+        );
+    }
+}
