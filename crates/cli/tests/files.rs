@@ -253,29 +253,37 @@ fn inspect_shows_rows_and_tells_what_is_wrong() {
     assert_eq!(found["max_tokens"], 160);
 }
 
-/// Rankings with ties, and grades: each is learned from, its odd rows are told, and `rein reward evaluate` measures what
-/// came of it.
+/// A run that fits a reward model to `judged.jsonl`, with these settings; what it told.
+fn judge(place: &Workplace, run: &str, set: &str) -> String {
+    config(place, "preferences = \"judged.jsonl\"\nheldout_share = 0.2\n");
+    let sets = ["stages=[\"sft\",\"reward\"]", "reward.reference_completions=16", set];
+    let mut args = vec!["train", "--config", "data.toml", "--plain", "--run", run];
+    sets.iter().for_each(|set| args.extend(["--set", set]));
+    let output = place.output(&args);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() || told.contains("error: "), "{told}");
+    told
+}
+
+/// The folder of the reward model that a run left.
+fn reward_model(place: &Workplace, run: &str) -> String {
+    let folders = fs::read_dir(place.path(run).join("checkpoints/reward")).expect("reads");
+    let folders = folders.map(|it| it.expect("reads").path()).filter(|it| it.is_dir());
+    folders.max().expect("there is a checkpoint").join("model").display().to_string()
+}
+
+/// Rankings with ties are learned from, odd rows are told, and `rein reward evaluate` measures what came of it.
 #[test]
-fn reward_models_of_rankings_and_grades_are_trained_and_measured() {
+fn a_reward_model_of_rankings_is_trained_and_measured() {
     let place = Workplace::new();
     let ranking = |n: usize| {
         let replies = [format!("he counts {n}"), "no".into(), "maybe".into()];
         json!({ "prompt": format!("count to {n}"), "completions": replies, "ranks": [1, 3, 1 + n % 2],
-                "weight": 2, "subset": if n % 2 == 0 { "even" } else { "odd" } })
+                "weight": 2, "subset": if n.is_multiple_of(2) { "even" } else { "odd" } })
     };
     let same = json!({ "prompt": "count", "completions": ["a", "a"], "ranks": [1, 2] });
     place.write("judged.jsonl", &lines((0..60).map(ranking).chain([same])));
-    let train = |run: &str, sets: &[&str]| {
-        config(&place, "preferences = \"judged.jsonl\"\nheldout_share = 0.2\n");
-        let stages = "stages=[\"sft\",\"reward\"]";
-        let limit = "reward.reference_completions=16";
-        let args = ["train", "--config", "data.toml", "--plain", "--run", run, "--set", stages];
-        let sets = [&["--set", limit][..], sets].concat();
-        let output = place.output(&[&args[..], &sets].concat());
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    };
-    let told = train("run", &["--set", "reward.loss.ties=davidson"]);
+    let told = judge(&place, "run", "reward.loss.ties=davidson");
     for note in [
         "judged.jsonl: 1 of 61 judgements compare completions that are the same, and are left out",
         "the fine-tuned model completes 16 training prompts; rewards of these have mean 0",
@@ -283,27 +291,13 @@ fn reward_models_of_rankings_and_grades_are_trained_and_measured() {
     ] {
         assert!(told.contains(note), "{told}");
     }
-    let newest = |run: &str| {
-        let folders = fs::read_dir(place.path(run).join("checkpoints/reward")).expect("reads");
-        let folders = folders.map(|it| it.expect("reads").path()).filter(|it| it.is_dir());
-        folders.max().expect("there is a checkpoint").join("model").display().to_string()
-    };
-    let model = newest("run");
-    let table = place.succeed(&[
-        "reward",
-        "evaluate",
-        "--reward-model",
-        &model,
-        "--data",
-        "judged.jsonl",
-        "--swaps",
-        "--output",
-        "report.json",
-    ]);
-    assert!(
-        table.contains("gender: men, women") && table.contains("the best scored highest"),
-        "{table}"
-    );
+    let model = reward_model(&place, "run");
+    let args =
+        ["reward", "evaluate", "--reward-model", &model, "--data", "judged.jsonl", "--swaps"];
+    let table = place.succeed(&[&args[..], &["--output", "report.json"]].concat());
+    for line in ["gender: men, women", "the best scored highest"] {
+        assert!(table.contains(line), "{table}");
+    }
     let found = fs::read_to_string(place.path("report.json")).expect("reads");
     let found: Value = serde_json::from_str(&found).expect("is JSON");
     let report = &found["report"];
@@ -313,28 +307,23 @@ fn reward_models_of_rankings_and_grades_are_trained_and_measured() {
     assert!((0.0..=1.0).contains(&accuracy), "{report}");
     // Every text's first reply has a man in it.
     assert_eq!(found["reward_swaps"][0]["n_texts"], 60);
+}
 
+/// Grades are learned from by the thresholds between them, and refused where they lie outside of their range.
+#[test]
+fn a_reward_model_of_grades_knows_their_thresholds() {
+    let place = Workplace::new();
     let graded = |n: usize| json!({ "completion": format!("it is {n}"), "score": 1 + n % 3 });
     place.write("judged.jsonl", &lines((0..60).map(graded)));
-    train("graded", &["--set", "reward.loss.score=ordinal"]);
-    let saved = fs::read_to_string(format!("{}/config.json", newest("graded"))).expect("reads");
+    judge(&place, "run", "reward.loss.score=ordinal");
+    let saved = format!("{}/config.json", reward_model(&place, "run"));
+    let saved = fs::read_to_string(saved).expect("reads");
     let saved: Value = serde_json::from_str(&saved).expect("is JSON");
     assert_eq!(saved["reward_objective"]["levels"], json!([1.0, 2.0, 3.0]));
     let thresholds = saved["reward_objective"]["thresholds"].as_array().expect("a list");
     assert!(thresholds[0].as_f64() < thresholds[1].as_f64(), "{thresholds:?}");
-    let refused = place.output(&[
-        "train",
-        "--config",
-        "data.toml",
-        "--plain",
-        "--run",
-        "range",
-        "--set",
-        "reward.loss.score_range=[1, 2]",
-        "--set",
-        "stages=[\"sft\",\"reward\"]",
-    ]);
-    assert!(!refused.status.success());
-    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(error.contains("scores lie outside of `reward.loss.score_range` = [1, 2]"), "{error}");
+    let error = judge(&place, "range", "reward.loss.score_range=[1, 2]");
+    let reason = "scores lie outside of `reward.loss.score_range` = [1, 2]";
+    assert!(error.contains(reason), "{error}");
+    assert!(!place.path("range").exists(), "refused before anything is made");
 }

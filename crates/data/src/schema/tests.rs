@@ -240,6 +240,24 @@ fn rows_that_do_not_fit_are_told() {
             "`margin` is \"x\"; it must be a finite number",
         ),
         (
+            "prompt-only",
+            json!({"prompt": "a", "tools": "{"}),
+            "`tools`: not JSON: EOF while parsing an object; write one whole object on each line",
+        ),
+    ] {
+        refused(schema, row, reason);
+    }
+}
+
+fn refused(schema: &str, row: Value, reason: &str) {
+    let schema: Schema = schema.parse().expect("is known");
+    assert_eq!(schema.example(columns(row)).expect_err("is refused"), reason);
+}
+
+#[test]
+fn judgements_that_do_not_fit_are_told() {
+    for (schema, row, reason) in [
+        (
             "preference",
             json!({"prompt": "a", "chosen": "b", "rejected": "c", "chosen_probability": 1.5}),
             "`chosen_probability` is 1.5; it must be a number from 0 to 1",
@@ -269,14 +287,8 @@ fn rows_that_do_not_fit_are_told() {
             json!({"prompt": "a", "completions": ["b"], "ranks": [1]}),
             "a ranking has 2 to 64 completions; this one has 1",
         ),
-        (
-            "prompt-only",
-            json!({"prompt": "a", "tools": "{"}),
-            "`tools`: not JSON: EOF while parsing an object; write one whole object on each line",
-        ),
     ] {
-        let schema: Schema = schema.parse().expect("is known");
-        assert_eq!(schema.example(columns(row)).expect_err("is refused"), reason);
+        refused(schema, row, reason);
     }
 }
 
