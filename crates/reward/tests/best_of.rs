@@ -1,5 +1,6 @@
-//! The best of several completions, by numbers of independent code.
+//! The best of several completions, by numbers of independent code; and answers that are right or wrong.
 
+mod answers;
 #[path = "../../../fixtures/golden.rs"]
 mod golden;
 

@@ -28,7 +28,9 @@ impl Number {
     fn of_digits(digits: &str, exponent: i64) -> Option<Self> {
         let digits = digits.trim_start_matches('0');
         let n_zeros = usize::try_from(exponent.unsigned_abs()).ok()?;
-        if digits.len() + n_zeros > MAX_DIGITS {
+        let n_digits =
+            if exponent < 0 { digits.len().max(n_zeros) } else { digits.len() + n_zeros };
+        if n_digits > MAX_DIGITS {
             return None;
         }
         let whole = if digits.is_empty() { 0 } else { digits.parse().ok()? };

@@ -174,7 +174,8 @@ mod tests {
     #[test]
     fn faults_stop_and_name_rule_and_completion() {
         let refusal = |text: &str| {
-            let reward = puppet().within(Duration::from_millis(100));
+            let bounded = puppet().within(Duration::from_millis(100));
+            let reward = if text == "hang" { bounded } else { puppet() };
             reward.score(&asked(&["fine", text])).expect_err("is refused").to_string()
         };
         let begins = "the rule `puppet` can't judge completion 2 (of the prompt \"Do it.\"): ";

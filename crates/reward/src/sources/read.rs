@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn sources_are_read_strictly() {
-        let read = serde_json::from_str::<RewardSource>;
+        let read = |text: &str| serde_json::from_str::<RewardSource>(text);
         assert_eq!(source(r#"{"kind": "model"}"#), RewardSource::MODEL);
         let gold = RewardSource { kind: RewardKind::Gold, weight: -0.5 };
         assert_eq!(source(r#"{"kind": "gold", "weight": -0.5}"#), gold);
