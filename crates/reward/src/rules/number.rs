@@ -9,6 +9,8 @@ pub struct Number {
 
 /// Numbers with more digits aren't read.
 const MAX_DIGITS: usize = 30;
+/// More bytes are no box.
+const MAX_BOX: usize = 4 << 10;
 const CURRENCIES: [char; 4] = ['$', '€', '£', '¥'];
 
 impl Number {
@@ -97,7 +99,7 @@ fn plain(text: &str) -> String {
 /// What stands in the last `\boxed{}` that is closed.
 fn boxed(text: &str) -> Option<&str> {
     let (_, inside) = text.rsplit_once(r"\boxed{")?;
-    Some(&inside[..closing(inside)?])
+    closing(inside).filter(|end| *end <= MAX_BOX).map(|end| &inside[..end])
 }
 
 /// The place of the brace that closes one before the text.
@@ -181,6 +183,13 @@ impl<'a> Reader<'a> {
 
     /// `-$1,234.50`, `$-3`, `+1/2`, `-\frac{1}{2}`
     fn signed(&mut self) -> Option<Option<Number>> {
+        let is_negative = self.sign();
+        let number = self.unsigned()?;
+        Some(number.map(|it| if is_negative { it.negated() } else { it }))
+    }
+
+    /// Passes over signs, of a currency, too; whether the number is negative.
+    fn sign(&mut self) -> bool {
         let mut is_negative = self.skip("-");
         let _ = is_negative || self.skip("+");
         if self.rest.starts_with(CURRENCIES) {
@@ -189,8 +198,7 @@ impl<'a> Reader<'a> {
             self.rest = signs.as_str();
             is_negative ^= self.skip("-");
         }
-        let number = self.unsigned()?;
-        Some(number.map(|it| if is_negative { it.negated() } else { it }))
+        is_negative
     }
 
     fn unsigned(&mut self) -> Option<Option<Number>> {
@@ -228,15 +236,19 @@ impl<'a> Reader<'a> {
         Some(under)
     }
 
+    /// `\frac{1}{2}`, of decimals.
     fn latex_fraction(&mut self) -> Option<Option<Number>> {
         let mut ahead = *self;
         [r"\frac{", r"\dfrac{", r"\tfrac{"].iter().any(|mark| ahead.skip(mark)).then_some(())?;
-        let over = ahead.signed()?;
+        let is_negative = ahead.sign();
+        let over = ahead.decimal()?;
         ahead.skip("}{").then_some(())?;
-        let under = ahead.signed()?;
+        let is_negative = is_negative ^ ahead.sign();
+        let under = ahead.decimal()?;
         ahead.skip("}").then_some(())?;
         *self = ahead;
-        Some(over.zip(under).and_then(|(over, under)| over.over(under)))
+        let number = over.zip(under).and_then(|(over, under)| over.over(under));
+        Some(number.map(|it| if is_negative { it.negated() } else { it }))
     }
 
     /// `1,234.5`, `.5`, `1.5e3`
@@ -357,6 +369,20 @@ mod tests {
         let digits: String = repeat_n('7', 31).collect();
         assert_eq!(answer(&format!("5 {digits}")), unread, "nor is the one before it the answer");
         assert_eq!(answer("1e99"), unread);
+        let deep = [r"\frac{", r"\boxed{", r"\text{", "####", "1 1/"].map(|it| it.repeat(100_000));
+        deep.iter().for_each(|it| drop(answer(it)));
+        let pieces = [
+            "1", "23", ",", ".", "/", "-", "$", "%", "e", " ", "{", "}", "####", r"\frac{",
+            r"\boxed{", "é",
+        ];
+        let mut state = 1_u64;
+        for _ in 0..20_000 {
+            let piece = |_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                pieces[(state >> 60) as usize]
+            };
+            let _ = answer(&(0..9).map(piece).collect::<String>());
+        }
         for odd in ["-", "$", ".", "-$", "1e", "####", r"\frac{1}{", "€", "1 /", "٣"] {
             let _ = answer(odd);
         }
