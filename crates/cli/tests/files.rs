@@ -286,7 +286,7 @@ fn a_reward_model_of_rankings_is_trained_and_measured() {
     let told = judge(&place, "run", "reward.loss.ties=davidson");
     for note in [
         "judged.jsonl: 1 of 61 judgements compare completions that are the same, and are left out",
-        "the fine-tuned model completes 16 training prompts; rewards of these have mean 0",
+        "the fine-tuned model completes 16 training prompts; rewards are normalised by these",
         "reward: agrees with ",
     ] {
         assert!(told.contains(note), "{told}");

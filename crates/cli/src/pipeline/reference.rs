@@ -17,7 +17,7 @@ impl<B: LmAutodiffBackend> Session<B> {
     pub(super) fn reference(&mut self) -> Result<Option<Vec<Vec<u32>>>> {
         let count = self.setup.config.reward.reference_completions;
         let judged = |reason: &str| {
-            format!("reward: scores of judged completions have mean 0 and deviation 1; {reason}")
+            format!("reward: rewards are normalised by judged completions; {reason}")
         };
         if matches!(self.setup.world.judgements, Judgements::Simulated) {
             self.log.note(judged("they are the fine-tuned model's own"));
@@ -33,7 +33,7 @@ impl<B: LmAutodiffBackend> Session<B> {
             return Ok(Some(Vec::new()));
         }
         self.log.note(format!(
-            "reward: the fine-tuned model completes {} training prompts; rewards of these have mean 0 and deviation 1",
+            "reward: the fine-tuned model completes {} training prompts; rewards are normalised by these",
             prompts.len()
         ));
         self.sample_reference(&prompts)
