@@ -230,9 +230,10 @@ A file of rules has tables as `[[rl.rewards]]` of a config:
   kind = \"length\"
   max = 40
 
-With `--rules`, rows of any format have `completion` (or `text`) and perhaps `prompt`, texts or lists of
-messages, or `messages`, of which the last one is scored; rules can read all columns. Each line of the
-output then has the `score`, which is the weighted sum, and the score and reason of each of the `rules`.")]
+With `--rules`, rows of any format have `completion` (or `text`) and perhaps `prompt`, texts or
+lists of messages; or `messages`, of which the last one is scored. Rules can read all columns. Each
+line of the output then has the `score`, which is the weighted sum, and under `rules` the score and
+the reason of each.")]
 pub(crate) struct ScoreArgs {
     /// The reward model: a folder (Hugging Face layout), or `owner/name` of the Hugging Face Hub
     #[arg(long, value_name = "MODEL", required_unless_present = "rules")]

@@ -50,13 +50,16 @@ fn describe_rewards(rows: &[Row], reward: &dyn Reward, metrics: &mut Metrics) {
     if reward.is_rule() {
         describe_rule(reward, 0, &total, rows, metrics);
     }
+    let n_parts = reward.parts().len();
     for (place, Weighted { reward, .. }) in reward.parts().iter().enumerate() {
         let scores = rows.iter().map(|row| row.part_scores.get(place).copied().map(f64::from));
         // Rows that were collected elsewhere may know the sum only.
         let Some(scores) = scores.collect::<Option<Vec<f64>>>() else { continue };
         describe_reward(&**reward, &scores, metrics);
         let name = reward.name();
-        metrics.push(format!("rewards/{name}/correlation"), correlation(&scores, &total));
+        if n_parts > 1 {
+            metrics.push(format!("rewards/{name}/correlation"), correlation(&scores, &total));
+        }
         if reward.is_rule() {
             describe_rule(&**reward, place, &scores, rows, metrics);
         }
@@ -156,5 +159,19 @@ pub(crate) fn describe_update(seen: &Diagnostics, metrics: &mut Metrics) {
     }
     if seen.n_imitated > 0.0 {
         metrics.push("loss/ptx_avg", seen.imitation_loss / seen.n_imitated);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn correlations_are_those_of_the_textbook() {
+        // Distances ±1.5, ±0.5: sums of products 4 and of squares 5.
+        let one = [1.0, 2.0, 3.0, 4.0];
+        assert!((correlation(&one, &[1.0, 3.0, 2.0, 4.0]) - 0.8).abs() < 1e-12);
+        assert!((correlation(&one, &[0.0, -2.0, -4.0, -6.0]) + 1.0).abs() < 1e-12);
+        assert_eq!(correlation(&one, &[7.0; 4]), 0.0);
     }
 }

@@ -87,6 +87,8 @@ fn metrics_tell_of_the_sum_and_of_each_part() {
         let sum = 0.5 * of("rewards/length/mean") - 2.0 * of("rewards/even/mean");
         assert!((of("rewards/mixture/mean") - sum).abs() < 1e-6, "{metrics:?}");
         assert!(of("rewards/even/std") > 0.0 && of("rewards/mixture/std") > 0.0);
+        // Of a sum that falls where `even` is high, and of which that is most.
+        assert!((-1.0..0.0).contains(&of("rewards/even/correlation")), "{metrics:?}");
         let mean_length = of("completions/mean_length");
         assert!((of("rewards/length/mean") - mean_length).abs() < 1e-6, "{metrics:?}");
     }

@@ -9,7 +9,8 @@ impl Config {
     /// Fills in what follows from the rest, and refuses what can't be run.
     pub(super) fn resolve(mut self) -> Result<Self> {
         let mut possible = self.data.stages();
-        if self.reward_model.is_some() && !possible.contains(&Stage::Rl) {
+        let has_reward = self.reward_model.is_some() || !self.rl.asks_model();
+        if has_reward && !possible.contains(&Stage::Rl) {
             possible.push(Stage::Rl);
         }
         if self.stages.is_empty() {
@@ -51,6 +52,10 @@ impl Config {
             let name = stage.name();
             let reason = match stage {
                 Stage::Feedback => "only the help-desk world has simulated people",
+                Stage::Rl => {
+                    "nothing says what is good: name `data.preferences`, a `reward_model` or rules in \
+                     `rl.rewards`"
+                }
                 _ => "nothing says what is good: name `data.preferences` or a `reward_model`",
             };
             problems.push(format!("`stages` holds \"{name}\", but {reason}"));

@@ -172,7 +172,9 @@ fn files_of_rules_are_read_strictly() {
         &place,
         "[[rewards]]\nkind = \"json\"\nschema = { \"$ref\" = \"http://127.0.0.1:1/\" }\n",
         2,
-        &expect!["error: "],
+        &expect![
+            "error: rules.toml: `rewards[0].schema` is no JSON schema: Resource 'http://127.0.0.1:1/' is not present in a registry and retrieving it failed: a schema refers to its own parts only here; copy it into `$defs`"
+        ],
     );
     refused(
         &place,

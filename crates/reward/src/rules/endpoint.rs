@@ -219,13 +219,17 @@ mod tests {
     use super::*;
 
     /// Gives these answers, one after the other, and keeps what it was asked.
-    struct Script(Mutex<(Vec<Result<Received, PostError>>, Vec<String>)>);
+    #[derive(Default)]
+    struct Script {
+        answers: Mutex<Vec<Result<Received, PostError>>>,
+        asked: Mutex<Vec<String>>,
+    }
 
     impl Post for Script {
         fn post(&self, request: &Posted<'_>) -> Result<Received, PostError> {
-            let mut script = self.0.lock().expect("nobody panicked");
-            script.1.push(String::from_utf8_lossy(request.body).into_owned());
-            script.0.remove(0)
+            let body = String::from_utf8_lossy(request.body).into_owned();
+            self.asked.lock().expect("nobody panicked").push(body);
+            self.answers.lock().expect("nobody panicked").remove(0)
         }
     }
 
@@ -235,7 +239,7 @@ mod tests {
 
     /// The verdicts on two completions, and how often the endpoint was asked.
     fn ask(answers: Vec<Result<Received, PostError>>) -> (Vec<Result<Verdict, Fault>>, usize) {
-        let script = Arc::new(Script(Mutex::new((answers, Vec::new()))));
+        let script = Arc::new(Script { answers: Mutex::new(answers), asked: Mutex::default() });
         let config = EndpointConfig {
             url: "http://localhost:1/score".into(),
             retries: 2,
@@ -245,7 +249,7 @@ mod tests {
         let rule = config.build(script.clone()).expect("is a rule");
         let completion = |text: &str| Completion { text: text.into(), ..Completion::default() };
         let judged = rule.judge_all(&["a", "b"].map(completion));
-        let asked = script.0.lock().expect("nobody panicked").1.clone();
+        let asked = script.asked.lock().expect("nobody panicked").clone();
         assert!(asked.iter().all(|it| it.contains(r#""completion":"b""#)), "{asked:?}");
         (judged, asked.len())
     }
@@ -296,7 +300,7 @@ mod tests {
 
     #[test]
     fn addresses_are_looked_at() {
-        let nobody = || Arc::new(Script(Mutex::default()));
+        let nobody = || Arc::new(Script::default());
         let refusal =
             |config: &EndpointConfig| config.build(nobody()).expect_err("is refused").to_string();
         let config = |url: &str| EndpointConfig { url: url.into(), ..EndpointConfig::default() };

@@ -145,8 +145,8 @@ fn numbers(text: &str) -> Vec<Found> {
     let (mut end, mut before) = (0, ' ');
     for (place, sign) in text.char_indices() {
         let is_inside = place < end;
-        let begins_one = !(before.is_alphanumeric() || before == '_')
-            && !(sign == '-' && matches!(before, ')' | '%' | '}' | ']'));
+        let is_binary = sign == '-' && matches!(before, ')' | '%' | '}' | ']');
+        let begins_one = !(before.is_alphanumeric() || before == '_' || is_binary);
         if !is_inside && (begins_one || CURRENCIES.contains(&sign)) {
             let mut reader = Reader { rest: &text[place..] };
             if let Some(number) = reader.signed() {
