@@ -17,6 +17,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod flat;
 pub mod guard;
+pub mod iq_learn;
 pub mod logprobs;
 pub mod lora;
 pub mod optim;

@@ -1,9 +1,10 @@
 //! Supervised fine-tuning: the next token of demonstrations, on the tokens that are learned.
 
+mod judged;
+
 use std::path::Path;
 
 use burn::module::AutodiffModule;
-use burn::prelude::*;
 use rein_data::batches;
 use rein_data::encoding::TokenRow;
 use rein_data::log::{Metrics, RunLog};
@@ -13,18 +14,18 @@ use rein_data::stage::{Cadence, Evaluation, Train};
 use rein_data::store::TokenStore;
 use rein_data::tokenizer::Tokenizer;
 use rein_data::workers::Workers;
-use rein_kernels::ops::TokenStats;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{LmAutodiffBackend, LmBackend};
 use crate::checkpoint::{read_state, write_state};
 use crate::guard::{finite, fits};
+use crate::iq_learn::IqLearnConfig;
 use crate::learner::Learner;
-use crate::logprobs::{cross_entropy, learned_stats};
 use crate::lora::{LoraConfig, seed_dropout};
 use crate::optim::OptimizerConfig;
-use crate::tokens::{LearnedTokens, host};
 use crate::{CausalLm, ModelError, Precision};
+
+use judged::{Judged, Totals};
 
 /// How a model is fine-tuned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,9 @@ pub struct SftConfig {
     pub group_by_length: bool,
     /// The share of the probability that is spread over the vocabulary.
     pub label_smoothing: f64,
+    /// Keeps the rewards small that the logits imply, if given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iq_learn: Option<IqLearnConfig>,
     /// Trains adapters beside a frozen model, if given, instead of the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
@@ -69,6 +73,7 @@ impl Default for SftConfig {
             packing: false,
             group_by_length: false,
             label_smoothing: 0.0,
+            iq_learn: None,
             lora: None,
             optimizer: OptimizerConfig { learning_rate: 2e-5, ..OptimizerConfig::default() },
             checkpoints: Cadence::default(),
@@ -82,6 +87,7 @@ impl SftConfig {
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.optimizer.problems("sft.optimizer");
         problems.extend(self.lora.iter().flat_map(|lora| lora.problems("sft.lora")));
+        problems.extend(self.iq_learn.iter().flat_map(|it| it.problems("sft.iq_learn")));
         problems.extend(batches::divides("sft", self.batch_rows, self.micro_batch_rows));
         if self.epochs <= 0.0 || !self.epochs.is_finite() {
             problems.push("`sft.epochs` must be above 0".into());
@@ -208,18 +214,18 @@ impl<B: LmAutodiffBackend> Sft<B> {
         let micro_batches = mine.chunks(self.config.micro_batch_rows).enumerate();
         let gradients = self.learner.gradients(micro_batches, |model, (number, sequences)| {
             seed_dropout::<B>(self.config.lora.as_ref(), seeds.of(number), &self.device);
-            let judged = Judged::new(model, sequences, self.config.label_smoothing, &self.device);
+            let judged = Judged::new(model, sequences, &self.config, &self.device);
             totals.add(&judged);
             // Divided by the tokens of the whole batch, so that the sum over micro-batches is the
             // mean over the batch, however it is cut.
-            judged.losses.sum() / n_learned
+            judged.loss() / n_learned
         });
         totals.sum_over(&workers);
         finite(step, "the loss", totals.loss)?;
         let rate = self.config.optimizer.rate(step, self.n_steps());
         let grad_norm = self.learner.update(step, gradients, rate)?;
         self.n_tokens += rows().map(|row| row.tokens.len() as u64).sum::<u64>();
-        Ok([
+        let mut metrics = Metrics::from([
             ("loss", totals.loss / n_learned),
             ("mean_token_accuracy", totals.n_right / n_learned),
             ("entropy", totals.entropy / n_learned),
@@ -227,8 +233,11 @@ impl<B: LmAutodiffBackend> Sft<B> {
             ("learning_rate", rate),
             ("num_tokens", self.n_tokens as f64),
             ("epoch", (step + 1) as f64 * sequences.len() as f64 / self.sequences.len() as f64),
-        ]
-        .into())
+        ]);
+        if self.config.iq_learn.is_some() {
+            metrics.push("iq_learn/penalty", totals.penalty / n_learned);
+        }
+        Ok(metrics)
     }
 
     /// The model as it is.
@@ -316,67 +325,16 @@ pub fn heldout_loss<B: LmBackend>(
     workers: &Workers,
     device: &B::Device,
 ) -> Result<f64, ModelError> {
-    let mut totals = Totals::default();
+    let (mut totals, plain) = (Totals::default(), SftConfig::default());
     let begins: Vec<usize> = (0..rows.len()).step_by(micro_batch_rows).collect();
     for &first in workers.share(&begins) {
         let last = (first + micro_batch_rows).min(rows.len());
         let part: Vec<TokenRow> =
             (first..last).map(|row| rows.row(row)).collect::<Result<_, _>>()?;
         let part: Vec<Vec<&TokenRow>> = part.iter().map(|row| vec![row]).collect();
-        totals.add(&Judged::new(model, &part, 0.0, device));
+        totals.add(&Judged::new(model, &part, &plain, device));
     }
     totals.sum_over(workers);
     let n_learned: usize = (0..rows.len()).map(|row| rows.n_learned(row)).sum();
     Ok(totals.loss / n_learned as f64)
-}
-
-/// What a model makes of the learned tokens of some sequences.
-#[derive(Clone)]
-struct Judged<B: Backend> {
-    /// `[tokens]`
-    losses: Tensor<B, 1>,
-    stats: TokenStats<B>,
-    /// `[tokens]`
-    targets: Tensor<B, 1, Int>,
-}
-
-impl<B: LmBackend> Judged<B> {
-    fn new(
-        model: &CausalLm<B>,
-        sequences: &[Vec<&TokenRow>],
-        label_smoothing: f64,
-        device: &B::Device,
-    ) -> Self {
-        let learned = LearnedTokens::packed(sequences, device);
-        let stats = learned_stats(model, &learned, 1.0);
-        let losses = cross_entropy(&stats, label_smoothing);
-        Self { losses, stats, targets: learned.targets }
-    }
-}
-
-/// Sums over learned tokens.
-#[derive(Default)]
-struct Totals {
-    loss: f64,
-    n_right: f64,
-    entropy: f64,
-}
-
-impl Totals {
-    fn add<B: LmBackend>(&mut self, judged: &Judged<B>) {
-        let sum =
-            |tensor: &Tensor<B, 1>| host(tensor.clone()).into_iter().map(f64::from).sum::<f64>();
-        let Judged { losses, stats, targets } = judged;
-        let targets = host(targets.clone().float());
-        let right = host(stats.best.clone()).into_iter().zip(targets).filter(|(a, b)| a == b);
-        self.loss += sum(losses);
-        self.n_right += right.count() as f64;
-        self.entropy += sum(&stats.entropies);
-    }
-
-    fn sum_over(&mut self, workers: &Workers) {
-        let mut sums = [self.loss, self.n_right, self.entropy];
-        workers.sum_f64(&mut sums);
-        [self.loss, self.n_right, self.entropy] = sums;
-    }
 }

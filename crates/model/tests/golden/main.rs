@@ -6,6 +6,7 @@ mod arithmetic;
 mod bf16;
 #[path = "../../../../fixtures/golden.rs"]
 mod golden;
+mod iq_learn;
 mod lora;
 mod models;
 mod moments;
