@@ -156,7 +156,7 @@ fn all_prompts() -> Vec<String> {
 }
 
 /// A reply of the mixture: each part is good or bad by a draw of its own.
-fn reply(ticket: Ticket, rng: &mut impl Rng) -> String {
+pub(super) fn reply(ticket: Ticket, rng: &mut impl Rng) -> String {
     let opening = OPENINGS.choose(rng).expect("there are openings");
     let tone = opening[usize::from(rng.random_bool(0.5))].to_owned();
     let appliance = advised_appliance(ticket, rng);
