@@ -27,6 +27,7 @@
 pub mod advantage;
 pub mod algorithm;
 pub mod config;
+pub mod constraints;
 pub mod demonstrations;
 pub mod diagnostics;
 pub mod episode;

@@ -1,5 +1,8 @@
 //! Steps that optimise several rewards at a time.
 
+#[path = "mixture/constraints.rs"]
+mod constraints;
+
 use burn::backend::Autodiff;
 use burn_flex::{Flex, FlexDevice};
 use rein_data::example::Completion;
@@ -42,8 +45,17 @@ fn mixture(parts: &[(f32, PerToken)]) -> Box<dyn Reward> {
     Box::new(Mixture::new(parts.iter().map(part).collect()).expect("mixes"))
 }
 
-/// What two steps tell, but for the time they take, and a hash of the weights after them.
-fn steps(reward: Box<dyn Reward>) -> Result<(Vec<Metrics>, Vec<u8>), PpoError> {
+fn config() -> PpoConfig {
+    PpoConfig {
+        steps: 2,
+        prompts_per_step: 6,
+        max_new_tokens: 5,
+        micro_batch_rows: 6,
+        ..PpoConfig::default()
+    }
+}
+
+fn stage(reward: Box<dyn Reward>, config: PpoConfig) -> Result<Ppo<Autodiff<Flex>>, PpoError> {
     let shape = ModelConfig::llama(LlamaShape {
         vocab_size: 262,
         hidden_size: 16,
@@ -60,18 +72,16 @@ fn steps(reward: Box<dyn Reward>) -> Result<(Vec<Metrics>, Vec<u8>), PpoError> {
         CausalLm::<Autodiff<Flex>>::new(&shape, &mut weights, &FlexDevice).expect("fits")
     };
     let value = ScalarModel::from_causal_lm(model(2), Seed::new(3), &FlexDevice).expect("fits");
-    let config = PpoConfig {
-        steps: 2,
-        prompts_per_step: 6,
-        max_new_tokens: 5,
-        micro_batch_rows: 6,
-        ..PpoConfig::default()
-    };
     let actors = ActorCritic { policy: model(1), value: Some(value) };
     let tokenizer = Tokenizer::train_bpe(["the letter e"], 262).expect("trains");
     let prompts = Prompts::of_texts(&["the".into(), "letter".into()], &[], &tokenizer);
     let seed = Seed::new(4);
-    let mut ppo = Ppo::new(config, actors, reward, tokenizer, prompts, seed, &FlexDevice)?;
+    Ppo::new(config, actors, reward, tokenizer, prompts, seed, &FlexDevice)
+}
+
+/// What two steps tell, but for the time they take, and a hash of the weights after them.
+fn steps(reward: Box<dyn Reward>) -> Result<(Vec<Metrics>, Vec<u8>), PpoError> {
+    let mut ppo = stage(reward, config())?;
     let told = (0..2).map(|step| ppo.step(step, &mut RunLog::silent()));
     let mut told: Vec<Metrics> = told.collect::<Result<_, _>>()?;
     let tells_time = |name: &str| name == "eps" || name.starts_with("timing_s/");

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::advantage::AdvantageEstimator;
 use crate::algorithm::Algorithm;
+use crate::constraints::ConstraintConfig;
 use crate::demonstrations::PtxConfig;
 use crate::exploration::EntropyConfig;
 use crate::kl::{KlConfig, KlEstimator};
@@ -37,6 +38,9 @@ pub struct PpoConfig {
     /// Rewards whose weighted sum is the score; the reward model alone if none is named.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rewards: Vec<RewardSource>,
+    /// What some of these rewards may be at most, on average.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub constraints: Vec<ConstraintConfig>,
     /// Completions are cut at this many tokens.
     pub max_new_tokens: usize,
     /// Divides the logits, when sampling and when scoring alike; evaluations use the last step's.
@@ -173,6 +177,7 @@ impl Default for PpoConfig {
             prompts_per_step: 64,
             samples_per_prompt: 1,
             rewards: Vec::new(),
+            constraints: Vec::new(),
             max_new_tokens: 64,
             temperature: Scheduled::Constant(1.0),
             epsilon: 0.0,

@@ -3,6 +3,7 @@
 use rein_reward::RewardSource;
 
 use super::{KlPlacement, PpoConfig};
+use crate::constraints::ConstraintConfig;
 use crate::loss::PolicyLoss;
 use crate::trpo::Trained;
 
@@ -42,6 +43,7 @@ impl PpoConfig {
             problems.push(format!("`rl.{key}` must be above 0"));
         }
         problems.extend(RewardSource::problems(&self.rewards, "rl.rewards"));
+        problems.extend(ConstraintConfig::problems(&self.constraints, "rl.constraints"));
         problems.extend(self.kl.problems());
         problems.extend(self.entropy_coefficient.problems("rl.entropy_coefficient"));
         problems.extend(self.scores.problems("rl.scores"));
@@ -65,6 +67,12 @@ impl PpoConfig {
             (
                 self.policy_loss == PolicyLoss::Cispo && self.ratio_cap.is_none(),
                 "`rl.ratio_cap` is missing: `rl.policy_loss` \"cispo\" cuts at it",
+            ),
+            (
+                !self.constraints.is_empty()
+                    && (self.checkpoints.use_best || self.checkpoints.patience > 0),
+                "`rl.checkpoints.use_best` must be false and `patience` 0 with `rl.constraints`: evaluations are \
+                 compared by their reward, whatever it costs",
             ),
             (self.ema.is_some() && self.lora.is_some(), "`rl.ema` can't be used with `rl.lora`"),
             (

@@ -23,6 +23,7 @@ use rein_reward::Reward;
 use crate::PpoError;
 use crate::actor_critic::{ActorCritic, Learners};
 use crate::config::PpoConfig;
+use crate::constraints::Constraints;
 use crate::controllers::Controllers;
 use crate::demonstrations::Demonstrations;
 use crate::describe::{describe_groups, describe_rollout, describe_values, failure_notes};
@@ -85,7 +86,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
     /// Begins to optimise the policy of `actors`; where it stands now becomes its reference.
     ///
     /// # Errors
-    /// No prompts, or a tokenizer whose ids the models don't have.
+    /// No prompts, a tokenizer whose ids the models don't have, or a limit to what the reward has no part for.
     pub fn new(
         config: PpoConfig,
         actors: ActorCritic<B>,
@@ -99,6 +100,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             return Err(PpoError::Invalid("there are no prompts to complete".into()));
         }
         fits(actors.policy.config(), &tokenizer)?;
+        let constraints = Constraints::new(&config.constraints, &*reward)?;
         let actors = if config.value_head {
             let ActorCritic { policy, value } = actors;
             let policy = policy.with_value_head(device)?;
@@ -125,7 +127,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             learners: Learners::new(actors, config.optimizer),
             order: RowOrder::new(prompts.train.len(), seed.child("prompts")),
             demonstrations: None,
-            controllers: Controllers::new(&config),
+            controllers: Controllers::new(&config, constraints),
             guards: Guards::new(&config.guards),
             config,
             reward,
@@ -223,6 +225,9 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         self.guards.describe(&mut metrics);
         self.controllers.describe(&self.config, &mut metrics);
         self.controllers.observe(rows.len(), &metrics, distance);
+        if !self.config.warms_value_up(step) {
+            self.controllers.observe_costs(rows, &mut metrics);
+        }
         Ok(metrics)
     }
 
@@ -350,13 +355,16 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         for name in ["objective/scores", "objective/kl", "completions/mean_length"] {
             metrics.push(format!("eval_{name}"), all.get(name).expect("described above"));
         }
-        for (name, count) in &all.0 {
-            if name.ends_with("/errors") && *count > 0.0 {
-                metrics.push(format!("eval_{name}"), *count);
+        let limited = self.controllers.constraints().metrics();
+        for (name, value) in &all.0 {
+            if limited.contains(name) || name.ends_with("/errors") && *value > 0.0 {
+                metrics.push(format!("eval_{name}"), *value);
             }
         }
         let completions: Vec<Completion> = sampled.into_iter().map(|it| it.completion).collect();
-        for reward in &self.watched {
+        let is_new =
+            |it: &&Box<dyn Reward>| !limited.contains(&format!("rewards/{}/mean", it.name()));
+        for reward in self.watched.iter().filter(is_new) {
             let scores = reward.score(&completions)?;
             let mean = scores.iter().map(|it| f64::from(*it)).sum::<f64>() / scores.len() as f64;
             metrics.push(format!("eval_rewards/{}/mean", reward.name()), mean);
