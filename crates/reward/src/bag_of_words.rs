@@ -75,7 +75,7 @@ fn descend(differences: &[HashMap<usize, f64>], n_words: usize) -> Vec<f64> {
 }
 
 /// Words in lower case, and marks as words of their own.
-fn words(text: &str) -> impl Iterator<Item = String> {
+pub(crate) fn words(text: &str) -> impl Iterator<Item = String> {
     let spaced: String = text
         .chars()
         .flat_map(|mark| {

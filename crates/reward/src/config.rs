@@ -9,6 +9,7 @@ use rein_model::{Precision, ScalarModel};
 use serde::{Deserialize, Serialize};
 
 use crate::objective::LossConfig;
+use crate::inverse::demonstrations::DemonstrationsConfig;
 
 /// How a reward model is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub struct RewardConfig {
     /// Completions of the model as it was before, sampled so that their rewards have mean 0 and deviation 1. 0 takes
     /// the judged ones instead.
     pub reference_completions: usize,
+    /// Makes the pairs of demonstrations and of a model's own samples, if given, instead of asking people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub demonstrations: Option<DemonstrationsConfig>,
     /// Trains adapters and the score head beside a frozen model, if given, instead of the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
@@ -58,6 +62,7 @@ impl Default for RewardConfig {
             loss: LossConfig::default(),
             max_judgements: None,
             reference_completions: 256,
+            demonstrations: None,
             lora: None,
             optimizer: OptimizerConfig::default(),
             checkpoints: Cadence::default(),
@@ -71,6 +76,8 @@ impl RewardConfig {
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.optimizer.problems("reward.optimizer");
         problems.extend(self.lora.iter().flat_map(|lora| lora.problems("reward.lora")));
+        let demonstrations = self.demonstrations.iter();
+        problems.extend(demonstrations.flat_map(|it| it.problems("reward.demonstrations")));
         problems.extend(batches::divides("reward", self.batch_rows, self.micro_batch_rows));
         if self.epochs <= 0.0 || !self.epochs.is_finite() {
             problems.push("`reward.epochs` must be above 0".into());

@@ -14,6 +14,7 @@ pub mod best_of;
 pub mod encoding;
 pub mod evaluate;
 pub mod grades;
+pub mod inverse;
 pub mod loss;
 pub mod objective;
 pub mod rankings;

@@ -2,10 +2,13 @@
 
 #[path = "../../../fixtures/golden.rs"]
 mod golden;
+#[path = "golden/irl.rs"]
+mod irl;
 
 use std::path::Path;
 
 use burn::backend::Autodiff;
+use burn::module::AutodiffModule;
 use burn::prelude::*;
 use burn_flex::{Flex, FlexDevice};
 use golden::*;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::inverse::{FeaturesSource, LogRatioSource};
 use crate::rules::{OnError, Post, PostError, Posted, Received, Refusal, RuleConfig, RuleReward};
 
 /// A reward that a run asks for, and what it counts for beside others.
@@ -26,6 +27,10 @@ pub enum RewardKind {
     Model,
     /// The [truth](crate::Gold) of the help-desk world.
     Gold,
+    /// A policy [against its base](crate::inverse::LogRatio).
+    LogRatio(LogRatioSource),
+    /// Weights of named [features](crate::inverse::FeatureReward).
+    Features(FeaturesSource),
     /// A [rule](crate::rules).
     #[serde(untagged)]
     Rule(RuleSource),
@@ -58,7 +63,7 @@ pub enum ErrorPolicy {
 }
 
 /// Names that aren't a rule's to take: those of other rewards.
-const TAKEN: [&str; 4] = ["learned", "gold", "mixture", "model"];
+const TAKEN: [&str; 6] = ["learned", "gold", "mixture", "model", "log_ratio", "features"];
 
 impl RuleSource {
     /// What metrics call it.
@@ -118,6 +123,8 @@ impl RewardKind {
         match self {
             Self::Model => "model",
             Self::Gold => "gold",
+            Self::LogRatio(_) => "log_ratio",
+            Self::Features(_) => "features",
             Self::Rule(rule) => rule.name(),
         }
     }
@@ -125,7 +132,7 @@ impl RewardKind {
     /// The columns of prompts that it reads.
     pub fn columns(&self) -> &[String] {
         match self {
-            Self::Model | Self::Gold => &[],
+            Self::Model | Self::Gold | Self::LogRatio(_) | Self::Features(_) => &[],
             Self::Rule(source) => source.rule.columns(),
         }
     }
@@ -146,12 +153,15 @@ impl RewardSource {
             if sources[..place].iter().any(|it| it.kind.name() == name) {
                 let hint = match &source.kind {
                     RewardKind::Rule(_) => "; give one of them a `name` of its own",
-                    RewardKind::Model | RewardKind::Gold => "",
+                    _ => "",
                 };
                 problems.push(format!("`{key}` holds \"{name}\" twice{hint}"));
             }
-            if let RewardKind::Rule(rule) = &source.kind {
-                problems.extend(rule.problems(&format!("{key}[{place}]")));
+            let key = format!("{key}[{place}]");
+            match &source.kind {
+                RewardKind::Rule(rule) => problems.extend(rule.problems(&key)),
+                RewardKind::LogRatio(source) => problems.extend(source.problems(&key)),
+                RewardKind::Model | RewardKind::Gold | RewardKind::Features(_) => {}
             }
         }
         if !sources.is_empty() && sources.iter().all(|it| it.weight == 0.0) {

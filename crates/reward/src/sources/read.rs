@@ -14,6 +14,8 @@ use crate::rules::RuleConfig;
 enum KindName {
     Model,
     Gold,
+    LogRatio,
+    Features,
     Length,
     Regex,
     Format,
@@ -62,18 +64,25 @@ impl<'de> Visitor<'de> for Reader {
         }
         let kind = kind.ok_or_else(|| A::Error::missing_field("kind"))?;
         let kind = match kind {
-            KindName::Model | KindName::Gold => {
+            KindName::Model | KindName::Gold | KindName::LogRatio | KindName::Features => {
                 let of_rules = [
                     ("name", name.is_some()),
                     ("on_error", on_error.is_some()),
                     ("default", default.is_some()),
                 ];
                 let found = of_rules.into_iter().find(|(_, is_set)| *is_set).map(|(key, _)| key);
-                if let Some(key) = found.or(rest.keys().next().map(String::as_str)) {
+                let has_keys = matches!(kind, KindName::LogRatio | KindName::Features);
+                let other = rest.keys().next().filter(|_| !has_keys).map(String::as_str);
+                if let Some(key) = found.or(other) {
                     let known = &["kind", "weight"];
                     return Err(A::Error::unknown_field(key, known));
                 }
-                if matches!(kind, KindName::Gold) { RewardKind::Gold } else { RewardKind::Model }
+                match kind {
+                    KindName::Gold => RewardKind::Gold,
+                    KindName::LogRatio => RewardKind::LogRatio(with_keys(rest)?),
+                    KindName::Features => RewardKind::Features(with_keys(rest)?),
+                    _ => RewardKind::Model,
+                }
             }
             rule => RewardKind::Rule(RuleSource {
                 rule: read(rule, rest).map_err(A::Error::custom)?,
@@ -88,7 +97,9 @@ impl<'de> Visitor<'de> for Reader {
 
 fn read(kind: KindName, keys: Map<String, Value>) -> Result<RuleConfig, String> {
     match kind {
-        KindName::Model | KindName::Gold => unreachable!("they are no rules"),
+        KindName::Model | KindName::Gold | KindName::LogRatio | KindName::Features => {
+            unreachable!("they are no rules")
+        }
         KindName::Length => strictly(keys).map(RuleConfig::Length),
         KindName::Regex => strictly(keys).map(RuleConfig::Regex),
         KindName::Format => strictly(keys).map(RuleConfig::Format),
@@ -101,6 +112,10 @@ fn read(kind: KindName, keys: Map<String, Value>) -> Result<RuleConfig, String> 
         KindName::Command => strictly(keys).map(RuleConfig::Command),
         KindName::Http => strictly(keys).map(RuleConfig::Http),
     }
+}
+
+fn with_keys<T: DeserializeOwned, E: Error>(keys: Map<String, Value>) -> Result<T, E> {
+    serde_path_to_error::deserialize(Value::Object(keys)).map_err(E::custom)
 }
 
 /// Errors name the key; that of an unknown one begins as serde's does, and names the keys of all rules, too.
@@ -131,6 +146,9 @@ mod tests {
         assert_eq!(source(r#"{"kind": "gold", "weight": -0.5}"#), gold);
         assert!(read(r#"{"kind": "gold", "wait": 1}"#).is_err());
         assert!(read(r#"{"kind": "gold", "name": "a"}"#).is_err());
+        assert!(read(r#"{"kind": "log_ratio", "policy": 1}"#).is_err());
+        assert!(read(r#"{"kind": "log_ratio", "name": "a"}"#).is_err());
+        assert!(read(r#"{"kind": "features", "policy": "a"}"#).is_err());
         assert!(read(r#"{"kind": "golden"}"#).is_err() && read(r#"{"weight": 1}"#).is_err());
         let told = |text: &str| read(text).expect_err("is refused").to_string();
         let unknown = told(r#"{"kind": "length", "maxi": 3}"#);
@@ -147,6 +165,8 @@ mod tests {
             r#"{"kind": "regex", "must_match": ["a"], "on_error": "skip", "default": -0.1}"#,
             r#"{"kind": "format", "tags": ["think", "answer"]}"#,
             r#"{"kind": "exact_answer", "column": "truth", "tag": "answer"}"#,
+            r#"{"kind": "log_ratio", "policy": "a", "base": "b", "clip": 2.0, "weight": 0.5}"#,
+            r#"{"kind": "features", "path": "a.json"}"#,
             r#"{"kind": "numeric_answer"}"#,
             r#"{"kind": "keywords", "required": ["a"], "forbidden": ["b"]}"#,
             r#"{"kind": "repetition", "n": 4}"#,
