@@ -1,5 +1,7 @@
 //! All that can go wrong before anything is written: data, tokenizer, model, lengths.
 
+mod rewards;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -84,7 +86,7 @@ impl Setup {
     pub(crate) fn for_run(mut config: Config, root: &Path, hub: &HubArgs) -> Result<Self> {
         let world =
             World::load(&config.data, config.rl.columns(), Seed::new(config.seed).child("data"))?;
-        if config.stages.contains(&Stage::Reward) {
+        if config.stages.contains(&Stage::Reward) && config.reward.demonstrations.is_none() {
             check_judgements(&config.reward, &world.judgements)?;
         }
         let folders = Folders::find(&mut config, hub)?;
@@ -116,6 +118,7 @@ impl Setup {
         setup.check_lengths()?;
         setup.check_adapters()?;
         setup.check_prompts()?;
+        setup.check_rewards()?;
         Ok(setup)
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use rein_data::example::{Body, Columns, Content, Demonstration, Example, Labeled, Preference};
-use rein_data::helpdesk::Helpdesk;
+use rein_data::helpdesk::{Expert, Helpdesk};
 use rein_data::schema::Examples;
 use rein_data::screening::Screening;
 use rein_data::seed::Seed;
@@ -87,8 +87,9 @@ impl World {
     /// Reads or makes the rows; `columns` of prompts come along for rewards.
     pub(crate) fn load(data: &DataConfig, columns: Vec<String>, seed: Seed) -> Result<Self> {
         match data {
-            DataConfig::Helpdesk { demonstrations, heldout_demonstrations } => {
-                Ok(Self::helpdesk(*demonstrations, *heldout_demonstrations, seed))
+            DataConfig::Helpdesk { demonstrations, heldout_demonstrations, expert_temperature } => {
+                let expert = expert_temperature.map(Expert::new);
+                Ok(Self::helpdesk(*demonstrations, *heldout_demonstrations, expert, seed))
             }
             DataConfig::Labels { train, heldout, opening_words } => {
                 Self::labels(train, heldout, *opening_words)
@@ -130,10 +131,16 @@ impl World {
         })
     }
 
-    fn helpdesk(n_demonstrations: usize, n_heldout: usize, seed: Seed) -> Self {
+    fn helpdesk(
+        n_demonstrations: usize,
+        n_heldout: usize,
+        expert: Option<Expert>,
+        seed: Seed,
+    ) -> Self {
         let world = Helpdesk::new();
-        let demonstrations = |prompts: &[String], name: &str, count| {
-            Helpdesk::demonstrations(prompts, seed.child(name), count)
+        let demonstrations = |prompts: &[String], name: &str, count| match expert {
+            Some(expert) => expert.demonstrations(prompts, seed.child(name), count),
+            None => Helpdesk::demonstrations(prompts, seed.child(name), count),
         };
         Self {
             demonstrations: Parts {

@@ -131,6 +131,19 @@ fn correlation(one: &[f64], other: &[f64]) -> f64 {
     if squares > 0.0 { both / squares.sqrt() } else { 0.0 }
 }
 
+/// What an evaluation tells of its rollout: also the means of some metrics, and failures of rewards.
+pub(crate) fn describe_evaluation(all: &Metrics, means: &[String]) -> Metrics {
+    let always = ["objective/scores", "objective/kl", "completions/mean_length"];
+    let of_name = |name: &str| (format!("eval_{name}"), all.get(name).expect("is always told"));
+    let mut metrics = Metrics(always.map(of_name).into());
+    for (name, value) in &all.0 {
+        if means.contains(name) || name.ends_with("/errors") && *value > 0.0 {
+            metrics.push(format!("eval_{name}"), *value);
+        }
+    }
+    metrics
+}
+
 /// How well the values foresaw the returns, if there are any.
 pub(crate) fn describe_values(rows: &[Row], experience: &[Experience], metrics: &mut Metrics) {
     let (mut values, mut returns) = (Vec::new(), Vec::new());

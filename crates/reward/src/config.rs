@@ -8,8 +8,8 @@ use rein_model::optim::OptimizerConfig;
 use rein_model::{Precision, ScalarModel};
 use serde::{Deserialize, Serialize};
 
-use crate::objective::LossConfig;
 use crate::inverse::demonstrations::DemonstrationsConfig;
+use crate::objective::LossConfig;
 
 /// How a reward model is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! What `rein bench` can be asked for.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, value_parser};
 use serde::Serialize;
 
@@ -41,6 +43,36 @@ pub(crate) enum BenchCommand {
     /// the fine-tuned model than chance would (paired bootstrap, p < 0.01). Ends with exit code 1 if one
     /// doesn't. Takes about a quarter of an hour; runs that are done aren't repeated when it is started again.
     Learn(LearnArgs),
+    /// Say whether the reward of experts can be read off what they do
+    ///
+    /// In the help-desk world, whose reward is known, a model learns everybody's replies and then experts'. Three
+    /// rewards follow: a reward model of demonstrations against own samples, the log-ratio of both models, and
+    /// weights of words. Each is compared with the truth, and PPO optimises it. Ends with exit code 1 if one
+    /// correlates less than 0.85 within prompts, or doesn't raise the true reward. Takes some minutes; what is
+    /// done isn't repeated when it is started again.
+    Inverse(InverseArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InverseArgs {
+    /// Gold reward that makes a reply e times as probable for an expert as for everybody
+    #[arg(long, value_name = "T", default_value_t = 2.0)]
+    pub(super) temperature: f64,
+    /// Nats within which a token's log-ratio counts
+    #[arg(long, value_name = "NATS", default_value_t = 2.0)]
+    pub(super) clip: f64,
+    /// Demonstrations of everybody, and of experts
+    #[arg(long, value_name = "N", default_value_t = 38_400, value_parser = at_least_one)]
+    pub(super) demonstrations: usize,
+    /// Change a setting of all runs, as in `--set rl.steps=20`; can be given many times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Where the runs are written
+    #[arg(long, value_name = "DIR", default_value = "runs/inverse")]
+    pub(super) out: PathBuf,
+    /// Where to compute
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<BackendName>,
 }
 
 /// A workload that updates weights.

@@ -3,10 +3,11 @@
 //! Shapes and batches are the same whatever the backend, weights and prompts are random, and no
 //! completion ends before its full length, so that figures compare. [`ops`] times the operations that a
 //! workload is made of, [`slopes`] says how it grows, and [`soak`] whether it stays as large as it is.
-//! [`learn`] measures no time, but whether algorithms learn.
+//! [`learn`] measures no time, but whether algorithms learn, and [`inverse`] whether rewards are recovered.
 
 mod args;
 mod clock;
+mod inverse;
 mod learn;
 mod ops;
 mod shape;
@@ -25,6 +26,7 @@ use serde::Serialize;
 
 use self::args::TrainingArgs;
 use self::clock::time;
+use self::inverse::Inverse;
 use self::learn::Learn;
 use self::ops::Ops;
 use self::soak::Soak;
@@ -61,6 +63,11 @@ pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
             let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
             let all_learn = run_on(backend, Learn { args })?;
             Ok(if all_learn { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        BenchCommand::Inverse(args) => {
+            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+            let all_found = run_on(backend, Inverse { args })?;
+            Ok(if all_found { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
 }

@@ -88,6 +88,10 @@ pub(crate) enum DataConfig {
         /// Demonstrations to measure with.
         #[serde(default = "defaults::heldout_demonstrations")]
         heldout_demonstrations: usize,
+        /// Demonstrations are those of experts, if given, of whom good replies are so much more probable: by
+        /// `exp(gold / temperature)`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expert_temperature: Option<f64>,
     },
     /// Texts labelled good or bad: the model learns the language of the texts, the reward model the
     /// labels, and the policy completes the first words of texts.
@@ -145,6 +149,7 @@ impl Default for DataConfig {
         Self::Helpdesk {
             demonstrations: defaults::demonstrations(),
             heldout_demonstrations: defaults::heldout_demonstrations(),
+            expert_temperature: None,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Settings that parse and still can't be run.
 
 use anyhow::{Result, bail};
-use rein_reward::RewardKind;
+use rein_reward::inverse::demonstrations::Sampler;
+use rein_reward::{RewardKind, RewardSource};
 
-use super::{Config, DataConfig, Stage};
+use super::{Config, DataConfig, ModelSource, Stage};
 
 impl Config {
     /// Fills in what follows from the rest, and refuses what can't be run.
@@ -13,14 +14,24 @@ impl Config {
         if has_reward && !possible.contains(&Stage::Rl) {
             possible.push(Stage::Rl);
         }
+        let judges = possible.contains(&Stage::Reward);
+        let is_inverse = self.reward.demonstrations.is_some();
+        for stage in [Stage::Reward, Stage::Rl] {
+            if is_inverse && !possible.contains(&stage) {
+                possible.push(stage);
+            }
+        }
         if self.stages.is_empty() {
             self.stages.clone_from(&possible);
+            if is_inverse {
+                self.stages.retain(|stage| *stage != Stage::Feedback);
+            }
             if self.reward_model.is_some() {
                 self.stages.retain(|stage| !matches!(stage, Stage::Feedback | Stage::Reward));
             }
         }
         // Done where it is asked for, and by the data that a reward model would be trained on.
-        if possible.contains(&Stage::Reward) {
+        if judges {
             possible.push(Stage::Dpo);
         }
         self.stages.sort_unstable();
@@ -65,6 +76,7 @@ impl Config {
         problems.extend(self.dpo.problems());
         problems.extend(self.rl.problems());
         problems.extend(self.reward_problems());
+        problems.extend(self.inverse_problems());
         problems.extend(self.data_problems());
         let feedback = &self.feedback;
         let counts = [
@@ -96,10 +108,51 @@ impl Config {
         gold.into_iter().chain(columns).collect()
     }
 
+    /// A new model says nothing before it is fine-tuned, and what nobody measures can't be limited.
+    fn inverse_problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let config =
+            self.reward.demonstrations.as_ref().filter(|_| self.stages.contains(&Stage::Reward));
+        let is_new = matches!(self.model, ModelSource::New(_));
+        if config.is_some_and(|it| it.sampler == Sampler::Initial) && is_new {
+            problems.push(
+                "`reward.demonstrations.sampler` is \"initial\", but a new model has nothing to say before it \
+                 is fine-tuned: name a pretrained model (`--model DIR`), or set it to \"fine_tuned\" with \
+                 `temperatures` above 1"
+                    .into(),
+            );
+        }
+        let rewards = self.rl.reward_sources();
+        let has_no_base = |it: &RewardSource| matches!(&it.kind, RewardKind::LogRatio(source) if source.base.is_none());
+        if is_new && rewards.iter().any(has_no_base) {
+            problems.push(
+                "`rl.rewards`: \"log_ratio\" needs a `base` where the run begins with a new model"
+                    .into(),
+            );
+        }
+        let has_model = self.rl.asks_model();
+        for constraint in &self.rl.constraints {
+            // A reward model may have parts of its own, which are known when it is loaded.
+            if !has_model && rewards.iter().all(|it| it.kind.name() != constraint.cost) {
+                let cost = &constraint.cost;
+                problems.push(format!(
+                    "`rl.constraints` limits \"{cost}\", which isn't among `rl.rewards`: name it there, with the \
+                     weight 0 if it shall only be limited"
+                ));
+            }
+        }
+        problems
+    }
+
     fn data_problems(&self) -> Option<String> {
         match &self.data {
             DataConfig::Helpdesk { demonstrations: 0, .. } => {
                 Some("`data.demonstrations` must be above 0".into())
+            }
+            DataConfig::Helpdesk { expert_temperature: Some(it), .. }
+                if !(*it > 0.0 && it.is_finite()) =>
+            {
+                Some("`data.expert_temperature` must be above 0".into())
             }
             DataConfig::Labels { opening_words: 0, .. } => {
                 Some("`data.opening_words` must be above 0".into())

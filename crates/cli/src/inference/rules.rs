@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use rein_data::DataError;
 use rein_data::example::Completion;
 use rein_data::rows::{Place, Row, Rows};
+use rein_reward::inverse::{FeatureReward, FeaturesSource};
 use rein_reward::{Gold, Reward, RewardError, RewardKind, RewardSource, Verdict, Weighted};
 use serde_json::{Map, Value, json};
 
@@ -45,13 +46,21 @@ pub(crate) fn score_by_rules(args: &ScoreArgs) -> Result<()> {
 fn rewards(path: &Path) -> Result<Vec<Weighted>> {
     let client = HttpClient::shared();
     let reward = |RewardSource { kind, weight }: RewardSource| -> Result<Weighted> {
-        let reward: Box<dyn Reward> = match kind {
+        let reward: Box<dyn Reward> = match &kind {
             RewardKind::Rule(rule) => Box::new(rule.build(&client)?),
             RewardKind::Gold => Box::new(Gold),
-            RewardKind::Model => bail!(
-                "{}: `rewards` holds \"model\", but here no model is asked; leave it out, or score with \
-                 `--model`",
+            RewardKind::Features(FeaturesSource { path: Some(weights) }) => {
+                Box::new(FeatureReward::load(weights)?)
+            }
+            RewardKind::Features(_) => bail!(
+                "{}: `rewards` holds \"features\", but here no run has any; name their `path`",
                 path.display()
+            ),
+            RewardKind::Model | RewardKind::LogRatio(_) => bail!(
+                "{}: `rewards` holds \"{}\", but here no model is asked; leave it out, or score with \
+                 `--model`",
+                path.display(),
+                kind.name()
             ),
         };
         Ok(Weighted { weight, reward })

@@ -4,6 +4,7 @@ mod dpo;
 mod evaluate;
 mod feedback;
 mod judge;
+mod own_samples;
 mod reference;
 mod reward;
 mod rl;

@@ -19,7 +19,8 @@ impl<B: LmAutodiffBackend> Session<B> {
         let judged = |reason: &str| {
             format!("reward: rewards are normalised by judged completions; {reason}")
         };
-        if matches!(self.setup.world.judgements, Judgements::Simulated) {
+        let is_inverse = self.setup.config.reward.demonstrations.is_some();
+        if matches!(self.setup.world.judgements, Judgements::Simulated) && !is_inverse {
             self.log.note(judged("they are the fine-tuned model's own"));
             return Ok(Some(Vec::new()));
         }

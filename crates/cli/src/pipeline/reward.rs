@@ -19,12 +19,17 @@ use crate::reward::lines;
 use crate::world::{Judgements, Parts};
 
 impl<B: LmAutodiffBackend> Session<B> {
-    /// Fits a reward model, which begins as the fine-tuned model, to what people judged.
+    /// Fits a reward model, which begins as the fine-tuned model, to what people judged, or
+    /// to demonstrations against own samples.
     pub(super) fn reward(&mut self) -> Result<Outcome> {
         let seed = self.seed(Stage::Reward);
-        let config = self.setup.config.reward.clone();
+        let mut config = self.setup.config.reward.clone();
+        if let Some(demonstrations) = &config.demonstrations {
+            config.loss.label_smoothing = demonstrations.label_smoothing;
+        }
         let cadence = config.checkpoints.clone();
-        let [train, heldout] = self.judgements()?;
+        let Some(judgements) = self.judgements()? else { return Ok(Outcome::Interrupted) };
+        let [train, heldout] = judgements;
         let lengths = heldout.judgements.grouped(&heldout.lengths);
         let heldout = heldout.judgements;
         let train = self.first(train.judgements);
@@ -77,11 +82,29 @@ impl<B: LmAutodiffBackend> Session<B> {
         }
     }
 
-    /// Judgements to train on and to measure with.
-    fn judgements(&mut self) -> Result<[Encoded; 2]> {
+    /// Judgements to train on and to measure with; none if somebody asked to stop while they were made.
+    fn judgements(&mut self) -> Result<Option<[Encoded; 2]>> {
+        let max_tokens = self.setup.config.reward.max_tokens;
+        let encoded = match self.setup.config.reward.demonstrations.clone() {
+            Some(config) => self.pairs_of_demonstrations(&config)?,
+            None => Some(self.encode_judgements()?),
+        };
+        let Some(encoded) = encoded else { return Ok(None) };
+        let n_truncated: usize = encoded.iter().map(|it| it.n_truncated).sum();
+        if n_truncated > 0 {
+            self.log.note(format!(
+                "reward: {n_truncated} rows are longer than `reward.max_tokens` = {max_tokens} and lose \
+                 the beginning of their prompt"
+            ));
+        }
+        Ok(Some(encoded))
+    }
+
+    /// What people said.
+    fn encode_judgements(&self) -> Result<[Encoded; 2]> {
         let max_tokens = self.setup.config.reward.max_tokens;
         let tokenizer = &self.setup.tokenizer;
-        let encoded = match &self.setup.world.judgements {
+        Ok(match &self.setup.world.judgements {
             Judgements::Labels(Parts { train, heldout }) => {
                 [train, heldout].map(|rows| encode_labels(rows, tokenizer, max_tokens))
             }
@@ -95,15 +118,7 @@ impl<B: LmAutodiffBackend> Session<B> {
             }
             Judgements::Examples(parts) => self.encode_parts(parts)?,
             Judgements::None => bail!("`data.preferences` names nothing to learn from"),
-        };
-        let n_truncated: usize = encoded.iter().map(|it| it.n_truncated).sum();
-        if n_truncated > 0 {
-            self.log.note(format!(
-                "reward: {n_truncated} rows are longer than `reward.max_tokens` = {max_tokens} and lose \
-                 the beginning of their prompt"
-            ));
-        }
-        Ok(encoded)
+        })
     }
 
     /// Conversations as the chat template renders them, and other judgements, to train on and to measure with.

@@ -1,15 +1,18 @@
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rein_data::encoding::TokenRow;
 use rein_data::stage::{Outcome, drive};
 use rein_model::backend::LmAutodiffBackend;
-use rein_model::{ScalarModel, load_causal_lm, load_scalar_model};
+use rein_model::guard::fits;
+use rein_model::{ScalarModel, load_causal_lm, load_scalar_model, read_config};
 use rein_ppo::ActorCritic;
 use rein_ppo::config::PpoConfig;
 use rein_ppo::rollout::Prompt;
 use rein_ppo::train::{Ppo, Prompts};
+use rein_reward::inverse::{FeatureReward, LogRatio, LogRatioSource};
 use rein_reward::{Gold, LearnedReward, Mixture, Reward, RewardKind, RewardSource, Weighted};
 
 use super::Session;
+use super::own_samples::FEATURES;
 use crate::config::Stage;
 use crate::http::HttpClient;
 use crate::world::{Parts, Question};
@@ -104,7 +107,28 @@ impl<B: LmAutodiffBackend> Session<B> {
                 Box::new(reward.with_precision(config.precision.frozen))
             }
             RewardKind::Gold => Box::new(Gold),
+            RewardKind::LogRatio(source) => self.log_ratio(source, config.micro_batch_rows)?,
+            RewardKind::Features(source) => {
+                let own = || self.run.file(FEATURES);
+                Box::new(FeatureReward::load(&source.path.clone().unwrap_or_else(own))?)
+            }
             RewardKind::Rule(rule) => Box::new(rule.build(&HttpClient::shared())?),
         })
+    }
+
+    fn log_ratio(&self, source: &LogRatioSource, batch_rows: usize) -> Result<Box<dyn Reward>> {
+        let policy = source.policy.clone().map_or_else(|| self.sft_model(), Ok)?;
+        let base = source.base.as_ref().or(self.setup.folders.model.as_ref());
+        let base = base.context(
+            "`rl.rewards`: \"log_ratio\" needs a `base` where the run begins with a new model",
+        )?;
+        let folders = [policy.as_path(), base];
+        for folder in folders {
+            fits(&read_config(folder)?, &self.setup.tokenizer)
+                .with_context(|| folder.display().to_string())?;
+        }
+        let config = source.config();
+        let ratio = LogRatio::<B::InnerBackend>::load(folders, config, batch_rows, &self.device);
+        Ok(Box::new(ratio.context("`rl.rewards`, \"log_ratio\"")?))
     }
 }

@@ -54,6 +54,10 @@ Examples:
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum RewardCommand {
     /// Train a reward model on judgements, as a bare `rein reward` does
+    ///
+    /// Judgements are those of `data.preferences`, or what `rein feedback` gathered. With
+    /// `[reward.demonstrations]` in the config nobody is asked: the reward model learns that
+    /// demonstrations are better than what the language model says by itself.
     Train(StageArgs),
     /// Say how far a reward model can be trusted: accuracy by category, calibration, length, bias
     #[command(after_help = EVALUATE_HELP)]

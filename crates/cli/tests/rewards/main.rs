@@ -56,6 +56,43 @@ fn a_run_that_asks_no_reward_model_needs_none() {
     assert!(!place.path("run/checkpoints/reward").exists());
 }
 
+/// The model that a finished stage left.
+fn model(place: &Workplace, run: &str, stage: &str) -> String {
+    let folder = format!("{run}/checkpoints/{stage}");
+    let finished = fs::read(place.path(&folder).join("finished.json")).expect("is finished");
+    let finished: Value = serde_json::from_slice(&finished).expect("is JSON");
+    format!("{folder}/step-{:06}/model", finished["step"].as_u64().expect("a step"))
+}
+
+#[test]
+fn rewards_are_read_off_demonstrations_and_costs_are_limited() {
+    let place = Workplace::new();
+    place.succeed(&["sft", "--config", "tiny.toml", "--plain", "--run", "base"]);
+    let base = model(&place, "base", "sft");
+    let sets = [
+        "data.expert_temperature=1.0",
+        "sft.iq_learn={ coefficient = 0.05 }",
+        "reward.demonstrations={ count = 64, max_ent = { features = { min_count = 2 } } }",
+        "rl.rewards=[{ kind = \"model\" }, { kind = \"log_ratio\", clip = 3.0 }, { kind = \"features\", weight = 0.0 }]",
+        "rl.constraints=[{ cost = \"features\", limit = -100.0 }]",
+    ];
+    let mut args =
+        vec!["train", "--config", "tiny.toml", "--plain", "--model", &base, "--run", "run"];
+    sets.iter().for_each(|set| args.extend(["--set", set]));
+    place.succeed(&args);
+    let multipliers: Vec<f64> =
+        told(&place, "run").iter().map(|it| number(it, "constraint/lambda")).collect();
+    assert!(multipliers.len() > 1 && multipliers.windows(2).all(|it| it[1] >= it[0]));
+    let [first, ..] = &told(&place, "run")[..] else { panic!("there are steps") };
+    let [mixture, learned, ratio] = ["mixture", "learned", "log_ratio"]
+        .map(|name| number(first, &format!("rewards/{name}/mean")));
+    assert!((mixture - learned - ratio).abs() < 1e-4 && ratio != 0.0, "{first}");
+    let weights = fs::read(place.path("run/feature_reward.json")).expect("was written");
+    let weights: Value = serde_json::from_slice(&weights).expect("is JSON");
+    assert!(weights["weights"]["word:."].is_number(), "{weights}");
+    assert!(!place.path("run/checkpoints/feedback").exists(), "nobody was asked");
+}
+
 fn refused(place: &Workplace, rewards: &str, expected: &Expect) {
     let rewards = format!("rl.rewards={rewards}");
     let output = place.output(&["train", "--config", "tiny.toml", "--set", &rewards]);
@@ -77,6 +114,13 @@ fn rewards_that_mean_nothing_are_refused() {
         &place,
         "[{ kind = \"gold\" }, { kind = \"gold\" }]",
         &expect![[r#"error: tiny.toml with --set: `rl.rewards` holds "gold" twice"#]],
+    );
+    refused(
+        &place,
+        "[{ kind = \"log_ratio\" }]",
+        &expect![[
+            r#"error: tiny.toml with --set: `rl.rewards`: "log_ratio" needs a `base` where the run begins with a new model"#
+        ]],
     );
     let texts = "text\tlabel\na b c d\t1\ne f g h\t0\n";
     place.write("t.tsv", texts);

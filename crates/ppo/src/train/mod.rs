@@ -26,7 +26,9 @@ use crate::config::PpoConfig;
 use crate::constraints::Constraints;
 use crate::controllers::Controllers;
 use crate::demonstrations::Demonstrations;
-use crate::describe::{describe_groups, describe_rollout, describe_values, failure_notes};
+use crate::describe::{
+    describe_evaluation, describe_groups, describe_rollout, describe_values, failure_notes,
+};
 use crate::experience::prepare;
 use crate::hyperparameters::Hyperparameters;
 use crate::importance;
@@ -351,16 +353,8 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         let shaped: Vec<Shaped> = rows.iter().map(|row| shape(row, &shaping)).collect();
         let all = describe_rollout(&rows, &shaped, kl_coefficient, &*self.reward);
         let score = all.get("objective/rlhf_reward").expect("described above");
-        let mut metrics = Metrics::default();
-        for name in ["objective/scores", "objective/kl", "completions/mean_length"] {
-            metrics.push(format!("eval_{name}"), all.get(name).expect("described above"));
-        }
         let limited = self.controllers.constraints().metrics();
-        for (name, value) in &all.0 {
-            if limited.contains(name) || name.ends_with("/errors") && *value > 0.0 {
-                metrics.push(format!("eval_{name}"), *value);
-            }
-        }
+        let mut metrics = describe_evaluation(&all, &limited);
         let completions: Vec<Completion> = sampled.into_iter().map(|it| it.completion).collect();
         let is_new =
             |it: &&Box<dyn Reward>| !limited.contains(&format!("rewards/{}/mean", it.name()));

@@ -1,0 +1,30 @@
+use anyhow::{Context, Result};
+use rein_model::guard::fits;
+use rein_reward::RewardKind;
+use rein_reward::inverse::FeatureReward;
+
+use super::{Setup, pretrained};
+use crate::config::Stage;
+
+impl Setup {
+    /// Refuses rewards whose files aren't there, or don't belong to the run's model.
+    pub(super) fn check_rewards(&self) -> Result<()> {
+        let asked = self.config.stages.contains(&Stage::Rl);
+        for source in self.config.rl.rewards.iter().filter(|_| asked) {
+            match &source.kind {
+                RewardKind::LogRatio(it) => {
+                    for folder in [&it.policy, &it.base].into_iter().flatten() {
+                        let (_, model) = pretrained(folder)?;
+                        fits(&model, &self.tokenizer)
+                            .with_context(|| folder.display().to_string())?;
+                    }
+                }
+                RewardKind::Features(it) => {
+                    it.path.as_ref().map(|it| FeatureReward::load(it)).transpose()?;
+                }
+                RewardKind::Model | RewardKind::Gold | RewardKind::Rule(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
