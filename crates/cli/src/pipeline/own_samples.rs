@@ -167,6 +167,7 @@ fn last_turn(row: &TokenRow, setup: &Setup) -> Completion {
         text: setup.tokenizer.decode(tokens),
         finished: tokens.last().is_some_and(|last| setup.ends().tokens.contains(last)),
         tokens: tokens.to_vec(),
+        ..Completion::default()
     }
 }
 

@@ -196,10 +196,9 @@ mod tests {
     fn says(prompt: &str, text: &str) -> Completion {
         Completion {
             prompt: prompt.into(),
-            prompt_tokens: vec![],
-            tokens: vec![],
             text: text.into(),
             finished: true,
+            ..Completion::default()
         }
     }
 

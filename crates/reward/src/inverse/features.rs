@@ -136,10 +136,9 @@ mod tests {
     fn features_are_named_by_what_people_read() {
         let completion = Completion {
             prompt: "Slow!".into(),
-            prompt_tokens: vec![],
-            tokens: vec![],
             text: " Never, never.".into(),
             finished: true,
+            ..Completion::default()
         };
         let config = FeaturesConfig::default();
         let want = [

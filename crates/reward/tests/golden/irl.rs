@@ -127,11 +127,10 @@ impl World {
 
     fn completions(&self) -> Vec<Completion> {
         let completion = |sequence: &Vec<u32>| Completion {
-            prompt: String::new(),
             prompt_tokens: vec![self.vocab as u32],
             tokens: sequence.clone(),
-            text: String::new(),
             finished: true,
+            ..Completion::default()
         };
         self.sequences.iter().map(completion).collect()
     }
