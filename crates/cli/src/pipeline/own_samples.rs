@@ -228,8 +228,11 @@ impl<B: LmAutodiffBackend> OwnSamples<B> {
         };
         let asked = shown.iter().flat_map(|it| std::iter::repeat_n(it, self.config.samples));
         let asked: Vec<&Completion> = asked.collect();
-        let prompt =
-            |it: &&Completion| Prompt { text: it.prompt.clone(), tokens: it.prompt_tokens.clone() };
+        let prompt = |it: &&Completion| Prompt {
+            text: it.prompt.clone(),
+            tokens: it.prompt_tokens.clone(),
+            columns: it.columns.clone(),
+        };
         let mine = self.workers.share(&asked).into_iter().map(prompt).collect();
         let sampler = Sampler::new(&self.model, &sampling, &self.device)?;
         let seeds = self.workers.row_seeds(seed);

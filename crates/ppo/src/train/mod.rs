@@ -356,12 +356,13 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         let limited = self.controllers.constraints().metrics();
         let mut metrics = describe_evaluation(&all, &limited);
         let completions: Vec<Completion> = sampled.into_iter().map(|it| it.completion).collect();
-        let is_new =
-            |it: &&Box<dyn Reward>| !limited.contains(&format!("rewards/{}/mean", it.name()));
-        for reward in self.watched.iter().filter(is_new) {
-            let scores = reward.score(&completions)?;
-            let mean = scores.iter().map(|it| f64::from(*it)).sum::<f64>() / scores.len() as f64;
-            metrics.push(format!("eval_rewards/{}/mean", reward.name()), mean);
+        for reward in &self.watched {
+            let name = format!("rewards/{}/mean", reward.name());
+            if !limited.contains(&name) {
+                let scores = reward.score(&completions)?;
+                let sum = scores.iter().map(|it| f64::from(*it)).sum::<f64>();
+                metrics.push(format!("eval_{name}"), sum / scores.len() as f64);
+            }
         }
         Ok(Some(Evaluation { metrics, score }))
     }

@@ -141,7 +141,7 @@ mod tests {
         assert!((theta[0] - 3.0_f64.ln()).abs() < 1e-8 && theta[1] == 0.0, "{theta:?}");
         // The same of a reference that prefers the first 2 : 1.
         let tilted = Choice { sampled: vec![(2.0, one), (1.0, other)], ..choice };
-        let theta = max_ent(&[tilted.clone()], &FIT);
+        let theta = max_ent(std::slice::from_ref(&tilted), &FIT);
         assert!((theta[0] - 1.5_f64.ln()).abs() < 1e-8, "{theta:?}");
         // Logistic regression: log-odds ln(3/4 : 2/3) with the feature and ln(1/4 : 1/3) without.
         let theta = discriminator(&shown, &tilted.sampled, &Fit { n_features: 1, ..FIT });
