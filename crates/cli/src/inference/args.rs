@@ -1,11 +1,12 @@
-//! The command line of sampling: how tokens are chosen, where a completion stops, what it may say.
+//! The command line of sampling (how tokens are chosen, where a completion stops, what it may say) and of
+//! scoring.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use super::choosing::ChoiceArgs;
-use crate::args::{ModelArgs, RowsArgs};
+use crate::args::{HubArgs, ModelArgs, RowsArgs};
 use crate::device::BackendName;
 
 #[derive(Debug, Args)]
@@ -68,6 +69,72 @@ pub(crate) struct ChatArgs {
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]
     pub(crate) guards: GuardArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  rein score --model RM --input rows.jsonl --output scores.jsonl
+  # Rules need no model; docs/rules.md describes them
+  rein score --rules rules.toml --input rows.jsonl
+
+A file of rules has tables as `[[rl.rewards]]` of a config:
+  [[rewards]]
+  kind = \"length\"
+  max = 40
+
+With `--rules`, rows of any format have `completion` (or `text`) and perhaps `prompt`, texts or
+lists of messages; or `messages`, of which the last one is scored. Rules can read all columns. Each
+line of the output then has the `score`, which is the weighted sum, and under `rules` the score and
+the reason of each.")]
+pub(crate) struct ScoreArgs {
+    /// The reward model: a folder (Hugging Face layout), or `owner/name` of the Hugging Face Hub
+    #[arg(long, value_name = "MODEL", required_unless_present = "rules")]
+    pub(crate) model: Option<PathBuf>,
+    /// Run the model with this LoRA adapter (PEFT's layout): a folder, or `owner/name`
+    #[arg(long, value_name = "ADAPTER", requires = "model")]
+    pub(crate) adapter: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) hub: HubArgs,
+    /// Score by the rules of this file instead
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "chat_template", "backend"])]
+    pub(crate) rules: Option<PathBuf>,
+    /// JSON lines with `input_ids`; or with `prompt` and perhaps `completion`, each a text or a list of
+    /// messages; or with `messages`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// How messages become text: chatml, llama3, zephyr or a Jinja file; the model's own template if
+    /// left out
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) chat_template: Option<String>,
+    /// Where the results go, a line for each row, in their order; standard output if left out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Rows scored side by side
+    #[arg(long, value_name = "ROWS", default_value_t = 16)]
+    pub(crate) batch_size: usize,
+    /// Where to compute; the build's first backend if left out
+    #[arg(long, value_enum)]
+    pub(crate) backend: Option<BackendName>,
+}
+
+impl ScoreArgs {
+    /// What is read, and the model that scores it, if one does.
+    pub(crate) fn rows(&self) -> Option<RowsArgs> {
+        let Self { adapter, hub, input, chat_template, output, .. } = self;
+        Some(RowsArgs {
+            model: ModelArgs {
+                model: self.model.clone()?,
+                adapter: adapter.clone(),
+                hub: hub.clone(),
+            },
+            input: input.clone(),
+            chat_template: chat_template.clone(),
+            output: output.clone(),
+            batch_size: self.batch_size,
+            backend: self.backend,
+        })
+    }
 }
 
 /// How tokens are chosen and where a completion stops.

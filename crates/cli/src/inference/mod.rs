@@ -30,7 +30,7 @@ use crate::args::RowsArgs;
 use crate::chat_template::chat_template;
 use crate::watch::PlainLines;
 
-pub(crate) use args::{ChatArgs, GenerateArgs};
+pub(crate) use args::{ChatArgs, GenerateArgs, ScoreArgs};
 pub(crate) use chat::Chat;
 pub(crate) use folders::ModelFolders;
 pub(crate) use generate::Generate;

@@ -10,8 +10,7 @@ use rein_reward::inverse::{FeatureReward, FeaturesSource};
 use rein_reward::{Gold, Reward, RewardError, RewardKind, RewardSource, Verdict, Weighted};
 use serde_json::{Map, Value, json};
 
-use super::Output;
-use crate::args::ScoreArgs;
+use super::{Output, ScoreArgs};
 use crate::config;
 use crate::http::HttpClient;
 
