@@ -7,7 +7,7 @@ use crate::causal_lm::CausalLm;
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::linear::Linear;
-use crate::tokens::{TokenBatch, indices};
+use crate::tokens::{TokenBatch, host, indices};
 use crate::weights::{RandomWeights, WeightSource};
 
 /// A [`Decoder`] that gives one number: a reward model at the last token, a value model at each.
@@ -81,5 +81,20 @@ impl<B: LmBackend> ScalarModel<B> {
         let hidden =
             self.decoder.hidden(batch).reshape([n_batch * n_time, self.config().hidden_size]);
         hidden.select(0, indices(&cells, &batch.ids.device()))
+    }
+
+    /// The numbers of the head, `[hidden]`.
+    pub fn head(&self) -> Vec<f32> {
+        host(self.score.weight.val())
+    }
+
+    /// The model with another head of as many numbers.
+    ///
+    /// # Panics
+    /// Other than one number for each hidden one.
+    #[must_use]
+    pub fn with_head(self, head: Vec<f32>, device: &B::Device) -> Self {
+        assert_eq!(head.len(), self.config().hidden_size, "one number for each hidden one");
+        Self { score: self.score.with_weight(head, device), ..self }
     }
 }

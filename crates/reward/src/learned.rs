@@ -54,6 +54,16 @@ impl Normalization {
         Map::from_iter([("mean".into(), self.mean.into()), ("std".into(), self.std.into())])
     }
 
+    /// What is stored with the reward model in `folder`.
+    pub(crate) fn load(folder: &Path) -> Result<Self, RewardError> {
+        let normalization = Self::from_json(&read_config(folder)?.raw);
+        if !(normalization.std.is_finite() && normalization.std > 0.0) {
+            let reason = format!("`std` in its config.json is {}", normalization.std);
+            return Err(RewardError::Invalid(format!("{}: {reason}", folder.display())));
+        }
+        Ok(normalization)
+    }
+
     fn from_json(config: &Map<String, Value>) -> Self {
         let number = |key: &str| config.get(key).and_then(Value::as_f64).map(|it| it as f32);
         Self { mean: number("mean").unwrap_or(0.0), std: number("std").unwrap_or(1.0) }
@@ -88,11 +98,7 @@ impl<B: LmBackend> LearnedReward<B> {
 
     /// Loads the reward model in `folder` with its normalisation.
     pub fn load(folder: &Path, batch_rows: usize, device: &B::Device) -> Result<Self, RewardError> {
-        let normalization = Normalization::from_json(&read_config(folder)?.raw);
-        if !(normalization.std.is_finite() && normalization.std > 0.0) {
-            let reason = format!("`std` in its config.json is {}", normalization.std);
-            return Err(RewardError::Invalid(format!("{}: {reason}", folder.display())));
-        }
+        let normalization = Normalization::load(folder)?;
         Ok(Self::new(load_scalar_model(folder, device)?, normalization, batch_rows, device))
     }
 

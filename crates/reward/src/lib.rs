@@ -6,9 +6,11 @@
 //! need no model. [`evaluate`] measures how often it agrees with judgements it hasn't seen, beside the
 //! [`bag_of_words`] judge that any reward model should beat; [`report`] how far it can be trusted, and [`swaps`]
 //! what it makes of other names and groups. A [`Mixture`] weighs several rewards against each other.
+//! [`meta`] finds the reward of one person from a few answers, and [`active`] says which pairs to ask people about.
 //!
 //! This crate doesn't know who trains a policy, and a reward never sees a policy's logits.
 
+pub mod active;
 pub mod bag_of_words;
 pub mod best_of;
 pub mod encoding;
@@ -16,6 +18,7 @@ pub mod evaluate;
 pub mod grades;
 pub mod inverse;
 pub mod loss;
+pub mod meta;
 pub mod objective;
 pub mod rankings;
 pub mod report;
@@ -24,6 +27,7 @@ pub mod swaps;
 pub mod ties;
 pub mod train;
 
+mod cholesky;
 mod config;
 mod error;
 mod gold;

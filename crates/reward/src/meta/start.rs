@@ -1,0 +1,71 @@
+//! A start for everybody's head, by Reptile or first-order MAML.
+
+use rein_data::batches::{RowOrder, permutation};
+use rein_data::seed::Seed;
+
+use super::config::{Method, PersonalConfig};
+use super::descent::{Descent, fomaml, outer_step, reptile};
+use super::logistic::surprise;
+use crate::cholesky::{add, dot};
+
+/// Where heads begin, and how they go on from there.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Start {
+    /// `[features]`
+    pub(super) head: Vec<f64>,
+    pub(super) inner: Descent,
+}
+
+impl Start {
+    /// Learns from the differences of each person, beginning at the head `shared`.
+    pub(super) fn fit(
+        people: &[Vec<Vec<f64>>],
+        shared: &[f64],
+        config: &PersonalConfig,
+        seed: Seed,
+    ) -> Self {
+        let (mut head, inner) = (shared.to_vec(), config.inner());
+        let mut order = RowOrder::new(people.len(), seed.child("people"));
+        for step in 0..config.outer_steps {
+            let labels = seed.child("labels").index(step as u64);
+            let direction = |person: usize| {
+                let answers = &people[person];
+                let order = permutation(answers.len(), labels.index(person as u64));
+                let (seen, rest) = order.split_at(config.labels.min(answers.len()));
+                let gradient = |theta: &[f64]| slope(seen.iter().map(|it| &answers[*it]), theta);
+                let asked = |theta: &[f64]| {
+                    // Who gave no more answers is asked for the same ones.
+                    let rest = if rest.is_empty() { seen } else { rest };
+                    slope(rest.iter().map(|it| &answers[*it]), theta)
+                };
+                match config.method {
+                    Method::Fomaml => fomaml(&head, &inner, gradient, asked),
+                    Method::Reptile | Method::Basis => reptile(&head, &inner, gradient),
+                }
+            };
+            let batch = order.batch(step, config.people.min(people.len()));
+            let directions: Vec<_> = batch.into_iter().map(direction).collect();
+            outer_step(&mut head, &directions, config.outer_learning_rate);
+        }
+        Self { head, inner }
+    }
+
+    /// A person's head. Without answers it is the start.
+    pub(super) fn adapt(&self, answers: &[Vec<f64>]) -> Vec<f64> {
+        if answers.is_empty() {
+            return self.head.clone();
+        }
+        self.inner.from(&self.head, |theta| slope(answers.iter(), theta))
+    }
+}
+
+/// The gradient of the mean loss, `−mean σ(−xᵀθ) x`.
+fn slope<'a>(
+    answers: impl ExactSizeIterator<Item = &'a Vec<f64>>,
+    theta: &[f64],
+) -> Vec<f64> {
+    let share = 1.0 / answers.len() as f64;
+    let mut slope = vec![0.0; theta.len()];
+    answers.for_each(|x| add(&mut slope, -share * surprise(dot(x, theta)), x));
+    slope
+}
