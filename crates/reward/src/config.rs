@@ -9,6 +9,7 @@ use rein_model::{Precision, ScalarModel};
 use serde::{Deserialize, Serialize};
 
 use crate::inverse::demonstrations::DemonstrationsConfig;
+use crate::meta::PersonalConfig;
 use crate::objective::LossConfig;
 
 /// How a reward model is trained.
@@ -41,6 +42,10 @@ pub struct RewardConfig {
     /// Trains adapters and the score head beside a frozen model, if given, instead of the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
+    /// Learns of many people in which ways they differ, if given, so that a few answers tell what one of them
+    /// likes. Judgements must say who gave them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub personal: Option<PersonalConfig>,
     /// The update.
     pub optimizer: OptimizerConfig,
     /// When to evaluate, save and stop.
@@ -64,6 +69,7 @@ impl Default for RewardConfig {
             reference_completions: 256,
             demonstrations: None,
             lora: None,
+            personal: None,
             optimizer: OptimizerConfig::default(),
             checkpoints: Cadence::default(),
             precision: Precision::F32,
@@ -78,6 +84,12 @@ impl RewardConfig {
         problems.extend(self.lora.iter().flat_map(|lora| lora.problems("reward.lora")));
         let demonstrations = self.demonstrations.iter();
         problems.extend(demonstrations.flat_map(|it| it.problems("reward.demonstrations")));
+        if let Some(personal) = &self.personal {
+            problems.extend(personal.problems("reward.personal"));
+            if personal.joint && self.lora.is_some() {
+                problems.push("`reward.personal.joint` trains all weights; leave `reward.lora` out".into());
+            }
+        }
         problems.extend(batches::divides("reward", self.batch_rows, self.micro_batch_rows));
         if self.epochs <= 0.0 || !self.epochs.is_finite() {
             problems.push("`reward.epochs` must be above 0".into());

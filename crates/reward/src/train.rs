@@ -29,7 +29,7 @@ use crate::learned::{Normalization, raw_scores};
 use crate::objective::{Numbers, Objective, Seen, losses, scored_rows};
 
 /// Rows whose scores the normalisation is measured on, at most.
-const N_NORMALIZATION_ROWS: usize = 512;
+pub(crate) const N_NORMALIZATION_ROWS: usize = 512;
 
 /// A reward model in training.
 #[derive(Debug)]

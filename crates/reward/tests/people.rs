@@ -167,8 +167,11 @@ fn opposite_people_are_told_apart_by_a_few_answers() {
     for method in [Method::Reptile, Method::Fomaml] {
         let got = adapted(&population, method, &[0, 8, 32], seed);
         println!("{method:?}: {got:.3?}");
-        // A start alone can't be near opposite people: it gains by descent only.
-        assert!(got[1][2] > got[0][2] + 0.02 && got[2][2] > got[1][2], "{method:?}: {got:?}");
+        // A start can't be near opposite people: what it gains is what descent finds, as from scratch.
+        for ([_, _, own], count) in got[1..].iter().zip(["8", "32"]) {
+            let want = number(&by_count[count]["reptile"]);
+            assert!((own - want).abs() < 0.05, "{method:?} at {count}: {own}, not {want}");
+        }
     }
 }
 

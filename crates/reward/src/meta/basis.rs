@@ -13,6 +13,8 @@ const RIDGE: f64 = 1.0;
 /// Rounds of expectation-maximisation, and steps of `B` in each.
 const ROUNDS: usize = 20;
 const STEPS_OF_A_ROUND: usize = 5;
+/// Rounds in which only the population is fitted: a variance that is nearly 0 is found slowly.
+const SETTLING_ROUNDS: usize = 100;
 /// Adam's, in units of directions of length 1.
 const LEARNING_RATE: f64 = 0.02;
 /// Products with the heads' covariance that find a direction.
@@ -50,6 +52,11 @@ impl Basis {
                 let slope = basis.slope(people, shared, &known);
                 adam.step(&mut basis.directions, &slope);
             }
+            basis.population = population_of(&known);
+        }
+        for _ in 0..SETTLING_ROUNDS {
+            let known: Vec<Normal> =
+                people.iter().map(|answers| basis.coordinates(answers, shared)).collect();
             basis.population = population_of(&known);
         }
         basis
@@ -110,7 +117,7 @@ fn population_of(known: &[Normal]) -> Normal {
 
 /// The directions in which vectors are longest, each of length 1 and at right angles to those before it, by power
 /// iteration; no more than there are.
-fn leading_directions(vectors: &[Vec<f64>], count: usize) -> Matrix {
+pub(super) fn leading_directions(vectors: &[Vec<f64>], count: usize) -> Matrix {
     let norm = |v: &[f64]| dot(v, v).sqrt();
     let longest = vectors.iter().map(|it| norm(it)).fold(0.0, f64::max);
     let mut directions: Matrix = Vec::new();

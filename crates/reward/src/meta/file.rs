@@ -48,6 +48,8 @@ struct Numbers {
     reference: Option<Normal>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     inner: Option<Descent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    labels: Option<usize>,
 }
 
 impl Personal {
@@ -163,7 +165,8 @@ impl Numbers {
             }
             (_, _, Some(inner)) => {
                 let head = tensor(bytes, START, &[n_features])?;
-                Prior::Start(Start { head, inner: *inner })
+                let labels = self.labels.unwrap_or(1);
+                Prior::Start(Start { head, inner: *inner, labels })
             }
             _ => unreachable!("checked before"),
         })
@@ -214,17 +217,26 @@ fn encoded(personal: &Personal) -> (Vec<u8>, String) {
                 (vec![n_features, directions.len()], across.collect());
             (BASIS, shape, values, (Method::Basis, population, reference, None))
         }
-        Prior::Start(Start { head, inner }) => {
-            (START, vec![n_features], head.clone(), (Method::Reptile, None, None, Some(*inner)))
+        Prior::Start(Start { head, inner, labels }) => {
+            let numbers = (Method::Reptile, None, None, Some((*inner, *labels)));
+            (START, vec![n_features], head.clone(), numbers)
         }
     };
     let bytes: Vec<u8> = values.iter().flat_map(|it| (*it as f32).to_le_bytes()).collect();
     let view = TensorView::new(Dtype::F32, shape, &bytes).expect("a shape of as many values");
     let tensors = safetensors::serialize([(name, view)], None).expect("one small tensor");
-    let (method, population, reference, inner) = numbers;
-    let (people, answers, scale) = (*people, *answers, *scale);
-    let numbers =
-        Numbers { version: 1, method, people, answers, scale, population, reference, inner };
+    let (method, population, reference, start) = numbers;
+    let numbers = Numbers {
+        version: 1,
+        method,
+        people: *people,
+        answers: *answers,
+        scale: *scale,
+        population,
+        reference,
+        inner: start.map(|(inner, _)| inner),
+        labels: start.map(|(_, labels)| labels),
+    };
     let numbers = serde_json::to_string_pretty(&numbers).expect("numbers are plain JSON");
     (tensors, numbers + "\n")
 }

@@ -24,18 +24,31 @@ mod config;
 mod descent;
 mod features;
 mod file;
+mod joint;
 mod logistic;
 mod person;
 mod personal;
 mod reward;
 mod start;
 
+use crate::encoding::Pair;
+
 pub use config::{Method, PersonalConfig};
 pub use descent::{Descent, fomaml, outer_step, reptile};
 pub use features::{differences, features};
+pub use joint::JointTraining;
 pub use person::{Person, Taste};
 pub use personal::Personal;
 pub use reward::{PersonalReward, PersonalScore};
+
+/// A pair and who judged it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Annotated {
+    /// The number of the person, counted from 0.
+    pub person: usize,
+    /// What was judged.
+    pub pair: Pair,
+}
 
 /// What an answer says: the features of what was preferred less those of what was not.
 pub type Difference = Vec<f64>;

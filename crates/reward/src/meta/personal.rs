@@ -1,6 +1,6 @@
 use rein_data::seed::Seed;
 
-use super::basis::Basis;
+use super::basis::{Basis, leading_directions};
 use super::config::{Method, PersonalConfig};
 use super::logistic::Normal;
 use super::person::{Person, Taste};
@@ -13,7 +13,8 @@ use crate::RewardError;
 /// What is known of people in general, so that little is needed of the next one. It belongs to one reward model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Personal {
-    /// What features are divided by, so that a coordinate of differences has the deviation 1.
+    /// What features are divided by, so that a coordinate of differences has the deviation 1; of starts, the
+    /// longest direction.
     pub(super) scale: f64,
     /// The model's own head, for divided features.
     pub(super) shared: Vec<f64>,
@@ -61,7 +62,10 @@ impl Personal {
             );
             return Err(RewardError::Invalid(reason));
         }
-        let scale = deviation(&people);
+        let scale = match config.method {
+            Method::Basis => deviation(&people),
+            Method::Reptile | Method::Fomaml => longest(&people),
+        };
         let divided = |x: &Vec<f64>| x.iter().map(|it| it / scale).collect::<Vec<_>>();
         let of_person = |answers: &&Vec<Difference>| answers.iter().map(divided).collect();
         let divided_people: Vec<Vec<Difference>> = people.iter().map(of_person).collect();
@@ -164,6 +168,17 @@ fn deviation(people: &[&Vec<Difference>]) -> f64 {
     let n_values: usize = all().map(Vec::len).sum();
     let deviation = (squares / n_values as f64).sqrt();
     if deviation > 0.0 { deviation } else { 1.0 }
+}
+
+/// The deviation of differences in the direction in which it is largest, by some of them; 1 where all are 0. Steps
+/// of one size suit features in this unit, whichever direction outweighs the others.
+fn longest(people: &[&Vec<Difference>]) -> f64 {
+    const MOST: usize = 2048;
+    let all = people.iter().flat_map(|answers| answers.iter());
+    let some: Vec<Difference> = all.take(MOST).cloned().collect();
+    let direction = leading_directions(&some, 1);
+    let squares = |direction: &Vec<f64>| some.iter().map(|x| dot(x, direction).powi(2)).sum::<f64>();
+    direction.first().map_or(1.0, |it| (squares(it) / some.len() as f64).sqrt())
 }
 
 /// How `[wᵀφ, Bᵀφ]` is distributed.
