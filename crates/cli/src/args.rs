@@ -313,6 +313,7 @@ impl Command {
             Self::Reward(args) => match args.command() {
                 RewardCommand::Train(_) => Some(Stage::Reward),
                 RewardCommand::Evaluate(_) => None,
+                RewardCommand::Adapt(_) => None,
             },
             Self::Dpo(_) => Some(Stage::Dpo),
             Self::Rl(_) => Some(Stage::Rl),

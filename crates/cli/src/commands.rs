@@ -29,7 +29,7 @@ use crate::plan::Plan;
 use crate::reward::{Evaluate, RewardCommand};
 use crate::setup::Setup;
 use crate::watch::watcher;
-use crate::{bench, export, memory, report, table};
+use crate::{bench, export, memory, report, reward, table};
 
 /// The run failed, rather than its input.
 const FAILED: u8 = 1;
@@ -53,6 +53,10 @@ pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result
         Command::Reward(args) => match args.command() {
             RewardCommand::Train(args) => work(&args.run, Some(Stage::Reward)),
             RewardCommand::Evaluate(args) => run_rows(args.backend, Evaluate::new(&args)?),
+            RewardCommand::Adapt(args) => {
+                reward::adapt(&args)?;
+                Ok(ExitCode::SUCCESS)
+            }
         },
         Command::Rl(args) => {
             let mut run = args.run.clone();
@@ -67,7 +71,7 @@ pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result
         }
         Command::Logprobs(JudgeArgs { rows }) => run_rows(rows.backend, Logprobs::new(rows)?),
         Command::Score(args) => match args.rows() {
-            Some(rows) => run_rows(rows.backend, Score::new(&rows)?),
+            Some(rows) => run_rows(rows.backend, Score::new(&rows, args.person.as_deref())?),
             None => {
                 score_by_rules(args)?;
                 Ok(ExitCode::SUCCESS)

@@ -7,6 +7,7 @@
 
 #![recursion_limit = "256"]
 
+mod annotated;
 mod args;
 mod bench;
 mod chat_template;

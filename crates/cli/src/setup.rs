@@ -18,6 +18,7 @@ use rein_model::sft::{SftConfig, SftRows};
 use rein_model::{moments_obstacle, obstacle, read_config, require_weights};
 use rein_ppo::rollout::{Ends, Prompt};
 
+use crate::annotated;
 use crate::args::HubArgs;
 use crate::chat_template::{chat_template, with_template};
 use crate::config::{Config, ModelSource, NewModel, Stage};
@@ -90,6 +91,12 @@ impl Setup {
             check_judgements(&config.reward, &world.judgements)?;
         }
         let folders = Folders::find(&mut config, hub)?;
+        if let (Some(_), Some(files)) = (&config.reward.personal, &world.files)
+            && config.stages.contains(&Stage::Reward)
+            && let Some(path) = &files.config.preferences
+        {
+            annotated::check(path)?;
+        }
         let (tokenizer, model) = match &config.model {
             ModelSource::New(shape) => new_model(shape, &world)?,
             ModelSource::Pretrained { path } => pretrained(folders.model.as_ref().unwrap_or(path))?,

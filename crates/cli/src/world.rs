@@ -255,7 +255,7 @@ fn notes(path: &Path, screening: &Screening) -> Vec<String> {
 }
 
 /// What all judgements of a prompt have in common. What has no prompt is its own.
-fn origin(example: &Example) -> String {
+pub(crate) fn origin(example: &Example) -> String {
     let prompt = match &example.body {
         Body::Preference { prompt, .. }
         | Body::UnpairedPreference { prompt, .. }

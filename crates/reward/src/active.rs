@@ -54,12 +54,7 @@ pub struct Design {
 ///
 /// # Panics
 /// Other than one weight for each difference, or a ridge that isn't positive.
-pub fn d_optimal(
-    differences: &[Vec<f64>],
-    weights: &[f64],
-    ridge: f64,
-    count: usize,
-) -> Design {
+pub fn d_optimal(differences: &[Vec<f64>], weights: &[f64], ridge: f64, count: usize) -> Design {
     assert!(ridge > 0.0, "without a ridge nothing is known in most directions");
     let size = differences.first().map_or(0, Vec::len);
     d_optimal_after(differences, weights, diagonal(size, 1.0 / ridge), count)
@@ -136,9 +131,8 @@ pub fn bal_pm(
     let mut known: Vec<&[f64]> = acquired.iter().map(Vec::as_slice).collect();
     let mut places = Vec::new();
     for _ in 0..count.min(prompts.len()) {
-        let value = |place: usize| {
-            scores[place] + beta * ln_distance(&prompts[place], &known, neighbours)
-        };
+        let value =
+            |place: usize| scores[place] + beta * ln_distance(&prompts[place], &known, neighbours);
         let rest = (0..prompts.len()).filter(|place| !places.contains(place));
         let values = rest.map(|place| (place, value(place)));
         let best = values.reduce(|best, next| if next.1 > best.1 { next } else { best });

@@ -87,7 +87,9 @@ impl RewardConfig {
         if let Some(personal) = &self.personal {
             problems.extend(personal.problems("reward.personal"));
             if personal.joint && self.lora.is_some() {
-                problems.push("`reward.personal.joint` trains all weights; leave `reward.lora` out".into());
+                problems.push(
+                    "`reward.personal.joint` trains all weights; leave `reward.lora` out".into(),
+                );
             }
         }
         problems.extend(batches::divides("reward", self.batch_rows, self.micro_batch_rows));

@@ -6,20 +6,30 @@ mod golden;
 
 use std::fs;
 
+use burn::backend::Autodiff;
 use burn_flex::{Flex, FlexDevice};
 use golden::*;
 use rand::{Rng, RngExt};
+use rein_data::log::RunLog;
 use rein_data::seed::Seed;
+use rein_data::stage::Train;
 use rein_model::ScalarModel;
 use rein_model::config::{LlamaShape, ModelConfig};
+use rein_model::optim::OptimizerConfig;
 use rein_model::weights::RandomWeights;
 use rein_reward::Normalization;
-use rein_reward::active::{bald, d_optimal, d_optimal_after, deviation, entropy, predictive_entropy};
-use rein_reward::meta::{
-    Descent, Difference, Method, Personal, PersonalConfig, PersonalReward, Taste, fomaml,
-    from_scratch, outer_step, reptile,
+use rein_reward::active::{
+    bald, d_optimal, d_optimal_after, deviation, entropy, predictive_entropy,
 };
+use rein_reward::encoding::Pair;
+use rein_reward::meta::{
+    Annotated, Descent, Difference, JointTraining, Method, Personal, PersonalConfig,
+    PersonalReward, Taste, fomaml, from_scratch, outer_step, reptile,
+};
+use rein_reward::train::RewardConfig;
 use serde_json::Value;
+
+type AB = Autodiff<Flex>;
 
 fn fixture(name: &str) -> Value {
     let named = root().join("feedback").join(name);
@@ -114,9 +124,8 @@ fn answers(person: &[f64], count: usize, rng: &mut impl Rng) -> Vec<Difference> 
 /// Mean accuracies of new people's heads after `counts` answers: of the pooled head, from scratch, adapted.
 fn adapted(population: &Population, method: Method, counts: &[usize], seed: Seed) -> Vec<[f64; 3]> {
     let mut rng = seed.rng();
-    let people: Vec<Vec<Difference>> = (0..80)
-        .map(|_| answers(&population.person(&mut rng), 30, &mut rng))
-        .collect();
+    let people: Vec<Vec<Difference>> =
+        (0..80).map(|_| answers(&population.person(&mut rng), 30, &mut rng)).collect();
     let pooled = from_scratch(&people.concat(), 1.0);
     let head: Vec<f32> = pooled.iter().map(|it| *it as f32).collect();
     let config = PersonalConfig { method, ..PersonalConfig::default() };
@@ -278,21 +287,11 @@ fn asking_what_is_not_known_takes_half_the_labels() {
 #[test]
 fn a_person_on_disk_scores_as_the_model_with_their_head_does() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let config = ModelConfig::llama(LlamaShape {
-        vocab_size: 32,
-        hidden_size: N_FEATURES,
-        mlp_size: 32,
-        n_layers: 1,
-        n_heads: 2,
-        n_kv_heads: 2,
-        max_positions: 16,
-        tied_head: true,
-    })
-    .expect("a shape");
-    let mut weights = RandomWeights::new(&config, Seed::new(1));
-    let model = ScalarModel::<Flex>::new(&config, &mut weights, &FlexDevice).expect("is made");
-    let rows: Vec<Vec<u32>> =
-        (0..40_u32).map(|row| (0..3 + row % 4).map(|it| (row * 7 + it * 5) % 32).collect()).collect();
+    let mut weights = RandomWeights::new(&shape(), Seed::new(1));
+    let model = ScalarModel::<Flex>::new(&shape(), &mut weights, &FlexDevice).expect("is made");
+    let rows: Vec<Vec<u32>> = (0..40_u32)
+        .map(|row| (0..3 + row % 4).map(|it| (row * 7 + it * 5) % 32).collect())
+        .collect();
     let references = rein_reward::meta::features(&model, &rows, 16, &FlexDevice);
     let mut rng = Seed::new(2).rng();
     let population = Population::new(true, &mut rng);
@@ -310,7 +309,14 @@ fn a_person_on_disk_scores_as_the_model_with_their_head_does() {
         person.save(&path).expect("saves");
         assert_eq!(personal.person(&path).expect("loads"), person);
         let own = Normalization { mean: 0.5, std: 2.0 };
-        let reward = PersonalReward::new(model.clone(), personal.clone(), person.clone(), own, 7, &FlexDevice);
+        let reward = PersonalReward::new(
+            model.clone(),
+            personal.clone(),
+            person.clone(),
+            own,
+            7,
+            &FlexDevice,
+        );
         let scored = reward.score_rows(&rows);
         let by_model = reward.into_reward().score_rows(&rows);
         for (scored, by_model) in scored.iter().zip(&by_model) {
@@ -328,6 +334,20 @@ fn a_person_on_disk_scores_as_the_model_with_their_head_does() {
         }
         refuses_what_does_not_fit(&personal, &path, folder.path(), &model.head());
     }
+}
+
+fn shape() -> ModelConfig {
+    let shape = LlamaShape {
+        vocab_size: 32,
+        hidden_size: N_FEATURES,
+        mlp_size: 32,
+        n_layers: 1,
+        n_heads: 2,
+        n_kv_heads: 2,
+        max_positions: 16,
+        tied_head: true,
+    };
+    ModelConfig::llama(shape).expect("a shape")
 }
 
 fn refuses_what_does_not_fit(
@@ -357,7 +377,9 @@ fn refuses_what_does_not_fit(
     assert!(Personal::load(folder, &head[1..]).is_err());
     let numbers = folder.join("personal.json");
     let text = fs::read_to_string(&numbers).expect("reads");
-    for (old, new) in [("\"version\": 1", "\"version\": 2"), ("\"scale\": ", "\"scale\": -"), ("{", "[")] {
+    for (old, new) in
+        [("\"version\": 1", "\"version\": 2"), ("\"scale\": ", "\"scale\": -"), ("{", "[")]
+    {
         fs::write(&numbers, text.replacen(old, new, 1)).expect("writes");
         Personal::load(folder, head).expect_err("is refused");
     }
@@ -371,7 +393,8 @@ fn refuses_what_does_not_fit(
 #[test]
 fn answers_that_teach_nothing_of_people_are_refused_or_harmless() {
     let config = PersonalConfig::default();
-    let fit = |people: &[Vec<Difference>]| Personal::fit(people, &[0.5; 2], &[], &config, Seed::new(0));
+    let fit =
+        |people: &[Vec<Difference>]| Personal::fit(people, &[0.5; 2], &[], &config, Seed::new(0));
     for people in [vec![], vec![vec![vec![1.0, 0.0]]], vec![vec![vec![1.0, 0.0]], vec![]]] {
         let error = fit(&people).expect_err("is refused").to_string();
         assert!(error.contains("two people at least"), "{error}");
@@ -383,6 +406,53 @@ fn answers_that_teach_nothing_of_people_are_refused_or_harmless() {
         let head = personal.head(&personal.adapt(&people[0]));
         assert!(head.iter().all(|it| it.is_finite()), "{head:?}");
     }
+}
+
+#[test]
+fn a_trunk_that_learns_with_tastes_resumes_where_it_was() {
+    // One half of the people want what the other half doesn't.
+    let annotated = |row: u32| {
+        let (person, sides) =
+            (row as usize % 4, [vec![1, row % 7 + 3, 2], vec![1, row % 5 + 11, 2]]);
+        let [chosen, rejected] =
+            if person < 2 { sides } else { [sides[1].clone(), sides[0].clone()] };
+        Annotated { person, pair: Pair { chosen, rejected, margin: None } }
+    };
+    let rows: Vec<Annotated> = (0..64).map(annotated).collect();
+    let config = RewardConfig {
+        epochs: 15.0,
+        batch_rows: 16,
+        micro_batch_rows: 8,
+        optimizer: OptimizerConfig { learning_rate: 3e-3, ..OptimizerConfig::default() },
+        personal: Some(PersonalConfig { joint: true, rank: 2, ..PersonalConfig::default() }),
+        ..RewardConfig::default()
+    };
+    let begin = || {
+        let mut weights = RandomWeights::new(&shape(), Seed::new(1));
+        let model = ScalarModel::<AB>::new(&shape(), &mut weights, &FlexDevice).expect("is made");
+        JointTraining::new(config.clone(), model, None, rows.clone(), Seed::new(2), &FlexDevice)
+            .expect("begins")
+    };
+    let mut log = RunLog::silent();
+    let (mut whole, mut resumed) = (begin(), begin());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut accuracy = 0.0;
+    for step in 0..whole.n_steps() {
+        accuracy =
+            whole.step(step, &mut log).expect("learns").get("accuracy").expect("is measured");
+        if step == 9 {
+            whole.save(folder.path()).expect("saves");
+            resumed.restore(folder.path()).expect("resumes");
+        }
+        if step > 9 {
+            resumed.step(step, &mut log).expect("learns");
+        }
+    }
+    assert!(
+        accuracy > 0.9,
+        "people want opposite things, and the head is each one's own: {accuracy}"
+    );
+    assert_eq!(whole.digest(), resumed.digest());
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {

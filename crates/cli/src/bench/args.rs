@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, value_parser};
 use serde::Serialize;
 
 use super::learn::LearnArgs;
+use super::meta::MetaArgs;
 use super::shape::Shape;
 use super::{Axis, Workload};
 use crate::args::BenchArgs;
@@ -51,6 +52,13 @@ pub(crate) enum BenchCommand {
     /// correlates less than 0.85 within prompts, or doesn't raise the true reward. Takes some minutes; what is
     /// done isn't repeated when it is started again.
     Inverse(InverseArgs),
+    /// Say how soon a person's taste is known, in the help-desk world with people who want opposite things
+    ///
+    /// Reward models learn from 80 people; 60 new ones give 0 to 32 answers each and are asked about other pairs. Of
+    /// people who want opposite things, 8 answers shall tell 0.85 of what they prefer, and 0.15 more than without
+    /// other people's help; people who are alike shall lose at most 0.01 by being asked. Ends with exit code 1
+    /// otherwise. Takes a few minutes.
+    Meta(MetaArgs),
 }
 
 #[derive(Debug, Args)]

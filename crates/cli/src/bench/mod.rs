@@ -3,12 +3,14 @@
 //! Shapes and batches are the same whatever the backend, weights and prompts are random, and no
 //! completion ends before its full length, so that figures compare. [`ops`] times the operations that a
 //! workload is made of, [`slopes`] says how it grows, and [`soak`] whether it stays as large as it is.
-//! [`learn`] measures no time, but whether algorithms learn, and [`inverse`] whether rewards are recovered.
+//! [`learn`] measures no time, but whether algorithms learn, [`inverse`] whether rewards are recovered, and [`meta`] how
+//! soon a person is known.
 
 mod args;
 mod clock;
 mod inverse;
 mod learn;
+mod meta;
 mod ops;
 mod shape;
 mod slopes;
@@ -28,6 +30,7 @@ use self::args::TrainingArgs;
 use self::clock::time;
 use self::inverse::Inverse;
 use self::learn::Learn;
+use self::meta::Meta;
 use self::ops::Ops;
 use self::soak::Soak;
 use self::workloads::Networks;
@@ -68,6 +71,11 @@ pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
             let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
             let all_found = run_on(backend, Inverse { args })?;
             Ok(if all_found { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        BenchCommand::Meta(args) => {
+            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+            let is_good = run_on(backend, Meta { args })?;
+            Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
 }

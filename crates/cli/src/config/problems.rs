@@ -78,6 +78,7 @@ impl Config {
         problems.extend(self.reward_problems());
         problems.extend(self.inverse_problems());
         problems.extend(self.data_problems());
+        problems.extend(self.personal_problems());
         let feedback = &self.feedback;
         let counts = [
             ("feedback.pairs", feedback.pairs),
@@ -142,6 +143,19 @@ impl Config {
             }
         }
         problems
+    }
+
+    /// Only some data say who judged what.
+    fn personal_problems(&self) -> Option<String> {
+        let names_people = match &self.data {
+            DataConfig::Helpdesk { .. } => true,
+            DataConfig::Files(files) => files.preferences.is_some(),
+            DataConfig::Labels { .. } | DataConfig::Dialogues { .. } => false,
+        };
+        (self.reward.personal.is_some() && !names_people).then(|| {
+            "`reward.personal` needs to know who judged what: a column `annotator` of `data.preferences`"
+                .into()
+        })
     }
 
     fn data_problems(&self) -> Option<String> {

@@ -18,6 +18,8 @@ Examples:
   rein generate --model DIR --input rows.jsonl --forbid-regex '\\S+@\\S+' --attempts 8
   # Best-of-n: of 16 completions of each row, the one that a reward model likes best
   rein generate --model DIR --input rows.jsonl --samples 16 --reward-model RM --best 1
+  # The best of 16 for one person, as `rein reward adapt` knows them
+  rein generate --model DIR --input rows.jsonl --samples 16 --reward-model RM --person ann.json --best 1
   # Rejection sampling: rows to fine-tune on, the best of 8 where it is good enough
   rein generate --model DIR --input rows.jsonl --samples 8 --reward-model RM --best 1 --min-score 0.5 \\
       --demonstrations --output best.jsonl
@@ -75,6 +77,8 @@ pub(crate) struct ChatArgs {
 #[command(after_help = "\
 Examples:
   rein score --model RM --input rows.jsonl --output scores.jsonl
+  # As one person would, whom `rein reward adapt` has written
+  rein score --model RM --person ann.json --input rows.jsonl
   # Rules need no model; docs/rules.md describes them
   rein score --rules rules.toml --input rows.jsonl
 
@@ -96,8 +100,12 @@ pub(crate) struct ScoreArgs {
     pub(crate) adapter: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) hub: HubArgs,
+    /// Score for one person, whom `rein reward adapt` has written with this model, and also write `std`, how
+    /// uncertain a score is by what isn't known of the person
+    #[arg(long, value_name = "FILE", requires = "model")]
+    pub(crate) person: Option<PathBuf>,
     /// Score by the rules of this file instead
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "chat_template", "backend"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "person", "chat_template", "backend"])]
     pub(crate) rules: Option<PathBuf>,
     /// JSON lines with `input_ids`; or with `prompt` and perhaps `completion`, each a text or a list of
     /// messages; or with `messages`

@@ -24,6 +24,9 @@ pub(crate) struct ChoiceArgs {
     /// must read the model's tokens
     #[arg(long, value_name = "MODEL")]
     pub(crate) reward_model: Option<PathBuf>,
+    /// Score for one person, whom `rein reward adapt` has written with the same reward model
+    #[arg(long, value_name = "FILE", requires = "reward_model")]
+    pub(crate) person: Option<PathBuf>,
     /// Of a row's completions, keep the K with the best scores: with `--best 1`, best-of-n
     #[arg(long, value_name = "K", requires = "reward_model")]
     pub(crate) best: Option<usize>,
@@ -112,7 +115,11 @@ impl<'a> Choice<'a> {
         batch_rows: usize,
         device: &B::Device,
     ) -> Result<Chooser<'_, B>> {
-        let load = |folders: &ModelFolders| folders.load_reward(batch_rows, device);
+        let person = self.args.person.as_deref();
+        let load = |folders: &ModelFolders| match person {
+            Some(person) => Ok(folders.load_personal(person, batch_rows, device)?.into_reward()),
+            None => folders.load_reward(batch_rows, device),
+        };
         let reward = self.reward.as_ref().map(load).transpose()?;
         Ok(Chooser { choice: self, reward, waiting: Vec::new(), n_seen: 0, n_kept: 0 })
     }

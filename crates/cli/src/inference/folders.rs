@@ -9,6 +9,7 @@ use rein_model::{
     CausalLm, ScalarModel, has_adapter, load_causal_lm, load_scalar_model, read_adapter_config,
     read_config, require_weights,
 };
+use rein_reward::meta::PersonalReward;
 use rein_reward::{LearnedReward, Normalization};
 
 use crate::args::{HubArgs, ModelArgs};
@@ -79,6 +80,22 @@ impl ModelFolders {
         };
         let model = model.with_saved_lora(adapter, device)?.merged();
         Ok(LearnedReward::new(model, Normalization::NONE, batch_rows, device))
+    }
+
+    /// The reward model with one person's taste.
+    pub(crate) fn load_personal<B: LmBackend>(
+        &self,
+        person: &Path,
+        batch_rows: usize,
+        device: &B::Device,
+    ) -> Result<PersonalReward<B>> {
+        if let Some(adapter) = &self.adapter {
+            bail!(
+                "{}: a person is scored by a whole reward model; merge the adapter with `rein export` first",
+                adapter.display()
+            );
+        }
+        Ok(PersonalReward::load(&self.base, person, batch_rows, device)?)
     }
 }
 

@@ -1,9 +1,12 @@
+use std::path::Path;
+
 use anyhow::Result;
 use rein_data::encoding::TokenRow;
 use rein_data::inputs::Purpose;
 use rein_model::CausalLm;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::logprobs::row_logprobs;
+use rein_reward::meta::PersonalScore;
 use serde_json::{Value, json};
 
 use super::{Inputs, Output};
@@ -19,6 +22,7 @@ pub(crate) struct Logprobs<'a> {
 /// Asks a reward model for a score of each row.
 pub(crate) struct Score<'a> {
     args: &'a RowsArgs,
+    person: Option<&'a Path>,
     inputs: Inputs,
 }
 
@@ -29,9 +33,9 @@ impl<'a> Logprobs<'a> {
 }
 
 impl<'a> Score<'a> {
-    pub(crate) fn new(args: &'a RowsArgs) -> Result<Self> {
+    pub(crate) fn new(args: &'a RowsArgs, person: Option<&'a Path>) -> Result<Self> {
         // Where a reward model learned from completions, they ended.
-        Ok(Self { args, inputs: read(args, Purpose::Judge)? })
+        Ok(Self { args, person, inputs: read(args, Purpose::Judge)? })
     }
 }
 
@@ -64,14 +68,34 @@ impl Work for Score<'_> {
     type Output = ();
 
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<()> {
-        let Self { args, inputs } = self;
-        let reward = inputs.model.load_reward::<B::InnerBackend>(args.batch_size, &device)?;
+        let Self { args, person, inputs } = self;
+        let folders = &inputs.model;
+        let score: Box<dyn Fn(&[Vec<u32>]) -> Vec<Value>> = match person {
+            Some(person) => {
+                let reward =
+                    folders.load_personal::<B::InnerBackend>(person, args.batch_size, &device)?;
+                Box::new(move |rows| reward.score_rows(rows).iter().map(personal_line).collect())
+            }
+            None => {
+                let reward = folders.load_reward::<B::InnerBackend>(args.batch_size, &device)?;
+                let line = |score: &f32| json!({ "score": score });
+                Box::new(move |rows| reward.score_rows(rows).iter().map(line).collect())
+            }
+        };
         let mut output = Output::open(args.output.as_deref(), "score", inputs.rows.len())?;
         for batch in inputs.rows.chunks(args.batch_size) {
-            let scores = reward.score_rows(batch);
-            let lines: Vec<Value> = scores.iter().map(|it| json!({ "score": it })).collect();
+            let lines = score(batch);
             output.write(&lines, lines.len())?;
         }
         Ok(())
     }
+}
+
+/// A person's score, and how sure it is where that is known.
+fn personal_line(scored: &PersonalScore) -> Value {
+    let mut line = json!({ "score": scored.score });
+    if let Some(std) = scored.std {
+        line["std"] = json!(std);
+    }
+    line
 }

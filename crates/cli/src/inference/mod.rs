@@ -84,6 +84,11 @@ fn load_tokenizer(model: &Path) -> Result<Option<Tokenizer>> {
     Ok(has_tokenizer.then(|| Tokenizer::load(model)).transpose()?)
 }
 
+/// The tokenizer of a model's folder, for what can't do without.
+pub(crate) fn tokenizer_of(model: &Path) -> Result<Tokenizer> {
+    load_tokenizer(model)?.with_context(|| format!("{}: holds no tokenizer", model.display()))
+}
+
 /// Where the lines go, and how far they got.
 struct Output {
     to: Box<dyn Write>,

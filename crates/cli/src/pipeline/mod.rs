@@ -5,6 +5,7 @@ mod evaluate;
 mod feedback;
 mod judge;
 mod own_samples;
+mod personal;
 mod reference;
 mod reward;
 mod rl;

@@ -36,6 +36,10 @@ impl<B: LmAutodiffBackend> Session<B> {
         let Some(reference) = self.reference()? else { return Ok(Outcome::Interrupted) };
         let base = load_causal_lm::<B>(&self.sft_model()?, &self.device)?;
         let model = ScalarModel::from_causal_lm(base, seed.child("head"), &self.device)?;
+        if config.personal.is_some_and(|it| it.joint) {
+            let outcome = self.train_jointly(model, reference.clone())?;
+            return self.conclude_reward(outcome, (&heldout, &lengths), &reference);
+        }
         let mut stage = RewardTraining::<B>::new(
             config,
             model,
@@ -44,15 +48,26 @@ impl<B: LmAutodiffBackend> Session<B> {
             seed,
             &self.device,
         )?
-        .with_reference(reference)
+        .with_reference(reference.clone())
         .with_workers(&self.workers);
         let n_steps = stage.n_steps();
         let outcome =
             drive(&mut self.context(), Stage::Reward.name(), &mut stage, n_steps, &cadence)?;
-        if let Outcome::Finished(_) = outcome
-            && !heldout.is_empty()
-        {
-            self.tell_report(&heldout, &lengths)?;
+        self.conclude_reward(outcome, (&heldout, &lengths), &reference)
+    }
+
+    /// What is said and learned once the model is trained.
+    fn conclude_reward(
+        &mut self,
+        outcome: Outcome,
+        (heldout, lengths): (&Rows, &[Vec<usize>]),
+        reference: &[Vec<u32>],
+    ) -> Result<Outcome> {
+        if let Outcome::Finished(_) = outcome {
+            if !heldout.is_empty() {
+                self.tell_report(heldout, lengths)?;
+            }
+            self.learn_people(reference)?;
         }
         Ok(outcome)
     }

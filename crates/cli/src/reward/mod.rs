@@ -1,5 +1,6 @@
 //! `rein reward`: reward models, from training to what can be said against them.
 
+mod adapt;
 mod bias;
 mod evaluate;
 mod judged;
@@ -10,6 +11,7 @@ use clap::{Args, Subcommand};
 
 use crate::args::{RunArgs, StageArgs};
 
+pub(crate) use self::adapt::{AdaptArgs, run as adapt};
 pub(crate) use self::evaluate::{Evaluate, EvaluateArgs};
 pub(crate) use self::outline::check as check_judgements;
 pub(crate) use self::print::lines;
@@ -62,6 +64,8 @@ pub(crate) enum RewardCommand {
     /// Say how far a reward model can be trusted: accuracy by category, calibration, length, bias
     #[command(after_help = EVALUATE_HELP)]
     Evaluate(EvaluateArgs),
+    /// Learn what one person likes from a few of their answers, in milliseconds
+    Adapt(AdaptArgs),
 }
 
 impl RewardArgs {

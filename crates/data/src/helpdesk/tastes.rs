@@ -55,12 +55,7 @@ impl Taste {
     }
 
     /// Whether the person prefers `first` this time: with probability `σ(u(first) − u(second))`.
-    pub fn prefers_first(
-        &self,
-        first: &Judgement,
-        second: &Judgement,
-        rng: &mut impl Rng,
-    ) -> bool {
+    pub fn prefers_first(&self, first: &Judgement, second: &Judgement, rng: &mut impl Rng) -> bool {
         let difference = f64::from(self.utility(first) - self.utility(second));
         rng.random_bool(1.0 / (1.0 + (-difference).exp()))
     }

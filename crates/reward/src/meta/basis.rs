@@ -3,9 +3,10 @@
 //! Each person's own head, by ridge regression around `w`, is noisy; what the heads have in common is not. `B`
 //! begins as the directions in which they vary most. Then expectation-maximisation goes on: what is known of each
 //! `z_u` (a normal distribution, by Laplace), the population's `N(μ, Σ)` that fits all of it (empirical Bayes),
-//! and a few steps of `B` up the expected likelihood.
+//! and a few steps of `B` up the expected likelihood. How many directions there are is tried on other people than
+//! those who taught them.
 
-use super::logistic::{Normal, posterior, ridge_head, surprise};
+use super::logistic::{Normal, loss, posterior, ridge_head, surprise};
 use crate::cholesky::{Matrix, add, add_square, diagonal, dot, times};
 
 /// Prior precision of a person's own head, where features have deviation 1.
@@ -33,9 +34,25 @@ pub(super) struct Basis {
 
 impl Basis {
     /// Learns from the differences of each person, with the head `shared` that all have in common. Fewer
-    /// directions than `rank` come of it where heads don't vary in as many.
+    /// directions than `rank` come of it where people don't differ in as many.
     pub(super) fn fit(people: &[Vec<Vec<f64>>], shared: &[f64], rank: usize) -> Self {
-        let own = |answers: &Vec<Vec<f64>>| {
+        let people: Vec<&[Vec<f64>]> = people.iter().map(Vec::as_slice).collect();
+        let mut basis = Self::begin(&people, shared, useful_rank(&people, shared, rank));
+        let mut adam = Adam::new(&basis.directions);
+        for _ in 0..ROUNDS {
+            let known = basis.all_coordinates(&people, shared);
+            for _ in 0..STEPS_OF_A_ROUND {
+                let slope = basis.slope(&people, shared, &known);
+                adam.step(&mut basis.directions, &slope);
+            }
+            basis.population = population_of(&known);
+        }
+        basis.settled(&people, shared)
+    }
+
+    /// The directions in which people's own heads differ most.
+    fn begin(people: &[&[Vec<f64>]], shared: &[f64], rank: usize) -> Self {
+        let own = |answers: &&[Vec<f64>]| {
             let mut head = ridge_head(answers, shared, RIDGE);
             add(&mut head, -1.0, shared);
             head
@@ -43,23 +60,29 @@ impl Basis {
         let heads: Vec<Vec<f64>> = people.iter().map(own).collect();
         let directions = leading_directions(&heads, rank);
         let population = Normal::around_zero(directions.len(), 1.0);
-        let mut basis = Self { directions, population };
-        let mut adam = Adam::new(&basis.directions);
-        for _ in 0..ROUNDS {
-            let known: Vec<Normal> =
-                people.iter().map(|answers| basis.coordinates(answers, shared)).collect();
-            for _ in 0..STEPS_OF_A_ROUND {
-                let slope = basis.slope(people, shared, &known);
-                adam.step(&mut basis.directions, &slope);
-            }
-            basis.population = population_of(&known);
-        }
+        Self { directions, population }
+    }
+
+    /// The basis with the population that fits these people.
+    fn settled(mut self, people: &[&[Vec<f64>]], shared: &[f64]) -> Self {
         for _ in 0..SETTLING_ROUNDS {
-            let known: Vec<Normal> =
-                people.iter().map(|answers| basis.coordinates(answers, shared)).collect();
-            basis.population = population_of(&known);
+            self.population = population_of(&self.all_coordinates(people, shared));
         }
-        basis
+        self
+    }
+
+    fn all_coordinates(&self, people: &[&[Vec<f64>]], shared: &[f64]) -> Vec<Normal> {
+        people.iter().map(|answers| self.coordinates(answers, shared)).collect()
+    }
+
+    /// How surprising each second answer of these people is when the others are known, in nats all told.
+    fn surprise(&self, people: &[&[Vec<f64>]], shared: &[f64]) -> f64 {
+        let of_person = |answers: &&[Vec<f64>]| {
+            let (seen, asked) = halves(answers);
+            let head = self.head(shared, &self.coordinates(&seen, shared).mean);
+            asked.iter().map(|x| loss(dot(x, &head))).sum::<f64>()
+        };
+        people.iter().map(of_person).sum()
     }
 
     /// What a person's answers say of their coordinates.
@@ -82,11 +105,11 @@ impl Basis {
 
     /// The gradient by `Bᵀ` of the mean expected loss, `E ln(1 + e^−a)` with `a ~ N(xᵀ(w + B ẑ), bᵀ S b)` and
     /// `b = Bᵀ x`, to second order: `x (−σ(−a) ẑ + σ(a) σ(−a) S b)ᵀ`.
-    fn slope(&self, people: &[Vec<Vec<f64>>], shared: &[f64], known: &[Normal]) -> Matrix {
+    fn slope(&self, people: &[&[Vec<f64>]], shared: &[f64], known: &[Normal]) -> Matrix {
         let mut slope = vec![vec![0.0; shared.len()]; self.directions.len()];
-        let share = 1.0 / people.iter().map(Vec::len).sum::<usize>() as f64;
+        let share = 1.0 / people.iter().map(|it| it.len()).sum::<usize>() as f64;
         for (answers, Normal { mean, covariance }) in people.iter().zip(known) {
-            for x in answers {
+            for x in *answers {
                 let b = self.project(x);
                 let surprise = surprise(dot(x, shared) + dot(&b, mean));
                 let spread = times(covariance, &b);
@@ -97,6 +120,32 @@ impl Basis {
         }
         slope
     }
+}
+
+/// In how many directions people differ, at most `rank`: so many as make other people's answers least surprising,
+/// each half of the people having taught what is asked of the other half. Directions that noise alone has made are
+/// of no use there, and people who are alike have none.
+fn useful_rank(people: &[&[Vec<f64>]], shared: &[f64], rank: usize) -> usize {
+    const LEAST_PEOPLE: usize = 4;
+    if people.len() < LEAST_PEOPLE {
+        return rank;
+    }
+    let (one, other) = halves(people);
+    let surprise = |rank: usize| {
+        let taught = |by: &[&[Vec<f64>]], asked: &[&[Vec<f64>]]| {
+            Basis::begin(by, shared, rank).settled(by, shared).surprise(asked, shared)
+        };
+        taught(&one, &other) + taught(&other, &one)
+    };
+    let each = (0..=rank).map(|rank| (rank, surprise(rank)));
+    let best = each.reduce(|best, next| if next.1 < best.1 { next } else { best });
+    best.map_or(rank, |(rank, _)| rank)
+}
+
+/// Every second item, and the others.
+fn halves<T: Clone>(items: &[T]) -> (Vec<T>, Vec<T>) {
+    let every = |from: usize| items.iter().skip(from).step_by(2).cloned().collect();
+    (every(0), every(1))
 }
 
 /// `N(μ, Σ)`, of which the coordinates are draws that are known as well as this:
@@ -200,7 +249,7 @@ mod tests {
         let shared = [0.2, -0.1];
         let population = Normal::around_zero(1, 1.0);
         let basis = Basis { directions: vec![vec![0.3, 0.4]], population };
-        let slope = basis.slope(&people, &shared, &known);
+        let slope = basis.slope(&[&people[0]], &shared, &known);
         let loss = |directions: [f64; 2]| {
             let head = Basis { directions: vec![directions.to_vec()], ..basis.clone() };
             let head = head.head(&shared, &known[0].mean);
@@ -208,7 +257,8 @@ mod tests {
             losses.sum::<f64>() / 2.0
         };
         for (column, step) in [[1e-5, 0.0], [0.0, 1e-5]].into_iter().enumerate() {
-            let [up, down] = [1.0, -1.0].map(|sign| loss([0.3 + sign * step[0], 0.4 + sign * step[1]]));
+            let [up, down] =
+                [1.0, -1.0].map(|sign| loss([0.3 + sign * step[0], 0.4 + sign * step[1]]));
             let want = (up - down) / 2e-5;
             assert!((slope[0][column] - want).abs() < 1e-8, "{} not {want}", slope[0][column]);
         }

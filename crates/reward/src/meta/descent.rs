@@ -28,11 +28,7 @@ impl Descent {
 }
 
 /// Reptile's direction for one person, against which the start is moved: `θ − θₖ`.
-pub fn reptile(
-    start: &[f64],
-    inner: &Descent,
-    gradient: impl Fn(&[f64]) -> Vec<f64>,
-) -> Vec<f64> {
+pub fn reptile(start: &[f64], inner: &Descent, gradient: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
     let end = inner.from(start, gradient);
     start.iter().zip(end).map(|(start, end)| start - end).collect()
 }

@@ -98,7 +98,8 @@ impl Personal {
         let person: Person = serde_json::from_slice(&read(path)?)
             .map_err(|error| refuse(path, &format!("is no person: {error}")))?;
         if person.personal != self.digest {
-            let reason = "was adapted to another reward model; run `rein reward adapt` with this one";
+            let reason =
+                "was adapted to another reward model; run `rein reward adapt` with this one";
             return Err(refuse(path, reason));
         }
         match (&person.taste, &self.prior) {
@@ -182,7 +183,11 @@ fn tensor(bytes: &[u8], name: &str, shape: &[usize]) -> Result<Vec<f64>, String>
     }
     let values = view.data().as_chunks::<4>().0.iter();
     let values: Vec<f64> = values.map(|it| f64::from(f32::from_le_bytes(*it))).collect();
-    if is_finite(&values) { Ok(values) } else { Err(format!("`{name}` holds values that are not finite")) }
+    if is_finite(&values) {
+        Ok(values)
+    } else {
+        Err(format!("`{name}` holds values that are not finite"))
+    }
 }
 
 fn check_normal(mean: &[f64], covariance: &Matrix, size: usize) -> Result<(), String> {

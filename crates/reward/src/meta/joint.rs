@@ -96,8 +96,7 @@ impl<B: LmBackend> Joint<B> {
             (it.clone().narrow(0, 0, n_pairs), it.clone().narrow(0, n_pairs, n_pairs))
         };
         let (chosen, rejected) = halves(&scores);
-        let difference =
-            pooled.clone().narrow(0, 0, n_pairs) - pooled.narrow(0, n_pairs, n_pairs);
+        let difference = pooled.clone().narrow(0, 0, n_pairs) - pooled.narrow(0, n_pairs, n_pairs);
         let people: Vec<usize> = batch.iter().map(|it| it.person).collect();
         let z = self.people.val().select(0, indices(&people, &device)) * UNIT;
         let own: Tensor<B, 1> =
@@ -124,6 +123,8 @@ pub struct JointTraining<B: LmAutodiffBackend> {
     train: Vec<Annotated>,
     /// Of each person.
     answers: Vec<usize>,
+    /// Completions that scores are normalised by; without any, those that are trained on.
+    reference: Vec<Vec<u32>>,
     order: RowOrder,
     n_tokens: u64,
     device: B::Device,
@@ -162,9 +163,16 @@ impl<B: LmAutodiffBackend> JointTraining<B> {
             tokenizer,
             train,
             answers,
+            reference: Vec::new(),
             n_tokens: 0,
             device: device.clone(),
         })
+    }
+
+    /// Normalises scores so that those of these rows have mean 0 and deviation 1.
+    #[must_use]
+    pub fn with_reference(self, reference: Vec<Vec<u32>>) -> Self {
+        Self { reference, ..self }
     }
 
     /// Updates all told.
@@ -216,10 +224,11 @@ impl<B: LmAutodiffBackend> Train for JointTraining<B> {
     fn save(&self, folder: &Path) -> Result<(), RewardError> {
         let Joint { model, basis, people } = self.learner.module().valid();
         let pairs = self.train.iter().map(|it| &it.pair);
-        let rows: Vec<&[u32]> = pairs
-            .flat_map(|pair| [pair.chosen.as_slice(), &pair.rejected])
-            .take(N_NORMALIZATION_ROWS)
-            .collect();
+        let judged = pairs.flat_map(|pair| [pair.chosen.as_slice(), &pair.rejected]);
+        let rows: Vec<&[u32]> = match &self.reference[..] {
+            [] => judged.take(N_NORMALIZATION_ROWS).collect(),
+            rows => rows.iter().map(Vec::as_slice).collect(),
+        };
         let batch_rows = 2 * self.config.micro_batch_rows;
         let scores = raw_scores(&model, &rows, batch_rows, &self.device);
         let normalization = Normalization::of(&scores).to_json();

@@ -130,8 +130,7 @@ fn dual(offsets: &[f64], gram: &Matrix) -> Vec<f64> {
         let right: Vec<f64> =
             times(gram, &missing).iter().zip(&roots).map(|(it, root)| it * root).collect();
         let solved = Cholesky::of(&system).expect("at least the unit matrix").solve(&right);
-        let step: Vec<f64> =
-            (0..roots.len()).map(|i| missing[i] - roots[i] * solved[i]).collect();
+        let step: Vec<f64> = (0..roots.len()).map(|i| missing[i] - roots[i] * solved[i]).collect();
         let Some((next, next_value)) = descend(&alpha, &step, value, objective) else { break };
         let length = dot(&step, &step).sqrt();
         (alpha, value) = (next, next_value);

@@ -6,9 +6,9 @@ use super::logistic::Normal;
 use super::person::{Person, Taste};
 use super::start::Start;
 use super::{Difference, file};
+use crate::RewardError;
 use crate::cholesky::{add, add_square, diagonal, dot, quadratic};
 use crate::learned::Normalization;
-use crate::RewardError;
 
 /// What is known of people in general, so that little is needed of the next one. It belongs to one reward model.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,6 +152,11 @@ impl Personal {
         (self.people, self.answers)
     }
 
+    /// Whether people are told apart by coordinates in a basis.
+    pub fn is_basis(&self) -> bool {
+        matches!(self.prior, Prior::Basis { .. })
+    }
+
     /// How many coordinates a person has; features for methods without a basis.
     pub fn n_coordinates(&self) -> usize {
         match &self.prior {
@@ -177,7 +182,8 @@ fn longest(people: &[&Vec<Difference>]) -> f64 {
     let all = people.iter().flat_map(|answers| answers.iter());
     let some: Vec<Difference> = all.take(MOST).cloned().collect();
     let direction = leading_directions(&some, 1);
-    let squares = |direction: &Vec<f64>| some.iter().map(|x| dot(x, direction).powi(2)).sum::<f64>();
+    let squares =
+        |direction: &Vec<f64>| some.iter().map(|x| dot(x, direction).powi(2)).sum::<f64>();
     direction.first().map_or(1.0, |it| (squares(it) / some.len() as f64).sqrt())
 }
 

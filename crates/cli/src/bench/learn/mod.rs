@@ -30,6 +30,8 @@ use crate::commands::print;
 use crate::device::Work;
 
 pub(crate) use self::args::LearnArgs;
+pub(super) use self::progress::{Quiet, drive_quietly, tell};
+pub(super) use self::start::at_the_end;
 
 const CURVES: &str = "curves.jsonl";
 const TABLE: &str = "table.txt";

@@ -11,7 +11,7 @@ use rein_data::workers::Workers;
 
 /// Runs a stage and returns the checkpoint that it ended with. One that was cut off goes on from its last
 /// checkpoint, and one that is done isn't run again.
-pub(super) fn drive_quietly<T: Train<Error: From<DataError> + Into<anyhow::Error>>>(
+pub(in crate::bench) fn drive_quietly<T: Train<Error: From<DataError> + Into<anyhow::Error>>>(
     run: &RunDir,
     name: &str,
     stage: &mut T,
@@ -28,7 +28,7 @@ pub(super) fn drive_quietly<T: Train<Error: From<DataError> + Into<anyhow::Error
 }
 
 /// Passes on what is worth a line.
-struct Quiet;
+pub(in crate::bench) struct Quiet;
 
 impl Watcher for Quiet {
     fn stage(&mut self, _: &str, _: usize, _: usize) {}
@@ -41,6 +41,6 @@ impl Watcher for Quiet {
 }
 
 #[expect(clippy::print_stderr, reason = "this is where the program talks")]
-pub(super) fn tell(text: &str) {
+pub(in crate::bench) fn tell(text: &str) {
     eprintln!("{text}");
 }

@@ -150,7 +150,7 @@ fn sft_config() -> SftConfig {
 }
 
 /// One checkpoint, when all is done.
-pub(super) fn at_the_end() -> Cadence {
+pub(in crate::bench) fn at_the_end() -> Cadence {
     Cadence { evaluate_every: 0, save_every: 0, use_best: false, ..Cadence::default() }
 }
 
