@@ -6,12 +6,13 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::Args;
 use rein_data::encoder::Encoder;
+use rein_data::tokenizer::Tokenizer;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::guard::rows_fit;
 use rein_model::{load_scalar_model, read_config, require_weights};
 use rein_reward::encoding::Pair;
 use rein_reward::evaluate::{Share, pair_accuracy};
-use rein_reward::meta::{Difference, Person, Personal, Taste, differences};
+use rein_reward::meta::{Difference, Person, Personal, PersonalReward, Taste, differences};
 
 use crate::annotated::{Reading, read_pairs};
 use crate::args::HubArgs;
@@ -25,9 +26,11 @@ use crate::inference::tokenizer_of;
 #[command(after_help = "\
 Examples:
   # A reward model that knows in which ways people differ: rows of the column `annotator` say who judged
-  rein reward --config run.toml --set reward.personal.method=\\\"basis\\\"
+  rein reward --config run.toml --set reward.personal.method=basis
   # Eight answers of one person, and then scores, the best of 16 or a policy for that person
   rein reward adapt --reward-model RM --labels ann.jsonl --output ann.json
+  rein reward adapt --reward-model RM --labels ann.jsonl --output ann.json --model-output RM-ann
+  rein rl --config run.toml --model DIR --reward-model RM-ann
   rein score --model RM --person ann.json --input rows.jsonl
   rein generate --model DIR --input rows.jsonl --samples 16 --reward-model RM --person ann.json --best 1")]
 pub(crate) struct AdaptArgs {
@@ -50,6 +53,10 @@ pub(crate) struct AdaptArgs {
     /// Where the person is written
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+    /// Also write the reward model with the person's head: a reward model as any other, for `rein rl` and
+    /// whatever else takes one
+    #[arg(long, value_name = "DIR")]
+    model_output: Option<PathBuf>,
     /// How messages become text: chatml, llama3, zephyr or a Jinja file; the model's own template if
     /// left out
     #[arg(long, value_name = "NAME|FILE")]
@@ -73,6 +80,7 @@ pub(crate) fn run(args: &AdaptArgs) -> Result<()> {
 struct Adapt<'a> {
     args: &'a AdaptArgs,
     folder: PathBuf,
+    tokenizer: Tokenizer,
     labels: Vec<Pair>,
     heldout: Vec<Pair>,
 }
@@ -101,6 +109,9 @@ impl<'a> Adapt<'a> {
             Ok(pairs)
         };
         let mut labels = read(&args.labels)?;
+        if let Some(folder) = args.model_output.as_ref().filter(|it| it.exists()) {
+            bail!("{}: is there already; name a new folder", folder.display());
+        }
         if let (Some(name), true) = (&args.annotator, labels.is_empty()) {
             bail!("{}: no row has the annotator {name:?}", args.labels.display());
         }
@@ -108,7 +119,7 @@ impl<'a> Adapt<'a> {
         if let Some(path) = &args.heldout {
             heldout.extend(read(path)?);
         }
-        Ok(Self { args, folder, labels, heldout })
+        Ok(Self { args, folder, tokenizer, labels, heldout })
     }
 }
 
@@ -116,7 +127,7 @@ impl Work for Adapt<'_> {
     type Output = ();
 
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<()> {
-        let Self { args, folder, labels, heldout } = self;
+        let Self { args, folder, tokenizer, labels, heldout } = self;
         let model = load_scalar_model::<B::InnerBackend>(&folder, &device)?;
         let personal = Personal::load(&folder, &model.head())?;
         let of = |pairs: &[Pair]| differences(&model, pairs, args.batch_size, &device);
@@ -145,6 +156,13 @@ impl Work for Adapt<'_> {
             ));
         }
         print(&format!("person: {}\n", args.output.display()));
+        if let Some(output) = &args.model_output {
+            let rows = args.batch_size;
+            let reward =
+                PersonalReward::<B::InnerBackend>::load(&folder, &args.output, rows, &device)?;
+            reward.save(Some(&tokenizer), output)?;
+            print(&format!("model:  {}\n", output.display()));
+        }
         Ok(())
     }
 }

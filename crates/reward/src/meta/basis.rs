@@ -65,8 +65,10 @@ impl Basis {
 
     /// The basis with the population that fits these people.
     fn settled(mut self, people: &[&[Vec<f64>]], shared: &[f64]) -> Self {
+        let seen: Vec<_> = people.iter().map(|answers| self.seen(answers, shared)).collect();
         for _ in 0..SETTLING_ROUNDS {
-            self.population = population_of(&self.all_coordinates(people, shared));
+            let known = seen.iter().map(|it| posterior(it, &self.population));
+            self.population = population_of(&known.collect::<Vec<_>>());
         }
         self
     }
@@ -87,8 +89,12 @@ impl Basis {
 
     /// What a person's answers say of their coordinates.
     pub(super) fn coordinates(&self, answers: &[Vec<f64>], shared: &[f64]) -> Normal {
-        let seen = answers.iter().map(|x| (dot(x, shared), self.project(x)));
-        posterior(&seen.collect::<Vec<_>>(), &self.population)
+        posterior(&self.seen(answers, shared), &self.population)
+    }
+
+    /// Answers as coordinates see them: what the shared head says, and `Bᵀ x`.
+    fn seen(&self, answers: &[Vec<f64>], shared: &[f64]) -> Vec<(f64, Vec<f64>)> {
+        answers.iter().map(|x| (dot(x, shared), self.project(x))).collect()
     }
 
     /// `Bᵀ φ`

@@ -1,8 +1,10 @@
 use std::path::Path;
 
 use burn::prelude::*;
+use rein_data::tokenizer::Tokenizer;
 use rein_model::backend::LmBackend;
-use rein_model::{ScalarModel, load_scalar_model};
+use rein_model::checkpoint::save_with_tokenizer;
+use rein_model::{ScalarModel, load_scalar_model, save_scalar_model};
 
 use super::{Person, Personal, features};
 use crate::{LearnedReward, Normalization, RewardError};
@@ -76,9 +78,24 @@ impl<B: LmBackend> PersonalReward<B> {
         features.iter().map(score).collect()
     }
 
+    /// Writes the model with the person's head, and its tokenizer if it has one: a reward model as any other.
+    ///
+    /// # Errors
+    /// A folder that can't be written.
+    pub fn save(&self, tokenizer: Option<&Tokenizer>, folder: &Path) -> Result<(), RewardError> {
+        let model = self.model.clone().with_head(self.head(), &self.device);
+        Ok(save_with_tokenizer(folder, tokenizer, |folder| {
+            save_scalar_model(&model, &self.normalization.to_json(), folder)
+        })?)
+    }
+
+    fn head(&self) -> Vec<f32> {
+        self.personal.head(&self.person).iter().map(|it| *it as f32).collect()
+    }
+
     /// The same scores by the model itself, whose head becomes the person's: for whatever takes a reward model.
     pub fn into_reward(self) -> LearnedReward<B> {
-        let head = self.personal.head(&self.person).iter().map(|it| *it as f32).collect();
+        let head = self.head();
         let model = self.model.with_head(head, &self.device);
         LearnedReward::new(model, self.normalization, self.batch_rows, &self.device)
     }
