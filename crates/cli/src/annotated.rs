@@ -46,7 +46,9 @@ pub(crate) fn read_pairs(
     for row in Examples::open(path, None)? {
         let row = row?;
         if !matches!(row.example.body, Body::Preference { .. }) {
-            return Err(row.refuse("a person is known by pairs: `prompt`, `chosen`, `rejected`").into());
+            return Err(row
+                .refuse("a person is known by pairs: `prompt`, `chosen`, `rejected`")
+                .into());
         }
         if is_read(&origin(&row.example))
             && let Some(pair) = pair(&row.example, reading)?
@@ -78,7 +80,9 @@ pub(crate) fn numbered(path: &Path, pairs: Vec<(Option<String>, Pair)>) -> Resul
 fn pair(example: &Example, reading: &Reading<'_>) -> Result<Option<Pair>> {
     let Reading { encoder, max_tokens } = *reading;
     let encoded = encode_examples(std::slice::from_ref(example), encoder, max_tokens)?;
-    let Judgements::Pairs(mut pairs) = encoded.judgements else { bail!("a person is known by pairs") };
+    let Judgements::Pairs(mut pairs) = encoded.judgements else {
+        bail!("a person is known by pairs")
+    };
     let pair = pairs.remove(0);
     let probability = pair.chosen_probability.unwrap_or(1.0);
     Ok(if probability > 0.5 {

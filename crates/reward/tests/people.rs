@@ -416,7 +416,7 @@ fn a_trunk_that_learns_with_tastes_resumes_where_it_was() {
             (row as usize % 4, [vec![1, row % 7 + 3, 2], vec![1, row % 5 + 11, 2]]);
         let [chosen, rejected] =
             if person < 2 { sides } else { [sides[1].clone(), sides[0].clone()] };
-        Annotated { person, pair: Pair { chosen, rejected, margin: None } }
+        Annotated { person, pair: Pair { chosen, rejected, ..Pair::default() } }
     };
     let rows: Vec<Annotated> = (0..64).map(annotated).collect();
     let config = RewardConfig {
