@@ -312,8 +312,7 @@ impl Command {
             Self::Feedback(_) => Some(Stage::Feedback),
             Self::Reward(args) => match args.command() {
                 RewardCommand::Train(_) => Some(Stage::Reward),
-                RewardCommand::Evaluate(_) => None,
-                RewardCommand::Adapt(_) => None,
+                RewardCommand::Evaluate(_) | RewardCommand::Adapt(_) => None,
             },
             Self::Dpo(_) => Some(Stage::Dpo),
             Self::Rl(_) => Some(Stage::Rl),

@@ -44,7 +44,7 @@ pub(crate) fn score_by_rules(args: &ScoreArgs) -> Result<()> {
 /// The rewards of a file, without their weights' sum: each is told by itself.
 fn rewards(path: &Path) -> Result<Vec<Weighted>> {
     let client = HttpClient::shared();
-    let reward = |RewardSource { kind, weight }: RewardSource| -> Result<Weighted> {
+    let reward = |RewardSource { kind, weight, .. }: RewardSource| -> Result<Weighted> {
         let reward: Box<dyn Reward> = match &kind {
             RewardKind::Rule(rule) => Box::new(rule.build(&client)?),
             RewardKind::Gold => Box::new(Gold),

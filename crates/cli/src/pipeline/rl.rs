@@ -9,6 +9,7 @@ use rein_ppo::config::PpoConfig;
 use rein_ppo::rollout::Prompt;
 use rein_ppo::train::{Ppo, Prompts};
 use rein_reward::inverse::{FeatureReward, LogRatio, LogRatioSource};
+use rein_reward::meta::PersonalReward;
 use rein_reward::{Gold, LearnedReward, Mixture, Reward, RewardKind, RewardSource, Weighted};
 
 use super::Session;
@@ -82,27 +83,29 @@ impl<B: LmAutodiffBackend> Session<B> {
 
     /// What is optimised: one reward as it is, or the weighted sum of several.
     fn rewards(&self, config: &PpoConfig) -> Result<Box<dyn Reward>> {
-        let of_source = |RewardSource { kind, weight }: &RewardSource| -> Result<Weighted> {
-            Ok(Weighted { weight: *weight, reward: self.reward_of(kind, config)? })
+        let of_source = |source: &RewardSource| -> Result<Weighted> {
+            Ok(Weighted { weight: source.weight, reward: self.reward_of(source, config)? })
         };
         let sources = config.reward_sources();
-        if let [RewardSource { kind, weight: 1.0 }] = &sources[..] {
-            return self.reward_of(kind, config);
+        if let [source @ RewardSource { weight: 1.0, .. }] = &sources[..] {
+            return self.reward_of(source, config);
         }
         let parts = sources.iter().map(of_source).collect::<Result<Vec<_>>>()?;
         Ok(Box::new(Mixture::new(parts)?))
     }
 
-    fn reward_of(&self, kind: &RewardKind, config: &PpoConfig) -> Result<Box<dyn Reward>> {
-        Ok(match kind {
+    fn reward_of(&self, source: &RewardSource, config: &PpoConfig) -> Result<Box<dyn Reward>> {
+        Ok(match &source.kind {
             RewardKind::Model => {
                 let folder = self.reward_folder()?;
                 let folder = folder.ok_or_else(|| self.missing(Stage::Reward, "reward model"))?;
-                let reward = LearnedReward::<B::InnerBackend>::load(
-                    &folder,
-                    config.micro_batch_rows,
-                    &self.device,
-                )?;
+                let (rows, device) = (config.micro_batch_rows, &self.device);
+                let reward: LearnedReward<B::InnerBackend> = match &source.person {
+                    Some(person) => {
+                        PersonalReward::load(&folder, person, rows, device)?.into_reward()
+                    }
+                    None => LearnedReward::load(&folder, rows, device)?,
+                };
                 let reward = reward.behind_replies(self.setup.behind_replies());
                 Box::new(reward.with_precision(config.precision.frozen))
             }

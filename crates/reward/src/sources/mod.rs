@@ -2,6 +2,7 @@
 
 mod read;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ pub struct RewardSource {
     pub kind: RewardKind,
     /// What its scores are multiplied by; below 0 it is a penalty, at 0 it is only measured.
     pub weight: f32,
+    /// Of the reward model: [whose](crate::meta) scores, as `rein reward adapt` has written the person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<PathBuf>,
 }
 
 /// The rewards that a config can name.
@@ -140,7 +144,7 @@ impl RewardKind {
 
 impl RewardSource {
     /// The reward model alone.
-    pub const MODEL: Self = Self { kind: RewardKind::Model, weight: 1.0 };
+    pub const MODEL: Self = Self { kind: RewardKind::Model, weight: 1.0, person: None };
 
     /// What is wrong with a list of them, which stands at `key`.
     pub fn problems(sources: &[Self], key: &str) -> Vec<String> {
@@ -178,9 +182,11 @@ mod tests {
     #[test]
     fn problems_name_the_list() {
         let of = |sources: &[(RewardKind, f32)]| {
-            let sources = sources
-                .iter()
-                .map(|(kind, weight)| RewardSource { kind: kind.clone(), weight: *weight });
+            let sources = sources.iter().map(|(kind, weight)| RewardSource {
+                kind: kind.clone(),
+                weight: *weight,
+                ..RewardSource::MODEL
+            });
             RewardSource::problems(&sources.collect::<Vec<_>>(), "rl.rewards")
         };
         let [model, gold] = [RewardKind::Model, RewardKind::Gold];

@@ -1,6 +1,7 @@
 //! Rewards as configs have them: a table, whose `kind` says what its other keys are.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
@@ -49,11 +50,13 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RewardSource, A::Error> {
         let (mut kind, mut weight, mut name, mut on_error, mut default) = Default::default();
+        let mut person = None;
         let mut rest = Map::new();
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "kind" => kind = Some(map.next_value::<KindName>()?),
                 "weight" => weight = Some(map.next_value::<f32>()?),
+                "person" => person = Some(map.next_value::<PathBuf>()?),
                 "name" => name = Some(map.next_value::<String>()?),
                 "on_error" => on_error = Some(map.next_value::<ErrorPolicy>()?),
                 "default" => default = Some(map.next_value::<f32>()?),
@@ -63,6 +66,9 @@ impl<'de> Visitor<'de> for Reader {
             }
         }
         let kind = kind.ok_or_else(|| A::Error::missing_field("kind"))?;
+        if person.is_some() && !matches!(kind, KindName::Model) {
+            return Err(A::Error::custom("`person` belongs to the kind \"model\""));
+        }
         let kind = match kind {
             KindName::Model | KindName::Gold | KindName::LogRatio | KindName::Features => {
                 let of_rules = [
@@ -74,7 +80,7 @@ impl<'de> Visitor<'de> for Reader {
                 let has_keys = matches!(kind, KindName::LogRatio | KindName::Features);
                 let other = rest.keys().next().filter(|_| !has_keys).map(String::as_str);
                 if let Some(key) = found.or(other) {
-                    let known = &["kind", "weight"];
+                    let known = &["kind", "weight", "person"];
                     return Err(A::Error::unknown_field(key, known));
                 }
                 match kind {
@@ -91,7 +97,7 @@ impl<'de> Visitor<'de> for Reader {
                 default: default.unwrap_or(0.0),
             }),
         };
-        Ok(RewardSource { kind, weight: weight.unwrap_or(1.0) })
+        Ok(RewardSource { kind, weight: weight.unwrap_or(1.0), person })
     }
 }
 
@@ -142,7 +148,7 @@ mod tests {
     fn sources_are_read_strictly() {
         let read = |text: &str| serde_json::from_str::<RewardSource>(text);
         assert_eq!(source(r#"{"kind": "model"}"#), RewardSource::MODEL);
-        let gold = RewardSource { kind: RewardKind::Gold, weight: -0.5 };
+        let gold = RewardSource { kind: RewardKind::Gold, weight: -0.5, ..RewardSource::MODEL };
         assert_eq!(source(r#"{"kind": "gold", "weight": -0.5}"#), gold);
         assert!(read(r#"{"kind": "gold", "wait": 1}"#).is_err());
         assert!(read(r#"{"kind": "gold", "name": "a"}"#).is_err());
