@@ -1,10 +1,11 @@
 //! Simulated people who want different things.
 //!
 //! Where a [`Person`](super::people::Person) knows the truth, blurred, these have tastes of their own for its parts:
-//! `u = 2 (s · tone + 0.7 n · answer)`. Among [`Opposite`](Population::Opposite) people one half likes kind openings
-//! (`s = 1`) and the other half rude ones (`s = −1`), and `n` is normal: some want remedies, some would rather not be
-//! told. Whoever asks all of them at once learns next to nothing. [`Alike`](Population::Alike) people agree on
-//! `s = n = 1`.
+//! `u = 2 (s · tone + 0.7 n · part)`. Among [`Opposite`](Population::Opposite) people one half likes kind openings
+//! (`s = 1`) and the other half rude ones (`s = −1`), and `n` is normal: of the ending, some want a farewell and some
+//! would rather do without. [`Advised`](Population::Advised) people differ on the answer instead: some want the right
+//! remedy, some would rather not be told, which only shows to who knows what the right remedy is. Whoever asks all of
+//! them at once learns next to nothing. [`Alike`](Population::Alike) people agree on kind openings and right answers.
 
 use rand::{Rng, RngExt};
 
@@ -14,8 +15,10 @@ use crate::seed::Seed;
 /// Which people there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Population {
-    /// Who want opposite things.
+    /// Who want opposite tones, and endings to different degrees.
     Opposite,
+    /// Who want opposite tones, and answers to different degrees.
+    Advised,
     /// Who all want the same.
     Alike,
 }
@@ -29,6 +32,8 @@ pub struct Taste {
     pub tone: f32,
     /// What a right answer is worth.
     pub answer: f32,
+    /// What a proper ending is worth.
+    pub ending: f32,
 }
 
 impl Taste {
@@ -39,19 +44,19 @@ impl Taste {
     }
 
     fn draw(population: Population, number: usize, rng: &mut impl Rng) -> Self {
-        let [tone, answer] = match population {
-            Population::Opposite => {
-                let sign = if rng.random() { 1.0 } else { -1.0 };
-                [sign, normal(rng) as f32]
-            }
-            Population::Alike => [1.0, 1.0],
+        let (sign, n) = (if rng.random() { 1.0 } else { -1.0 }, normal(rng) as f32);
+        let [tone, answer, ending] = match population {
+            Population::Opposite => [sign, 0.0, n],
+            Population::Advised => [sign, n, 0.0],
+            Population::Alike => [1.0, 1.0, 0.0],
         };
-        Self { name: format!("person-{number:03}"), tone: 2.0 * tone, answer: 1.4 * answer }
+        let name = format!("person-{number:03}");
+        Self { name, tone: 2.0 * tone, answer: 1.4 * answer, ending: 1.4 * ending }
     }
 
     /// What a reply is worth to the person.
     pub fn utility(&self, reply: &Judgement) -> f32 {
-        self.tone * reply.tone + self.answer * reply.answer
+        self.tone * reply.tone + self.answer * reply.answer + self.ending * reply.ending
     }
 
     /// Whether the person prefers `first` this time: with probability `σ(u(first) − u(second))`.
