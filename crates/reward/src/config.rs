@@ -86,6 +86,9 @@ impl RewardConfig {
         problems.extend(demonstrations.flat_map(|it| it.problems("reward.demonstrations")));
         if let Some(personal) = &self.personal {
             problems.extend(personal.problems("reward.personal"));
+            if self.demonstrations.is_some() {
+                problems.push("`reward.personal` needs people's judgements; leave `reward.demonstrations` out".into());
+            }
             if personal.joint && self.lora.is_some() {
                 problems.push(
                     "`reward.personal.joint` trains all weights; leave `reward.lora` out".into(),
