@@ -62,8 +62,10 @@ fn a_person_is_known_by_a_few_pairs_and_scored_as_they_like() {
         let prompt = format!("count to {}", n % 30);
         json!({ "prompt": prompt, "chosen": chosen, "rejected": rejected, "annotator": n % 12 })
     };
-    let demonstration =
-        |n| json!({ "prompt": format!("count to {n}"), "completion": [" yes", " no"][n % 2] });
+    let demonstration = |n: usize| {
+        let completion = if n.is_multiple_of(2) { " yes" } else { " no" };
+        json!({ "prompt": format!("count to {n}"), "completion": completion })
+    };
     place.write("rows.jsonl", &lines(40, &demonstration));
     // One half of the people wants what the other half doesn't.
     place.write("pairs.jsonl", &lines(180, &|n| answered(n, n % 12 < 6)));

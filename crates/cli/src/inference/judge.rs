@@ -70,7 +70,7 @@ impl Work for Score<'_> {
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<()> {
         let Self { args, person, inputs } = self;
         let folders = &inputs.model;
-        let score: Box<dyn Fn(&[Vec<u32>]) -> Vec<Value>> = match person {
+        let score: LinesOf = match person {
             Some(person) => {
                 let reward =
                     folders.load_personal::<B::InnerBackend>(person, args.batch_size, &device)?;
@@ -90,6 +90,9 @@ impl Work for Score<'_> {
         Ok(())
     }
 }
+
+/// What is written of rows.
+type LinesOf = Box<dyn Fn(&[Vec<u32>]) -> Vec<Value>>;
 
 /// A person's score, and how sure it is where that is known.
 fn personal_line(scored: &PersonalScore) -> Value {
