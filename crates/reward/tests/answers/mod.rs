@@ -65,6 +65,7 @@ fn accepts(rule: &dyn Rule, row: &Map<String, Value>, text: String) -> bool {
 /// `REIN_GSM8K=FOLDER cargo test --release -p rein-reward --test best_of -- --ignored --nocapture`
 #[test]
 #[ignore = "needs GSM8K's train.jsonl and test.jsonl, plain or gzipped"]
+#[allow(clippy::print_stdout, reason = "it tells how many there were")]
 fn all_solutions_are_accepted_and_none_that_is_wrong() {
     let folder = PathBuf::from(std::env::var("REIN_GSM8K").expect("REIN_GSM8K names a folder"));
     let rule = NumericAnswerConfig::default().build().expect("is a rule");
