@@ -1,6 +1,8 @@
 //! People who differ: numbers of independent code, and populations drawn as theirs were. `REIN_FIXTURES` names
 //! another folder of them.
 
+#![allow(clippy::print_stdout, reason = "experiments tell their figures")]
+
 #[path = "../../../../fixtures/golden.rs"]
 mod golden;
 
