@@ -128,7 +128,7 @@ fn correlation(one: &[f64], other: &[f64]) -> f64 {
         one.iter().zip(other).map(|(a, b)| product(a - mean_one, b - mean_other)).sum()
     };
     let (both, squares) = (sum(&|a, b| a * b), sum(&|a, _| a * a) * sum(&|_, b| b * b));
-    if squares > 0.0 { both / squares.sqrt() } else { 0.0 }
+    if squares > 0.0 { (both / squares.sqrt()).clamp(-1.0, 1.0) } else { 0.0 }
 }
 
 /// What an evaluation tells of its rollout: also the means of some metrics, and failures of rewards.
