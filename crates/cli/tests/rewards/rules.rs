@@ -213,8 +213,7 @@ fn runs_learn_from_rules_that_read_columns_and_count_what_fails() {
     let place = Workplace::new();
     sums(&place);
     // What the shell says of a completion follows from the answer that it is told: 1 or nothing.
-    let shell =
-        r#"while read -r row; do case $row in *'"truth":1}'*) echo oops;; *) echo 1;; esac; done"#;
+    let shell = r#"while read -r row; do case $row in *'"truth":'[1-4]'}'*) echo oops;; *) echo 1;; esac; done"#;
     let output = train(
         &place,
         &format!(
