@@ -139,8 +139,9 @@ impl Work for Adapt<'_> {
         let for_person = began.elapsed();
         person.save(&args.output)?;
         print(&format!(
-            "{} answers: features in {:.1} ms, the person in {:.2} ms\n{}",
+            "{} answer{}: features in {:.1} ms, the person in {:.2} ms\n{}",
             labels.len(),
+            if labels.len() == 1 { "" } else { "s" },
             1e3 * for_features.as_secs_f64(),
             1e3 * for_person.as_secs_f64(),
             described(&person)

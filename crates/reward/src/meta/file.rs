@@ -167,7 +167,7 @@ impl Numbers {
             (_, _, Some(inner)) => {
                 let head = tensor(bytes, START, &[n_features])?;
                 let labels = self.labels.unwrap_or(1);
-                Prior::Start(Start { head, inner: *inner, labels })
+                Prior::Start(Start { method: self.method, head, inner: *inner, labels })
             }
             _ => unreachable!("checked before"),
         })
@@ -222,8 +222,8 @@ fn encoded(personal: &Personal) -> (Vec<u8>, String) {
                 (vec![n_features, directions.len()], across.collect());
             (BASIS, shape, values, (Method::Basis, population, reference, None))
         }
-        Prior::Start(Start { head, inner, labels }) => {
-            let numbers = (Method::Reptile, None, None, Some((*inner, *labels)));
+        Prior::Start(Start { method, head, inner, labels }) => {
+            let numbers = (*method, None, None, Some((*inner, *labels)));
             (START, vec![n_features], head.clone(), numbers)
         }
     };

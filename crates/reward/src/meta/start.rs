@@ -11,6 +11,8 @@ use crate::cholesky::{add, dot};
 /// Where heads begin, and how they go on from there.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Start {
+    /// By which it was found.
+    pub(super) method: Method,
     /// `[features]`
     pub(super) head: Vec<f64>,
     pub(super) inner: Descent,
@@ -50,7 +52,7 @@ impl Start {
             let directions: Vec<_> = batch.into_iter().map(direction).collect();
             outer_step(&mut head, &directions, config.outer_learning_rate);
         }
-        Self { head, inner, labels }
+        Self { method: config.method, head, inner, labels }
     }
 
     /// A person's head. Without answers it is the start.
