@@ -51,24 +51,14 @@ impl Models {
     }
 }
 
-#[test]
-fn a_person_is_known_by_a_few_pairs_and_scored_as_they_like() {
-    let place = Workplace::new();
-    let lines = |count: usize, row: &dyn Fn(usize) -> Value| {
-        (0..count).map(|n| format!("{}\n", row(n))).collect::<String>()
-    };
-    let answered = |n: usize, likes_yes: bool| {
-        let [chosen, rejected] = if likes_yes { [" yes", " no"] } else { [" no", " yes"] };
-        let prompt = format!("count to {}", n % 30);
-        json!({ "prompt": prompt, "chosen": chosen, "rejected": rejected, "annotator": n % 12 })
-    };
+/// People of whom one half likes " yes" and the other half " no", and a reward model that knows of them.
+fn train_on_people(place: &Workplace) -> String {
     let demonstration = |n: usize| {
         let completion = if n.is_multiple_of(2) { " yes" } else { " no" };
         json!({ "prompt": format!("count to {n}"), "completion": completion })
     };
-    place.write("rows.jsonl", &lines(40, &demonstration));
-    // One half of the people wants what the other half doesn't.
-    place.write("pairs.jsonl", &lines(180, &|n| answered(n, n % 12 < 6)));
+    place.write("rows.jsonl", &rows(40, demonstration));
+    place.write("pairs.jsonl", &rows(180, |n| answered(n, n % 12 < 6)));
     let config = "seed = 3\nstages = [\"sft\", \"reward\"]\n[model]\nkind = \"new\"\nvocab_size = 300\n\
         hidden_size = 8\nmlp_size = 16\nn_layers = 1\nn_heads = 2\nn_kv_heads = 1\nmax_positions = 64\n\
         [sft]\nbatch_rows = 8\nmicro_batch_rows = 8\nmax_tokens = 48\n[reward]\nepochs = 6\n\
@@ -79,36 +69,46 @@ fn a_person_is_known_by_a_few_pairs_and_scored_as_they_like() {
     place.succeed(&["train", "--config", "people.toml", "--plain", "--run", "run"]);
     let folder = fs::read_dir(place.path("run/checkpoints/reward")).expect("reads");
     let steps = folder.map(|it| it.expect("reads").path()).filter(|it| it.is_dir());
-    let reward = steps.max().expect("there is a checkpoint").join("model").display().to_string();
+    steps.max().expect("there is a checkpoint").join("model").display().to_string()
+}
+
+fn rows(count: usize, row: impl Fn(usize) -> Value) -> String {
+    (0..count).map(|n| format!("{}\n", row(n))).collect()
+}
+
+fn answered(n: usize, likes_yes: bool) -> Value {
+    let [chosen, rejected] = if likes_yes { [" yes", " no"] } else { [" no", " yes"] };
+    let prompt = format!("count to {n}");
+    json!({ "prompt": prompt, "chosen": chosen, "rejected": rejected, "annotator": n % 12 })
+}
+
+#[test]
+fn a_person_is_known_by_a_few_pairs_and_scored_as_they_like() {
+    let place = Workplace::new();
+    let reward = train_on_people(&place);
     let completion = |text| json!({ "prompt": "count to 7", "completion": text });
-    place.write("said.jsonl", &lines(2, &|n| completion([" yes", " no"][n])));
+    place.write("said.jsonl", &rows(2, |n| completion([" yes", " no"][n])));
     for likes_yes in [true, false] {
-        place.write("labels.jsonl", &lines(8, &|n| answered(n, likes_yes)));
+        place.write("labels.jsonl", &rows(8, |n| answered(n, likes_yes)));
         let _ = fs::remove_dir_all(place.path("own"));
         let adapt = ["reward", "adapt", "--reward-model", &reward, "--labels", "labels.jsonl"];
-        let told = place.succeed(
-            &[&adapt[..], &["--first", "4", "--output", "it.json", "--model-output", "own"]]
-                .concat(),
-        );
+        let flags = ["--first", "4", "--output", "it.json", "--model-output", "own"];
+        let told = place.succeed(&[&adapt[..], &flags].concat());
         assert!(told.contains("told right: 100.0 % of 4"), "{told}");
-        let score = |flags: &[&str]| {
+        let scored = |flags: &[&str]| {
             let args = ["score", "--input", "said.jsonl"];
-            self::lines(&place.succeed(&[&args[..], flags].concat()))
+            lines(&place.succeed(&[&args[..], flags].concat()))
         };
-        let scored = score(&["--model", &reward, "--person", "it.json"]);
-        let [yes, no] = [&scored[0], &scored[1]].map(self::score);
-        assert_eq!(yes > no, likes_yes, "{scored:?}");
-        assert!(scored.iter().all(|it| it["std"].as_f64().is_some_and(|std| std > 0.0)));
-        let own = score(&["--model", "own"]);
-        assert!((self::score(&own[0]) - yes).abs() < 1e-4, "{own:?}, not {scored:?}");
+        let theirs = scored(&["--model", &reward, "--person", "it.json"]);
+        let [yes, no] = [&theirs[0], &theirs[1]].map(score);
+        assert_eq!(yes > no, likes_yes, "{theirs:?}");
+        assert!(theirs.iter().all(|it| it["std"].as_f64().is_some_and(|std| std > 0.0)));
+        let own = scored(&["--model", "own"]);
+        assert!((score(&own[0]) - yes).abs() < 1e-4, "{own:?}, not {theirs:?}");
     }
     // Of another model, and of rows that don't say who judged them.
-    place.write(
-        "it.json",
-        &fs::read_to_string(place.path("it.json"))
-            .expect("reads")
-            .replace("\"personal\": \"", "\"personal\": \"0"),
-    );
+    let person = fs::read_to_string(place.path("it.json")).expect("reads");
+    place.write("it.json", &person.replace("\"personal\": \"", "\"personal\": \"0"));
     let refused = |args: &[&str]| {
         let output = place.output(args);
         assert_eq!(output.status.code(), Some(2));
@@ -117,7 +117,7 @@ fn a_person_is_known_by_a_few_pairs_and_scored_as_they_like() {
     let args = ["score", "--model", &reward, "--person", "it.json", "--input", "said.jsonl"];
     assert!(refused(&args).contains("adapted to another reward model"));
     let nameless = json!({ "prompt": "count to 1", "chosen": " yes", "rejected": " no" });
-    place.write("pairs.jsonl", &lines(4, &|_| nameless.clone()));
+    place.write("pairs.jsonl", &rows(4, |_| nameless.clone()));
     let told = refused(&["train", "--config", "people.toml", "--plain", "--run", "other"]);
     assert!(told.contains("has no column `annotator`"), "{told}");
     assert!(!place.path("other").exists());
