@@ -276,13 +276,13 @@ fn discriminating(
         train.extend(pairs(shown, &[(0..N_SAMPLES).map(other).collect()], false));
     }
     let config = RewardConfig {
-        epochs: 4.0,
+        epochs: 8.0,
         batch_rows: BATCH_ROWS,
         micro_batch_rows: BATCH_ROWS,
-        optimizer: optimizer(),
+        optimizer: OptimizerConfig { learning_rate: 2e-2, ..optimizer() },
         ..RewardConfig::default()
     };
-    let (n_pairs, model) = (train.len(), shape(world));
+    let (n_pairs, model) = (train.len(), ModelConfig { init_std: 0.2, ..shape(world) });
     let model =
         ScalarModel::<AB>::new(&model, &mut RandomWeights::new(&model, Seed::new(5)), &DEVICE);
     let model = model.expect("random weights fit");
