@@ -312,7 +312,9 @@ impl Command {
             Self::Feedback(_) => Some(Stage::Feedback),
             Self::Reward(args) => match args.command() {
                 RewardCommand::Train(_) => Some(Stage::Reward),
-                RewardCommand::Evaluate(_) | RewardCommand::Adapt(_) => None,
+                RewardCommand::Evaluate(_) | RewardCommand::Adapt(_) | RewardCommand::Attack(_) => {
+                    None
+                }
             },
             Self::Dpo(_) => Some(Stage::Dpo),
             Self::Rl(_) => Some(Stage::Rl),

@@ -26,7 +26,7 @@ use crate::pace::Measure;
 use crate::parity::Parity;
 use crate::pipeline::{Ended, Evaluation, Session};
 use crate::plan::Plan;
-use crate::reward::{Evaluate, RewardCommand};
+use crate::reward::{Attack, Evaluate, RewardCommand};
 use crate::setup::Setup;
 use crate::watch::watcher;
 use crate::{bench, export, memory, report, reward, table};
@@ -55,6 +55,11 @@ pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result
             RewardCommand::Evaluate(args) => run_rows(args.backend, Evaluate::new(&args)?),
             RewardCommand::Adapt(args) => {
                 reward::adapt(&args)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            RewardCommand::Attack(args) => {
+                let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+                print(&run_on(backend, Attack::new(&args)?)?);
                 Ok(ExitCode::SUCCESS)
             }
         },
@@ -265,7 +270,7 @@ fn run_root(args: &RunArgs) -> PathBuf {
 }
 
 /// The run in this folder, or a new one with the resolved config in it.
-fn open_run(root: &Path, setup: &Setup) -> Result<RunDir> {
+pub(crate) fn open_run(root: &Path, setup: &Setup) -> Result<RunDir> {
     if holds_run(Some(root)) {
         return Ok(RunDir::open(root)?);
     }

@@ -42,6 +42,8 @@ pub(crate) struct Places<B: Backend> {
     ids: Tensor<B, 1, Int>,
     /// `[batch · time]`, where positions are learned.
     positions: Option<Tensor<B, 1, Int>>,
+    /// What is added to them, `[batch · time, hidden]`.
+    delta: Option<Tensor<B, 2>>,
 }
 
 impl<B: LmBackend> Decoder<B> {
@@ -75,7 +77,7 @@ impl<B: LmBackend> Decoder<B> {
 
     /// Hidden states after the last norm, `[batch, time, hidden]`. Those of pads mean nothing.
     pub fn hidden(&self, batch: &TokenBatch<B>) -> Tensor<B, 3> {
-        self.forward(batch.ids.clone(), &batch.begins(), 0, None)
+        self.forward(batch.ids.clone(), batch.delta.clone(), &batch.begins(), 0, None)
     }
 
     /// Hidden states of a cache's first tokens; the rows must end together, as
@@ -91,12 +93,13 @@ impl<B: LmBackend> Decoder<B> {
         let (n_past, n_time) = (cache.n_past, ids.dims()[1]);
         let begins = repeated(&cache.starts, n_time);
         cache.n_past += n_time;
-        self.forward(ids, &begins, n_past, Some(cache))
+        self.forward(ids, None, &begins, n_past, Some(cache))
     }
 
     fn forward(
         &self,
         ids: Tensor<B, 2, Int>,
+        delta: Option<Tensor<B, 2>>,
         begins: &[usize],
         n_past: usize,
         mut cache: Option<&mut KvCache<B>>,
@@ -105,7 +108,7 @@ impl<B: LmBackend> Decoder<B> {
         let device = ids.device();
         let positions = positions(begins, n_past, n_time);
         let learned = self.positions.as_ref().map(|_| indices(&positions, &device));
-        let places = Places { ids: ids.reshape([n_batch * n_time]), positions: learned };
+        let places = Places { ids: ids.reshape([n_batch * n_time]), positions: learned, delta };
         let ModelConfig { n_heads, n_kv_heads, head_dim, .. } = self.config;
         let rotary = match &self.config.positions {
             Positions::Rotary(rotary) => {
@@ -132,7 +135,10 @@ impl<B: LmBackend> Decoder<B> {
 
     /// What enters the first block, `[batch · time, hidden]`.
     pub(crate) fn embed(&self, places: &Places<B>) -> Tensor<B, 2> {
-        let stream = ops::embed(self.embedding.val(), places.ids.clone());
+        let mut stream = ops::embed(self.embedding.val(), places.ids.clone());
+        if let Some(delta) = &places.delta {
+            stream = stream + delta.clone();
+        }
         match (&self.positions, &places.positions) {
             (Some(table), Some(positions)) => stream + ops::embed(table.val(), positions.clone()),
             _ => stream,

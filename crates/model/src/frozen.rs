@@ -70,6 +70,28 @@ impl<B: LmBackend> Frozen<ScalarModel<B>> {
         }
     }
 
+    /// [`ScalarModel::pooled`] hidden states, one a row, some rows at a time.
+    pub fn pooled(
+        &self,
+        rows: &[impl AsRef<[u32]>],
+        batch_rows: usize,
+        device: &B::Device,
+    ) -> Vec<Vec<f32>> {
+        match &self.0 {
+            Kept::Whole(model) => {
+                let width = model.config().hidden_size;
+                let pool = |rows| host(model.pooled(&TokenBatch::right_padded(rows, device)));
+                let cut = |flat: Vec<f32>| flat.chunks(width).map(<[f32]>::to_vec).collect();
+                rows.chunks(batch_rows)
+                    .flat_map(|rows| -> Vec<Vec<f32>> { cut(pool(rows)) })
+                    .collect()
+            }
+            Kept::Packed(engine) => {
+                engine.pooled(&rows.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+            }
+        }
+    }
+
     /// The number at each row's last token, some rows at a time.
     pub fn scores(
         &self,

@@ -44,6 +44,7 @@ mod error;
 mod exploring;
 mod frozen;
 mod generate;
+mod heads;
 mod hf;
 mod kv_cache;
 mod learner;
@@ -51,6 +52,7 @@ mod linear;
 mod monitor;
 mod named;
 mod norm;
+mod perturbation;
 mod precision;
 mod recompute;
 mod rotary;
@@ -66,6 +68,7 @@ pub use ema::{Ema, EmaConfig};
 pub use error::ModelError;
 pub use frozen::Frozen;
 pub use generate::{Finish, Generated, generate};
+pub use heads::{SavedHeads, ScoreHeads};
 pub use hf::{
     AdapterConfig, ExportOptions, FloatType, Header, SaveOptions, SavedAdapter, TensorInfo, export,
     generation_ends, has_adapter, load_causal_lm, load_scalar_model, read_adapter_config,
@@ -77,6 +80,7 @@ pub use learner::Learner;
 pub use linear::Linear;
 pub use monitor::Monitor;
 pub use norm::Norm;
+pub use perturbation::Noise;
 pub use precision::{Precisions, moments_obstacle, obstacle};
 pub use rein_kernels::Precision;
 pub use sampler::{Batches, Sampler};

@@ -304,13 +304,13 @@ impl<B: LmBackend> ScalarModel<B> {
     /// The model without its adapters, but with the score head that it has now.
     #[must_use]
     pub fn without_lora(self) -> Self {
-        Self { decoder: self.decoder.without_lora(), score: self.score }
+        Self { decoder: self.decoder.without_lora(), ..self }
     }
 
     /// The model with its adapters within its weights; see [`Decoder::merged`].
     #[must_use]
     pub fn merged(self) -> Self {
-        Self { decoder: self.decoder.merged(), score: self.score }
+        Self { decoder: self.decoder.merged(), ..self }
     }
 }
 

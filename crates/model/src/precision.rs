@@ -76,8 +76,7 @@ impl<B: LmBackend> ScalarModel<B> {
     /// The model with products of this precision, forward and backward, but for the score head.
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
-        let Self { decoder, score } = self;
-        Self { decoder: decoder.with_precision(precision), score }
+        Self { decoder: self.decoder.with_precision(precision), ..self }
     }
 }
 

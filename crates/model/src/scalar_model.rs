@@ -6,6 +6,7 @@ use crate::backend::LmBackend;
 use crate::causal_lm::CausalLm;
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
+use crate::heads::ScoreHeads;
 use crate::linear::Linear;
 use crate::tokens::{TokenBatch, host, indices};
 use crate::weights::{RandomWeights, WeightSource};
@@ -17,6 +18,8 @@ pub struct ScalarModel<B: Backend> {
     pub decoder: Decoder<B>,
     /// `[hidden, 1]`
     pub score: Linear<B>,
+    /// Heads that learn in its place, if there are any; checkpoints of the model know nothing of them.
+    pub heads: Option<ScoreHeads<B>>,
 }
 
 impl<B: LmBackend> ScalarModel<B> {
@@ -30,6 +33,7 @@ impl<B: LmBackend> ScalarModel<B> {
         Ok(Self {
             decoder,
             score: Linear::new(source, "score", [config.hidden_size, 1], false, device)?,
+            heads: None,
         })
     }
 
@@ -42,7 +46,8 @@ impl<B: LmBackend> ScalarModel<B> {
         let CausalLm { decoder, .. } = model;
         let mut weights = RandomWeights::new(decoder.config(), seed);
         let shape = [decoder.config().hidden_size, 1];
-        Ok(Self { score: Linear::new(&mut weights, "score", shape, false, device)?, decoder })
+        let score = Linear::new(&mut weights, "score", shape, false, device)?;
+        Ok(Self { decoder, score, heads: None })
     }
 
     /// The model with a head that gives 0 everywhere: for a value model that begins as a policy. Random heads are

@@ -23,7 +23,7 @@ use crate::iq_learn::IqLearnConfig;
 use crate::learner::Learner;
 use crate::lora::{LoraConfig, seed_dropout};
 use crate::optim::OptimizerConfig;
-use crate::{CausalLm, ModelError, Precision};
+use crate::{CausalLm, ModelError, Noise, Precision};
 
 use judged::{Judged, Totals};
 
@@ -50,6 +50,9 @@ pub struct SftConfig {
     /// Keeps the rewards small that the logits imply, if given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iq_learn: Option<IqLearnConfig>,
+    /// The `α` of the [`Noise`] that embeddings get while they are trained (5 to 15), if given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neftune_noise_alpha: Option<f64>,
     /// Trains adapters beside a frozen model, if given, instead of the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
@@ -74,6 +77,7 @@ impl Default for SftConfig {
             group_by_length: false,
             label_smoothing: 0.0,
             iq_learn: None,
+            neftune_noise_alpha: None,
             lora: None,
             optimizer: OptimizerConfig { learning_rate: 2e-5, ..OptimizerConfig::default() },
             checkpoints: Cadence::default(),
@@ -94,6 +98,9 @@ impl SftConfig {
         }
         if !(0.0..1.0).contains(&self.label_smoothing) {
             problems.push("`sft.label_smoothing` must be within 0..1".into());
+        }
+        if self.neftune_noise_alpha.is_some_and(|it| !(it > 0.0 && it.is_finite())) {
+            problems.push("`sft.neftune_noise_alpha` must be above 0".into());
         }
         if self.max_tokens < 2 {
             problems.push("`sft.max_tokens` must be at least 2".into());
@@ -134,6 +141,7 @@ pub struct Sft<B: LmAutodiffBackend> {
     heldout: TokenStore,
     n_tokens: u64,
     dropout: Seed,
+    noise: Seed,
     device: B::Device,
 }
 
@@ -177,6 +185,7 @@ impl<B: LmAutodiffBackend> Sft<B> {
             heldout: rows.heldout,
             n_tokens: 0,
             dropout: seed.child("dropout"),
+            noise: seed.child("neftune"),
             device: device.clone(),
         })
     }
@@ -212,9 +221,13 @@ impl<B: LmAutodiffBackend> Sft<B> {
         let mine: Vec<Vec<&TokenRow>> = workers.share(sequences).into_iter().cloned().collect();
         let seeds = workers.row_seeds(self.dropout.index(step as u64));
         let micro_batches = mine.chunks(self.config.micro_batch_rows).enumerate();
+        let noise = self
+            .config
+            .neftune_noise_alpha
+            .map(|alpha| Noise { alpha, seed: self.noise.index(step as u64) });
         let gradients = self.learner.gradients(micro_batches, |model, (number, sequences)| {
             seed_dropout::<B>(self.config.lora.as_ref(), seeds.of(number), &self.device);
-            let judged = Judged::new(model, sequences, &self.config, &self.device);
+            let judged = Judged::new(model, sequences, &self.config, noise, &self.device);
             totals.add(&judged);
             // Divided by the tokens of the whole batch, so that the sum over micro-batches is the
             // mean over the batch, however it is cut.
@@ -332,7 +345,7 @@ pub fn heldout_loss<B: LmBackend>(
         let part: Vec<TokenRow> =
             (first..last).map(|row| rows.row(row)).collect::<Result<_, _>>()?;
         let part: Vec<Vec<&TokenRow>> = part.iter().map(|row| vec![row]).collect();
-        totals.add(&Judged::new(model, &part, &plain, device));
+        totals.add(&Judged::new(model, &part, &plain, None, device));
     }
     totals.sum_over(workers);
     let n_learned: usize = (0..rows.len()).map(|row| rows.n_learned(row)).sum();

@@ -20,6 +20,8 @@ pub struct TokenBatch<B: Backend> {
     /// Where sequences hold several rows: the column in which each cell's row begins,
     /// `[batch · time]`.
     begins: Option<Vec<usize>>,
+    /// What embeddings are moved by, if they are, `[batch · time, hidden]`.
+    pub(crate) delta: Option<Tensor<B, 2>>,
 }
 
 impl<B: LmBackend> TokenBatch<B> {
@@ -89,7 +91,7 @@ impl<B: LmBackend> TokenBatch<B> {
         }
         let ids = Tensor::from_data(TensorData::new(cells, [rows.len(), n_time]), device);
         let (starts, ends) = spans.into_iter().unzip();
-        Self { ids, starts, ends, begins: None }
+        Self { ids, starts, ends, begins: None, delta: None }
     }
 }
 

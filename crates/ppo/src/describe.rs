@@ -144,6 +144,17 @@ pub(crate) fn describe_evaluation(all: &Metrics, means: &[String]) -> Metrics {
     metrics
 }
 
+/// The names of the means that an evaluation tells, too: those of a mixture's parts.
+pub(crate) fn evaluated_means(reward: &dyn Reward, mut means: Vec<String>) -> Vec<String> {
+    for part in reward.parts() {
+        let name = format!("rewards/{}/mean", part.reward.name());
+        if !means.contains(&name) {
+            means.push(name);
+        }
+    }
+    means
+}
+
 /// How well the values foresaw the returns, if there are any.
 pub(crate) fn describe_values(rows: &[Row], experience: &[Experience], metrics: &mut Metrics) {
     let (mut values, mut returns) = (Vec::new(), Vec::new());

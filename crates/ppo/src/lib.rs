@@ -55,6 +55,7 @@ mod describe;
 mod error;
 mod halves;
 mod optimise;
+mod watched;
 
 pub use actor_critic::{ActorCritic, Learners};
 pub use error::PpoError;

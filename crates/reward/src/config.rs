@@ -8,6 +8,10 @@ use rein_model::optim::OptimizerConfig;
 use rein_model::{Precision, ScalarModel};
 use serde::{Deserialize, Serialize};
 
+use crate::adversarial::AdversarialConfig;
+use crate::adversarial::exchange::ExchangeConfig;
+use crate::adversarial::search::SearchConfig;
+use crate::ensemble::EnsembleConfig;
 use crate::inverse::demonstrations::DemonstrationsConfig;
 use crate::meta::PersonalConfig;
 use crate::objective::LossConfig;
@@ -39,6 +43,21 @@ pub struct RewardConfig {
     /// Makes the pairs of demonstrations and of a model's own samples, if given, instead of asking people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub demonstrations: Option<DemonstrationsConfig>,
+    /// The `α` of the [`Noise`](rein_model::Noise) that embeddings get while they are trained (5 to 15), if given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neftune_noise_alpha: Option<f64>,
+    /// Trains several heads instead of one, if given, so that the model knows what it doesn't know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ensemble: Option<EnsembleConfig>,
+    /// Trains against an attacker that moves embeddings, if given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adversarial: Option<AdversarialConfig>,
+    /// Trains on rows with exchanged tokens, if given, which are held worse than the rows themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<ExchangeConfig>,
+    /// Lets a policy look for what fools an ensemble, and trains it anew on that, if given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchConfig>,
     /// Trains adapters and the score head beside a frozen model, if given, instead of the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
@@ -68,6 +87,11 @@ impl Default for RewardConfig {
             max_judgements: None,
             reference_completions: 256,
             demonstrations: None,
+            neftune_noise_alpha: None,
+            ensemble: None,
+            adversarial: None,
+            exchange: None,
+            search: None,
             lora: None,
             personal: None,
             optimizer: OptimizerConfig::default(),
@@ -89,11 +113,30 @@ impl RewardConfig {
             if self.demonstrations.is_some() {
                 problems.push("`reward.personal` needs people's judgements; leave `reward.demonstrations` out".into());
             }
+            let is_hardened = self.ensemble.is_some()
+                || self.adversarial.is_some()
+                || self.exchange.is_some()
+                || self.search.is_some()
+                || self.neftune_noise_alpha.is_some();
+            if personal.joint && is_hardened {
+                problems.push(
+                    "`reward.personal.joint` knows no ensemble, noise or attackers; leave them out"
+                        .into(),
+                );
+            }
             if personal.joint && self.lora.is_some() {
                 problems.push(
                     "`reward.personal.joint` trains all weights; leave `reward.lora` out".into(),
                 );
             }
+        }
+        problems.extend(self.ensemble.iter().flat_map(|it| it.problems("reward.ensemble")));
+        problems.extend(self.adversarial.iter().flat_map(|it| it.problems("reward.adversarial")));
+        problems.extend(self.exchange.iter().flat_map(|it| it.problems("reward.exchange")));
+        problems.extend(self.search.iter().flat_map(|it| it.problems("reward.search")));
+        if self.search.is_some() && self.ensemble.is_none() {
+            problems
+                .push("`reward.search` needs `reward.ensemble`: one head can't disagree".into());
         }
         problems.extend(batches::divides("reward", self.batch_rows, self.micro_batch_rows));
         if self.epochs <= 0.0 || !self.epochs.is_finite() {
@@ -105,6 +148,9 @@ impl RewardConfig {
         problems.extend(self.loss.problems());
         if self.max_judgements == Some(0) {
             problems.push("`reward.max_judgements` must be above 0".into());
+        }
+        if self.neftune_noise_alpha.is_some_and(|it| !(it > 0.0 && it.is_finite())) {
+            problems.push("`reward.neftune_noise_alpha` must be above 0".into());
         }
         if self.max_tokens == 0 {
             problems.push("`reward.max_tokens` must be above 0".into());

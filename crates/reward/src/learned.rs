@@ -4,9 +4,10 @@ use burn::prelude::*;
 use rein_data::example::Completion;
 use rein_model::backend::LmBackend;
 use rein_model::tokens::{TokenBatch, host};
-use rein_model::{Frozen, Precision, ScalarModel, load_scalar_model, read_config};
+use rein_model::{Frozen, Precision, SavedHeads, ScalarModel, load_scalar_model, read_config};
 use serde_json::{Map, Value};
 
+use crate::ensemble::ENSEMBLE;
 use crate::{Reward, RewardError};
 
 /// A reward model that scores completions.
@@ -14,6 +15,8 @@ use crate::{Reward, RewardError};
 pub struct LearnedReward<B: Backend> {
     model: Frozen<ScalarModel<B>>,
     normalization: Normalization,
+    /// The heads whose mean the model is, if it is that of an ensemble.
+    heads: Option<SavedHeads>,
     behind_replies: Vec<u32>,
     batch_rows: usize,
     device: B::Device,
@@ -80,7 +83,8 @@ impl<B: LmBackend> LearnedReward<B> {
     ) -> Self {
         let model = Frozen::of_scalar(model, Precision::F32);
         let behind_replies = Vec::new();
-        Self { model, normalization, behind_replies, batch_rows, device: device.clone() }
+        let device = device.clone();
+        Self { model, normalization, heads: None, behind_replies, batch_rows, device }
     }
 
     /// The reward that reads these tokens behind each completion that ended: what a chat template writes
@@ -96,10 +100,15 @@ impl<B: LmBackend> LearnedReward<B> {
         Self { model: self.model.with_precision(precision), ..self }
     }
 
-    /// Loads the reward model in `folder` with its normalisation.
+    /// Loads the reward model in `folder` with its normalisation, and with the heads of its
+    /// [ensemble](crate::ensemble) if it is one.
     pub fn load(folder: &Path, batch_rows: usize, device: &B::Device) -> Result<Self, RewardError> {
         let normalization = Normalization::load(folder)?;
-        Ok(Self::new(load_scalar_model(folder, device)?, normalization, batch_rows, device))
+        let model = load_scalar_model(folder, device)?;
+        let heads = folder.join(ENSEMBLE);
+        let load = || SavedHeads::load(&heads, model.config().hidden_size);
+        let heads = heads.exists().then(load).transpose()?;
+        Ok(Self { heads, ..Self::new(model, normalization, batch_rows, device) })
     }
 
     /// The model that is asked, where it is kept in f32.
@@ -110,6 +119,33 @@ impl<B: LmBackend> LearnedReward<B> {
     /// Scores of rows of tokens as the model gives them: probabilities follow from these.
     pub fn raw_rows(&self, rows: &[impl AsRef<[u32]>]) -> Vec<f32> {
         self.model.scores(rows, self.batch_rows, &self.device)
+    }
+
+    /// The heads of an ensemble.
+    pub fn heads(&self) -> Option<&SavedHeads> {
+        self.heads.as_ref()
+    }
+
+    /// What each head of an ensemble gives to rows of tokens, centred and in the units of normalised scores: their
+    /// mean is the normalised score, up to rounding. `None` for a model with one head.
+    pub fn head_scores(&self, rows: &[impl AsRef<[u32]>]) -> Option<Vec<Vec<f32>>> {
+        let heads = self.heads.as_ref()?;
+        let hidden = self.model.pooled(rows, self.batch_rows, &self.device);
+        let scale = |score: f32| score / self.normalization.std;
+        let of_row = |hidden: Vec<f32>| heads.centred_scores(&hidden).into_iter().map(scale);
+        Some(hidden.into_iter().map(|it| of_row(it).collect()).collect())
+    }
+
+    /// The rows of tokens that are scored for these completions.
+    pub fn rows(&self, completions: &[Completion]) -> Vec<Vec<u32>> {
+        let row = |completion: &Completion| {
+            let mut row = completion.sequence();
+            if completion.finished {
+                row.extend(&self.behind_replies);
+            }
+            row
+        };
+        completions.iter().map(row).collect()
     }
 
     /// Normalised scores of rows of tokens.
@@ -130,19 +166,25 @@ pub(crate) fn raw_scores<B: LmBackend>(
     batches.flat_map(|rows| host(model.scores(&TokenBatch::right_padded(rows, device)))).collect()
 }
 
+/// What each head of a model in training gives to rows of tokens, as it is.
+pub(crate) fn raw_head_scores<B: LmBackend>(
+    model: &ScalarModel<B>,
+    rows: &[impl AsRef<[u32]>],
+    batch_rows: usize,
+    device: &B::Device,
+) -> Vec<Vec<f32>> {
+    let n_heads = model.heads.as_ref().map_or(1, |heads| heads.count());
+    let score = |rows| host(model.head_scores(&TokenBatch::right_padded(rows, device)));
+    let scores: Vec<f32> = rows.chunks(batch_rows).flat_map(score).collect();
+    scores.chunks(n_heads).map(<[f32]>::to_vec).collect()
+}
+
 impl<B: LmBackend> Reward for LearnedReward<B> {
     fn name(&self) -> &'static str {
         "learned"
     }
 
     fn score(&self, completions: &[Completion]) -> Result<Vec<f32>, RewardError> {
-        let row = |completion: &Completion| {
-            let mut row = completion.sequence();
-            if completion.finished {
-                row.extend(&self.behind_replies);
-            }
-            row
-        };
-        Ok(self.score_rows(&completions.iter().map(row).collect::<Vec<_>>()))
+        Ok(self.score_rows(&self.rows(completions)))
     }
 }

@@ -11,15 +11,18 @@
 //! This crate doesn't know who trains a policy, and a reward never sees a policy's logits.
 
 pub mod active;
+pub mod adversarial;
 pub mod bag_of_words;
 pub mod best_of;
 pub mod encoding;
+pub mod ensemble;
 pub mod evaluate;
 pub mod grades;
 pub mod inverse;
 pub mod loss;
 pub mod meta;
 pub mod objective;
+pub mod overoptimization;
 pub mod rankings;
 pub mod report;
 pub mod rules;
@@ -34,7 +37,9 @@ mod gold;
 mod judgements;
 mod learned;
 mod mixture;
+mod pass;
 mod sources;
+mod uncertainty;
 mod verdict;
 
 use rein_data::example::Completion;

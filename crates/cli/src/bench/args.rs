@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::learn::LearnArgs;
 use super::meta::MetaArgs;
+use super::overoptimize::OveroptimizeArgs;
 use super::shape::Shape;
 use super::{Axis, Workload};
 use crate::args::BenchArgs;
@@ -59,6 +60,13 @@ pub(crate) enum BenchCommand {
     /// other people's help; people who are alike shall lose at most 0.01 by being asked. Ends with exit code 1
     /// otherwise. Takes a few minutes.
     Meta(MetaArgs),
+    /// Say whether pessimistic ensembles put over-optimisation off
+    ///
+    /// PPO on a weak reward model of the help desk, far beyond where the truth turns: on the mean of an ensemble's
+    /// heads, on the least of them, and on their mean less some deviations. Draws proxy and truth against √KL and
+    /// fits the curve of Gao et al. (2023). Takes about a quarter of an hour; runs that are done aren't repeated
+    /// when it is started again.
+    Overoptimize(OveroptimizeArgs),
 }
 
 #[derive(Debug, Args)]

@@ -3,8 +3,8 @@
 //! Shapes and batches are the same whatever the backend, weights and prompts are random, and no
 //! completion ends before its full length, so that figures compare. [`ops`] times the operations that a
 //! workload is made of, [`slopes`] says how it grows, and [`soak`] whether it stays as large as it is.
-//! [`learn`] measures no time, but whether algorithms learn, [`inverse`] whether rewards are recovered, and [`meta`] how
-//! soon a person is known.
+//! [`learn`] measures no time, but whether algorithms learn, [`inverse`] whether rewards are recovered, [`meta`] how
+//! soon a person is known, and [`overoptimize`] what becomes of the truth while a reward is optimised.
 
 mod args;
 mod clock;
@@ -12,6 +12,7 @@ mod inverse;
 mod learn;
 mod meta;
 mod ops;
+mod overoptimize;
 mod shape;
 mod slopes;
 mod soak;
@@ -32,6 +33,7 @@ use self::inverse::Inverse;
 use self::learn::Learn;
 use self::meta::Meta;
 use self::ops::Ops;
+use self::overoptimize::Overoptimize;
 use self::soak::Soak;
 use self::workloads::Networks;
 use crate::args::BenchArgs;
@@ -76,6 +78,11 @@ pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
             let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
             let is_good = run_on(backend, Meta { args })?;
             Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        BenchCommand::Overoptimize(args) => {
+            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+            run_on(backend, Overoptimize { args })?;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

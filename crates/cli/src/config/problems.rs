@@ -77,6 +77,7 @@ impl Config {
         problems.extend(self.rl.problems());
         problems.extend(self.reward_problems());
         problems.extend(self.inverse_problems());
+        problems.extend(self.pessimism_problems());
         problems.extend(self.data_problems());
         problems.extend(self.personal_problems());
         let feedback = &self.feedback;
@@ -92,6 +93,14 @@ impl Config {
             problems.push(format!("`{key}` must be above 0"));
         }
         problems
+    }
+
+    fn pessimism_problems(&self) -> Option<String> {
+        let is_pessimistic = self.rl.rewards.iter().any(|it| it.pessimism.is_some());
+        let has_heads = self.reward.ensemble.is_some() || self.reward_model.is_some();
+        (is_pessimistic && !has_heads).then(|| {
+            "`rl.rewards` holds a `pessimism`, but `reward.ensemble` isn't set: one head can't differ".into()
+        })
     }
 
     fn reward_problems(&self) -> Vec<String> {

@@ -19,7 +19,7 @@ use crate::config::{FeedbackConfig, Stage};
 use crate::setup::Setup;
 
 /// The project of a run in its store.
-pub(super) const PROJECT: &str = "replies";
+pub(crate) const PROJECT: &str = "replies";
 
 impl<B: LmAutodiffBackend> Session<B> {
     /// The store of what people said in this run.

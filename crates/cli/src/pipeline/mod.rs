@@ -9,6 +9,7 @@ mod personal;
 mod reference;
 mod reward;
 mod rl;
+mod search;
 mod sft;
 
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use crate::setup::Setup;
 #[cfg(test)]
 pub(crate) use evaluate::Shown;
 pub(crate) use evaluate::{Evaluation, ModelReport};
+pub(crate) use feedback::PROJECT;
 pub(crate) use judge::{Agreement, JudgeReport};
 
 /// A run in progress on one backend.

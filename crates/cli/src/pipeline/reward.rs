@@ -4,6 +4,7 @@ use rein_data::example::{Example, Preference};
 use rein_data::stage::{Outcome, drive};
 use rein_feedback::{Split, majority, preferences};
 use rein_model::backend::LmAutodiffBackend;
+use rein_model::checkpoint::MODEL;
 use rein_model::{ScalarModel, load_causal_lm};
 use rein_reward::LearnedReward;
 use rein_reward::encoding::{
@@ -14,46 +15,48 @@ use rein_reward::train::RewardTraining;
 
 use super::Session;
 use super::feedback::PROJECT;
+use super::search::Found;
 use crate::config::Stage;
 use crate::reward::lines;
 use crate::world::{Judgements, Parts};
 
 impl<B: LmAutodiffBackend> Session<B> {
     /// Fits a reward model, which begins as the fine-tuned model, to what people judged, or
-    /// to demonstrations against own samples.
+    /// to demonstrations against own samples; in rounds, if a policy is to look for what fools it.
     pub(super) fn reward(&mut self) -> Result<Outcome> {
-        let seed = self.seed(Stage::Reward);
-        let mut config = self.setup.config.reward.clone();
-        if let Some(demonstrations) = &config.demonstrations {
-            config.loss.label_smoothing = demonstrations.label_smoothing;
-        }
-        let cadence = config.checkpoints.clone();
         let Some(judgements) = self.judgements()? else { return Ok(Outcome::Interrupted) };
         let [train, heldout] = judgements;
         let lengths = heldout.judgements.grouped(&heldout.lengths);
-        let heldout = heldout.judgements;
-        let train = self.first(train.judgements);
+        let mut judgements = [self.first(train.judgements), heldout.judgements];
         let Some(reference) = self.reference()? else { return Ok(Outcome::Interrupted) };
-        let base = load_causal_lm::<B>(&self.sft_model()?, &self.device)?;
-        let model = ScalarModel::from_causal_lm(base, seed.child("head"), &self.device)?;
-        if config.personal.is_some_and(|it| it.joint) {
-            let outcome = self.train_jointly(model, reference.clone())?;
-            return self.conclude_reward(outcome, (&heldout, &lengths), &reference);
+        if self.setup.config.reward.personal.is_some_and(|it| it.joint) {
+            let outcome = self.train_jointly(self.new_reward_model()?, reference.clone())?;
+            return self.conclude_reward(outcome, (&judgements[1], &lengths), &reference);
         }
-        let mut stage = RewardTraining::<B>::new(
-            config,
-            model,
-            Some(self.setup.tokenizer.clone()),
-            [train, heldout.clone()],
-            seed,
-            &self.device,
-        )?
-        .with_reference(reference.clone())
-        .with_workers(&self.workers);
-        let n_steps = stage.n_steps();
-        let outcome =
-            drive(&mut self.context(), Stage::Reward.name(), &mut stage, n_steps, &cadence)?;
+        let search = self.setup.config.reward.search;
+        for round in 0..search.map_or(0, |it| it.rounds) {
+            let name = format!("reward-{}", round + 1);
+            let fitted = self.fit_reward(&name, judgements.clone(), reference.clone())?;
+            let Outcome::Finished(checkpoint) = fitted else { return Ok(Outcome::Interrupted) };
+            let config = search.expect("there are rounds");
+            let Found::Pairs(found) = self.search(config, round, &checkpoint.join(MODEL))? else {
+                return Ok(Outcome::Interrupted);
+            };
+            match &mut judgements[0] {
+                Rows::Pairs(pairs) => pairs.extend(found),
+                _ => bail!("`reward.search` makes pairs, but these data are other judgements"),
+            }
+        }
+        let heldout = judgements[1].clone();
+        let outcome = self.fit_reward(Stage::Reward.name(), judgements, reference.clone())?;
         self.conclude_reward(outcome, (&heldout, &lengths), &reference)
+    }
+
+    /// The fine-tuned model with a new score head.
+    fn new_reward_model(&self) -> Result<ScalarModel<B>> {
+        let base = load_causal_lm::<B>(&self.sft_model()?, &self.device)?;
+        let seed = self.seed(Stage::Reward).child("head");
+        Ok(ScalarModel::from_causal_lm(base, seed, &self.device)?)
     }
 
     /// What is said and learned once the model is trained.
@@ -70,6 +73,32 @@ impl<B: LmAutodiffBackend> Session<B> {
             self.learn_people(reference)?;
         }
         Ok(outcome)
+    }
+
+    fn fit_reward(
+        &mut self,
+        name: &str,
+        judgements: [Rows; 2],
+        reference: Vec<Vec<u32>>,
+    ) -> Result<Outcome> {
+        let seed = self.seed(Stage::Reward);
+        let mut config = self.setup.config.reward.clone();
+        if let Some(demonstrations) = &config.demonstrations {
+            config.loss.label_smoothing = demonstrations.label_smoothing;
+        }
+        let cadence = config.checkpoints.clone();
+        let mut stage = RewardTraining::<B>::new(
+            config,
+            self.new_reward_model()?,
+            Some(self.setup.tokenizer.clone()),
+            judgements,
+            seed,
+            &self.device,
+        )?
+        .with_reference(reference)
+        .with_workers(&self.workers);
+        let n_steps = stage.n_steps();
+        Ok(drive(&mut self.context(), name, &mut stage, n_steps, &cadence)?)
     }
 
     /// How far the reward model can be trusted, by judgements that it hasn't seen.

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use anyhow::{Context as _, Result, ensure};
 use rein_data::encoding::TokenRow;
 use rein_data::stage::{Outcome, drive};
@@ -83,39 +85,36 @@ impl<B: LmAutodiffBackend> Session<B> {
 
     /// What is optimised: one reward as it is, or the weighted sum of several.
     fn rewards(&self, config: &PpoConfig) -> Result<Box<dyn Reward>> {
-        let of_source = |source: &RewardSource| -> Result<Weighted> {
-            Ok(Weighted { weight: source.weight, reward: self.reward_of(source, config)? })
-        };
-        let sources = config.reward_sources();
-        if let [source @ RewardSource { weight: 1.0, .. }] = &sources[..] {
-            return self.reward_of(source, config);
+        let sources = config.reward_sources().into_iter();
+        let parts = sources.map(|it| self.parts_of(it, config)).collect::<Result<Vec<_>>>()?;
+        let mut parts: Vec<Weighted> = parts.into_iter().flatten().collect();
+        match &parts[..] {
+            [Weighted { weight: 1.0, .. }] => Ok(parts.remove(0).reward),
+            _ => Ok(Box::new(Mixture::new(parts)?)),
         }
-        let parts = sources.iter().map(of_source).collect::<Result<Vec<_>>>()?;
-        Ok(Box::new(Mixture::new(parts)?))
     }
 
-    fn reward_of(&self, source: &RewardSource, config: &PpoConfig) -> Result<Box<dyn Reward>> {
-        Ok(match &source.kind {
+    /// A source's reward, and beside an ensemble's score what is only measured.
+    fn parts_of(&self, source: RewardSource, config: &PpoConfig) -> Result<Vec<Weighted>> {
+        let RewardSource { kind, weight, person, pessimism } = source;
+        let alone = |reward: Box<dyn Reward>| vec![Weighted { weight, reward }];
+        Ok(match kind {
             RewardKind::Model => {
-                let folder = self.reward_folder()?;
-                let folder = folder.ok_or_else(|| self.missing(Stage::Reward, "reward model"))?;
-                let (rows, device) = (config.micro_batch_rows, &self.device);
-                let reward: LearnedReward<B::InnerBackend> = match &source.person {
-                    Some(person) => {
-                        PersonalReward::load(&folder, person, rows, device)?.into_reward()
-                    }
-                    None => LearnedReward::load(&folder, rows, device)?,
-                };
-                let reward = reward.behind_replies(self.setup.behind_replies());
-                Box::new(reward.with_precision(config.precision.frozen))
+                let reward = self.reward_model(person.as_deref(), config)?;
+                match reward.heads().is_some() || pessimism.is_some() {
+                    true => reward.into_parts(pessimism, weight)?,
+                    false => alone(Box::new(reward)),
+                }
             }
-            RewardKind::Gold => Box::new(Gold),
-            RewardKind::LogRatio(source) => self.log_ratio(source, config.micro_batch_rows)?,
+            RewardKind::Gold => alone(Box::new(Gold)),
+            RewardKind::LogRatio(source) => {
+                alone(self.log_ratio(&source, config.micro_batch_rows)?)
+            }
             RewardKind::Features(source) => {
                 let own = || self.run.file(FEATURES);
-                Box::new(FeatureReward::load(&source.path.clone().unwrap_or_else(own))?)
+                alone(Box::new(FeatureReward::load(&source.path.unwrap_or_else(own))?))
             }
-            RewardKind::Rule(rule) => Box::new(rule.build(&HttpClient::shared())?),
+            RewardKind::Rule(rule) => alone(Box::new(rule.build(&HttpClient::shared())?)),
         })
     }
 
@@ -133,5 +132,22 @@ impl<B: LmAutodiffBackend> Session<B> {
         let config = source.config();
         let ratio = LogRatio::<B::InnerBackend>::load(folders, config, batch_rows, &self.device);
         Ok(Box::new(ratio.context("`rl.rewards`, \"log_ratio\"")?))
+    }
+
+    /// The reward model, as everybody or one person would score.
+    fn reward_model(
+        &self,
+        person: Option<&Path>,
+        config: &PpoConfig,
+    ) -> Result<LearnedReward<B::InnerBackend>> {
+        let folder = self.reward_folder()?;
+        let folder = folder.ok_or_else(|| self.missing(Stage::Reward, "reward model"))?;
+        let (rows, device) = (config.micro_batch_rows, &self.device);
+        let reward: LearnedReward<B::InnerBackend> = match person {
+            Some(person) => PersonalReward::load(&folder, person, rows, device)?.into_reward(),
+            None => LearnedReward::load(&folder, rows, device)?,
+        };
+        let reward = reward.behind_replies(self.setup.behind_replies());
+        Ok(reward.with_precision(config.precision.frozen))
     }
 }

@@ -1,6 +1,7 @@
 //! `rein reward`: reward models, from training to what can be said against them.
 
 mod adapt;
+mod attack;
 mod bias;
 mod evaluate;
 mod judged;
@@ -12,6 +13,7 @@ use clap::{Args, Subcommand};
 use crate::args::{RunArgs, StageArgs};
 
 pub(crate) use self::adapt::{AdaptArgs, run as adapt};
+pub(crate) use self::attack::{Attack, AttackArgs};
 pub(crate) use self::evaluate::{Evaluate, EvaluateArgs};
 pub(crate) use self::outline::check as check_judgements;
 pub(crate) use self::print::lines;
@@ -66,6 +68,13 @@ pub(crate) enum RewardCommand {
     Evaluate(EvaluateArgs),
     /// Learn what one person likes from a few of their answers, in milliseconds
     Adapt(AdaptArgs),
+    /// Try to fool a reward model with exchanged tokens, and say how often that works
+    ///
+    /// The attacker sees the model's gradients. It exchanges tokens of the rejected reply of each pair that the
+    /// model judges rightly, one by one, until the reply scores higher than the preferred one: HotFlip. A reply
+    /// may not get better in truth, where the truth is known. The attack success rate is the share of these pairs
+    /// that are judged wrongly then.
+    Attack(AttackArgs),
 }
 
 impl RewardArgs {

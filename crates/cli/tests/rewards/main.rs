@@ -135,3 +135,71 @@ fn rewards_that_mean_nothing_are_refused() {
         ]],
     );
 }
+
+/// The folder of a run's reward model.
+fn reward_model(place: &Workplace, run: &str) -> String {
+    let stage = place.path(run).join("checkpoints/reward");
+    let finished = fs::read_to_string(stage.join("finished.json")).expect("reads");
+    let finished: Value = serde_json::from_str(&finished).expect("is JSON");
+    let step = finished["step"].as_u64().expect("a number");
+    stage.join(format!("step-{step:06}/model")).display().to_string()
+}
+
+#[test]
+fn an_ensemble_is_searched_for_what_fools_it_optimised_with_doubts_and_attacked() {
+    let place = Workplace::new();
+    let sets = [
+        "stages=[\"sft\", \"feedback\", \"reward\", \"rl\"]",
+        "sft.neftune_noise_alpha=5",
+        "reward.ensemble={ prior_scale = 2.0 }",
+        "reward.adversarial={ steps = 2 }",
+        "reward.search={ rounds = 1, steps = 2, prompts = 16, min_score = -9.0, quantile = 0.5 }",
+        "rl.rewards=[{ kind = \"model\", pessimism = { kind = \"lower_bound\", coefficient = 2 } }]",
+    ];
+    let args = ["train", "--config", "tiny.toml", "--plain", "--run", "run"];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let output = place.output(&[&args[..], &sets].concat());
+    let notes = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{notes}");
+    assert!(notes.contains("reward: round 1: of 16 completions, "), "{notes}");
+    assert!(place.path("run/checkpoints/reward-1/finished.json").exists());
+    let steps = told(&place, "run");
+    let rl: Vec<&Value> = steps.iter().filter(|it| it.get("rewards/gold/mean").is_none()).collect();
+    assert!(!rl.is_empty());
+    for step in rl {
+        let [score, mean, std] = ["learned", "learned_mean", "learned_std"]
+            .map(|name| number(step, &format!("rewards/{name}/mean")));
+        assert!(std > 0.0 && (score - (mean - 2.0 * std)).abs() < 1e-4, "{step}");
+    }
+    let model = reward_model(&place, "run");
+    let attack = ["reward", "attack", "--reward-model", &model, "--pairs", "12", "--budget", "2"];
+    let report = place.succeed(&[&attack[..], &["--json"]].concat());
+    let report: Value = serde_json::from_str(&report).expect("is JSON");
+    let attempts = report["attempts"].as_array().expect("a list");
+    assert_eq!(attempts.len(), 12);
+    let attacked: Vec<&Value> = attempts.iter().filter(|it| it["attack"].is_object()).collect();
+    assert_eq!(report["accuracy"]["count"], attacked.len());
+    for attempt in attacked {
+        let scores = attempt["scores"].as_array().expect("two");
+        let outcome = &attempt["attack"];
+        let [goal, before] = [&scores[0], &scores[1]].map(|it| it.as_f64().expect("a number"));
+        let after = number(outcome, "score");
+        assert!(after >= before && (after > goal) == (outcome["succeeded"] == true), "{attempt}");
+        assert!(outcome["flips"].as_u64().expect("a number") <= 2, "{attempt}");
+    }
+    place.write("empty.jsonl", "");
+    let output = place.output(&[&attack[..], &["--data", "empty.jsonl"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn doubts_need_heads_that_differ() {
+    let place = Workplace::new();
+    refused(
+        &place,
+        "[{ kind = \"model\", pessimism = { kind = \"minimum\" } }]",
+        &expect![[
+            r#"error: tiny.toml with --set: `rl.rewards` holds a `pessimism`, but `reward.ensemble` isn't set: one head can't differ"#
+        ]],
+    );
+}

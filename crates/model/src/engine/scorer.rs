@@ -47,13 +47,22 @@ impl Engine {
     /// A row without tokens, and a head with several outputs.
     pub(crate) fn scores(&self, rows: &[&[u32]]) -> Vec<f32> {
         assert_eq!(self.head.n_out(), 1, "the head gives one number");
-        let last = |row: &[u32]| row.len().checked_sub(1).expect("a row has tokens");
-        let asked = rows.iter().map(|row| Asked { tokens: row, places: vec![last(row)] });
-        self.hidden(&asked.collect::<Vec<_>>(), |rows, hidden, threads| {
+        self.hidden(&last_places(rows), |rows, hidden, threads| {
             let mut scores = vec![0.0; rows.len()];
             let sink = Sink { data: &mut scores, stride: 1, adds: false };
             self.head.multiply(self.rows(hidden), sink, threads);
             scores
+        })
+    }
+
+    /// The hidden state at the last token of each row, after the last norm.
+    ///
+    /// # Panics
+    /// A row without tokens.
+    pub(crate) fn pooled(&self, rows: &[&[u32]]) -> Vec<Vec<f32>> {
+        let width = self.config.hidden_size;
+        self.hidden(&last_places(rows), |_, hidden, _| {
+            hidden.chunks(width).map(<[f32]>::to_vec).collect()
         })
     }
 
@@ -127,6 +136,12 @@ impl Engine {
         }
         hidden
     }
+}
+
+/// Rows that are asked at their last token.
+fn last_places<'a>(rows: &[&'a [u32]]) -> Vec<Asked<'a>> {
+    let last = |row: &[u32]| row.len().checked_sub(1).expect("a row has tokens");
+    rows.iter().map(|row| Asked { tokens: row, places: vec![last(row)] }).collect()
 }
 
 fn n_tokens(rows: &[Asked<'_>]) -> usize {

@@ -81,7 +81,7 @@ impl Engine {
     /// The same of a model with one number to a token, which is its only output.
     pub(crate) fn of_scalar<B: LmBackend>(model: &ScalarModel<B>, precision: Precision) -> Self {
         let merged = model.decoder.has_lora().then(|| model.clone().merged());
-        let ScalarModel { decoder, score } = merged.as_ref().unwrap_or(model);
+        let ScalarModel { decoder, score, .. } = merged.as_ref().unwrap_or(model);
         let embedding = Embedding::new(host(decoder.embedding.val()), precision);
         Self::with_head(decoder, embedding, pack(&[score], Precision::F32), precision)
     }

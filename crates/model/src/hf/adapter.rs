@@ -88,7 +88,7 @@ impl<B: LmBackend> ScalarModel<B> {
             None => self.score,
         };
         let decoder = self.decoder.with_adapters(stored.adapters(device)?.into_iter())?;
-        Ok(Self { decoder, score })
+        Ok(Self { decoder, score, heads: self.heads })
     }
 }
 

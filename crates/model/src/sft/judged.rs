@@ -6,11 +6,11 @@ use rein_data::workers::Workers;
 use rein_kernels::ops::TokenStats;
 
 use super::SftConfig;
-use crate::CausalLm;
 use crate::backend::LmBackend;
 use crate::iq_learn::{chosen_logits, implied_rewards};
 use crate::logprobs::{cross_entropy, learned_hidden};
 use crate::tokens::{LearnedTokens, host};
+use crate::{CausalLm, Noise};
 
 /// What a model makes of the learned tokens of some sequences.
 #[derive(Clone)]
@@ -29,9 +29,13 @@ impl<B: LmBackend> Judged<B> {
         model: &CausalLm<B>,
         sequences: &[Vec<&TokenRow>],
         config: &SftConfig,
+        noise: Option<Noise>,
         device: &B::Device,
     ) -> Self {
-        let learned = LearnedTokens::packed(sequences, device);
+        let mut learned = LearnedTokens::packed(sequences, device);
+        if let Some(noise) = noise {
+            learned = learned.with_noise(noise, sequences, model.config().hidden_size);
+        }
         let (hidden, targets) = (learned_hidden(model, &learned), learned.targets);
         let stats = model.token_stats(hidden.clone(), targets.clone(), 1.0);
         let losses = cross_entropy(&stats, config.label_smoothing);

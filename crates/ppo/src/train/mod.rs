@@ -27,7 +27,8 @@ use crate::constraints::Constraints;
 use crate::controllers::Controllers;
 use crate::demonstrations::Demonstrations;
 use crate::describe::{
-    describe_evaluation, describe_groups, describe_rollout, describe_values, failure_notes,
+    describe_evaluation, describe_groups, describe_rollout, describe_values, evaluated_means,
+    failure_notes,
 };
 use crate::experience::prepare;
 use crate::hyperparameters::Hyperparameters;
@@ -38,6 +39,7 @@ use crate::preference::online;
 use crate::rollout::{Ends, Prompt, Row};
 use crate::shaping::{Shaped, Shaping, shape};
 use crate::stability::{Guards, Verdict};
+use crate::watched::Watched;
 
 pub use crate::checkpoint::{VALUE_ADAPTER, VALUE_MODEL};
 
@@ -50,7 +52,7 @@ pub struct Ppo<B: LmAutodiffBackend> {
     reference: Frozen<CausalLm<B::InnerBackend>>,
     reward: Box<dyn Reward>,
     /// Rewards that evaluations measure and nothing learns from.
-    watched: Vec<Box<dyn Reward>>,
+    watched: Vec<Watched>,
     tokenizer: Tokenizer,
     prompts: Prompts,
     /// What ends a completion.
@@ -173,7 +175,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
 
     /// Measures another reward at evaluations: a truth that nothing learns from, say.
     pub fn watch(&mut self, reward: Box<dyn Reward>) {
-        self.watched.push(reward);
+        self.watched.push(Watched::new(reward));
     }
 
     /// The networks as they are.
@@ -353,16 +355,13 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         let shaped: Vec<Shaped> = rows.iter().map(|row| shape(row, &shaping)).collect();
         let all = describe_rollout(&rows, &shaped, kl_coefficient, &*self.reward);
         let score = all.get("objective/rlhf_reward").expect("described above");
-        let limited = self.controllers.constraints().metrics();
-        let mut metrics = describe_evaluation(&all, &limited);
+        let told = evaluated_means(&*self.reward, self.controllers.constraints().metrics());
+        let mut metrics = describe_evaluation(&all, &told);
         let completions: Vec<Completion> = sampled.into_iter().map(|it| it.completion).collect();
-        for reward in &self.watched {
-            let name = format!("rewards/{}/mean", reward.name());
-            if !limited.contains(&name) {
-                let scores = reward.score(&completions)?;
-                let sum = scores.iter().map(|it| f64::from(*it)).sum::<f64>();
-                metrics.push(format!("eval_{name}"), sum / scores.len() as f64);
-            }
+        let is_new = |it: &&mut Watched| !told.contains(&format!("rewards/{}/mean", it.name()));
+        for watched in self.watched.iter_mut().filter(is_new) {
+            // Told with the next step.
+            self.guards.notes.extend(watched.measure(&completions, &mut metrics)?);
         }
         Ok(Some(Evaluation { metrics, score }))
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ensemble::Pessimism;
 use crate::inverse::{FeaturesSource, LogRatioSource};
 use crate::rules::{OnError, Post, PostError, Posted, Received, Refusal, RuleConfig, RuleReward};
 
@@ -21,6 +22,9 @@ pub struct RewardSource {
     /// Of the reward model: [whose](crate::meta) scores, as `rein reward adapt` has written the person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub person: Option<PathBuf>,
+    /// What is made of the heads of a reward model that is an [ensemble](crate::ensemble); their mean if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pessimism: Option<Pessimism>,
 }
 
 /// The rewards that a config can name.
@@ -67,7 +71,8 @@ pub enum ErrorPolicy {
 }
 
 /// Names that aren't a rule's to take: those of other rewards.
-const TAKEN: [&str; 6] = ["learned", "gold", "mixture", "model", "log_ratio", "features"];
+const TAKEN: [&str; 8] =
+    ["learned", "learned_mean", "learned_std", "gold", "mixture", "model", "log_ratio", "features"];
 
 impl RuleSource {
     /// What metrics call it.
@@ -144,7 +149,8 @@ impl RewardKind {
 
 impl RewardSource {
     /// The reward model alone.
-    pub const MODEL: Self = Self { kind: RewardKind::Model, weight: 1.0, person: None };
+    pub const MODEL: Self =
+        Self { kind: RewardKind::Model, weight: 1.0, person: None, pessimism: None };
 
     /// What is wrong with a list of them, which stands at `key`.
     pub fn problems(sources: &[Self], key: &str) -> Vec<String> {
@@ -162,6 +168,9 @@ impl RewardSource {
                 problems.push(format!("`{key}` holds \"{name}\" twice{hint}"));
             }
             let key = format!("{key}[{place}]");
+            if let Some(pessimism) = source.pessimism {
+                problems.extend(pessimism.problem(&format!("{key}.pessimism")));
+            }
             match &source.kind {
                 RewardKind::Rule(rule) => problems.extend(rule.problems(&key)),
                 RewardKind::LogRatio(source) => problems.extend(source.problems(&key)),

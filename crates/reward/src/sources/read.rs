@@ -8,6 +8,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::{ErrorPolicy, RewardKind, RewardSource, RuleSource};
+use crate::ensemble::Pessimism;
 use crate::rules::RuleConfig;
 
 #[derive(Clone, Copy, Deserialize)]
@@ -50,13 +51,14 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RewardSource, A::Error> {
         let (mut kind, mut weight, mut name, mut on_error, mut default) = Default::default();
-        let mut person = None;
+        let (mut person, mut pessimism) = (None, None);
         let mut rest = Map::new();
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "kind" => kind = Some(map.next_value::<KindName>()?),
                 "weight" => weight = Some(map.next_value::<f32>()?),
                 "person" => person = Some(map.next_value::<PathBuf>()?),
+                "pessimism" => pessimism = Some(map.next_value::<Pessimism>()?),
                 "name" => name = Some(map.next_value::<String>()?),
                 "on_error" => on_error = Some(map.next_value::<ErrorPolicy>()?),
                 "default" => default = Some(map.next_value::<f32>()?),
@@ -69,6 +71,9 @@ impl<'de> Visitor<'de> for Reader {
         if person.is_some() && !matches!(kind, KindName::Model) {
             return Err(A::Error::custom("`person` belongs to the kind \"model\""));
         }
+        if pessimism.is_some() && !matches!(kind, KindName::Model) {
+            return Err(A::Error::custom("`pessimism` belongs to the kind \"model\""));
+        }
         let kind = match kind {
             KindName::Model | KindName::Gold | KindName::LogRatio | KindName::Features => {
                 let of_rules = [
@@ -80,7 +85,7 @@ impl<'de> Visitor<'de> for Reader {
                 let has_keys = matches!(kind, KindName::LogRatio | KindName::Features);
                 let other = rest.keys().next().filter(|_| !has_keys).map(String::as_str);
                 if let Some(key) = found.or(other) {
-                    let known = &["kind", "weight", "person"];
+                    let known = &["kind", "weight", "person", "pessimism"];
                     return Err(A::Error::unknown_field(key, known));
                 }
                 match kind {
@@ -97,7 +102,7 @@ impl<'de> Visitor<'de> for Reader {
                 default: default.unwrap_or(0.0),
             }),
         };
-        Ok(RewardSource { kind, weight: weight.unwrap_or(1.0), person })
+        Ok(RewardSource { kind, weight: weight.unwrap_or(1.0), person, pessimism })
     }
 }
 
@@ -155,6 +160,7 @@ mod tests {
         assert!(read(r#"{"kind": "log_ratio", "policy": 1}"#).is_err());
         assert!(read(r#"{"kind": "log_ratio", "name": "a"}"#).is_err());
         assert!(read(r#"{"kind": "features", "policy": "a"}"#).is_err());
+        assert!(read(r#"{"kind": "gold", "pessimism": {"kind": "minimum"}}"#).is_err());
         assert!(read(r#"{"kind": "golden"}"#).is_err() && read(r#"{"weight": 1}"#).is_err());
         let told = |text: &str| read(text).expect_err("is refused").to_string();
         let unknown = told(r#"{"kind": "length", "maxi": 3}"#);
@@ -182,6 +188,7 @@ mod tests {
             r#"{"kind": "command", "command": ["judge"], "columns": ["a"]}"#,
             r#"{"kind": "http", "url": "https://judge/"}"#,
             r#"{"kind": "gold", "weight": 0.25}"#,
+            r#"{"kind": "model", "pessimism": {"kind": "lower_bound", "coefficient": 2.0}}"#,
         ];
         for text in all {
             let read = source(text);
