@@ -276,10 +276,11 @@ fn discriminating(
         train.extend(pairs(shown, &[(0..N_SAMPLES).map(other).collect()], false));
     }
     let config = RewardConfig {
-        epochs: 8.0,
+        epochs: 4.0,
         batch_rows: BATCH_ROWS,
         micro_batch_rows: BATCH_ROWS,
-        optimizer: OptimizerConfig { learning_rate: 2e-2, ..optimizer() },
+        // What is remembered of single samples decays.
+        optimizer: OptimizerConfig { weight_decay: 0.3, ..optimizer() },
         ..RewardConfig::default()
     };
     let (n_pairs, model) = (train.len(), ModelConfig { init_std: 0.2, ..shape(world) });
