@@ -140,7 +140,7 @@ fn row(number: u32) -> Vec<u32> {
 }
 
 fn pairs() -> Judgements {
-    let pair = |number| Pair { chosen: row(number), rejected: row(number + 1), margin: None };
+    let pair = |number| Pair { chosen: row(number), rejected: row(number + 1), ..Pair::default() };
     Judgements::Pairs((0..12).map(pair).collect())
 }
 
@@ -227,11 +227,10 @@ fn heads_differ_their_mean_is_the_model_and_their_doubt_is_told() {
         assert!(mean.abs() < 1e-4, "head {head} is centred on the rows: {mean}");
     }
     let completion = |row: &&[u32]| Completion {
-        prompt: String::new(),
         prompt_tokens: row[..1].to_vec(),
         tokens: row[1..].to_vec(),
-        text: String::new(),
         finished: true,
+        ..Completion::default()
     };
     let completions: Vec<Completion> = rows.iter().map(completion).collect();
     let parts = load().into_parts(Some(Pessimism::Minimum), 1.0).expect("has heads");

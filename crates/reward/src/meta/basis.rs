@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn the_slope_is_the_derivative_of_the_expected_loss() {
         let known = vec![Normal { mean: vec![0.8], covariance: vec![vec![1e-12]] }];
-        let people = vec![vec![vec![1.0, 2.0], vec![-0.5, 0.3]]];
+        let people = [vec![vec![1.0, 2.0], vec![-0.5, 0.3]]];
         let shared = [0.2, -0.1];
         let population = Normal::around_zero(1, 1.0);
         let basis = Basis { directions: vec![vec![0.3, 0.4]], population };
