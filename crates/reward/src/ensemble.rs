@@ -166,7 +166,9 @@ impl Pessimism {
         match self {
             Self::Minimum => {
                 // Not `f32::min`, which passes over what isn't a number.
-                let least = |least: f32, it: &f32| if *it >= least { least } else { *it };
+                let least = |least: f32, it: &f32| {
+                    if least.is_nan() || *it >= least { least } else { *it }
+                };
                 heads[1..].iter().fold(heads[0], least)
             }
             Self::LowerBound { coefficient } => (mean - f64::from(coefficient) * std) as f32,

@@ -103,7 +103,8 @@ impl<B: LmAutodiffBackend> Flipper<B> {
         let score = self.scores(&[target.row.to_vec()])[0];
         let mut best = Attacked { row: target.row.to_vec(), n_flips: 0, score, succeeded: false };
         let seed = self.seed.child(&format!("{:?}", target.row));
-        while best.n_flips < self.budget.flips && best.score <= target.goal {
+        let has_choice = !target.open.is_empty() && !self.vocabulary.is_empty();
+        while has_choice && best.n_flips < self.budget.flips && best.score <= target.goal {
             let found = self.climb(&best, target, &allowed, seed.index(best.n_flips as u64));
             let Some(found) = found else { break };
             best = found;
