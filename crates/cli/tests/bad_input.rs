@@ -198,7 +198,7 @@ fn data_that_do_not_fit_together() {
         &place,
         &data("demonstrations = \"odd.jsonl\""),
         &expect![
-            "error: odd.jsonl:1: no schema has only the columns `question`, `answer`; known are `text` or `messages` (language-modeling), `prompt` (prompt-only), `prompt` and `completion` (prompt-completion), `prompt`, `chosen` and `rejected` (preference), `chosen` and `rejected` (implicit-preference), `completion`, `label` and perhaps `prompt` (unpaired-preference), `instruction`, `output` and perhaps `input` (alpaca), `conversations` (sharegpt), `chosen` and `rejected` (hh)"
+            "error: odd.jsonl:1: no schema has only the columns `question`, `answer`; known are `text` or `messages` (language-modeling), `prompt` (prompt-only), `prompt` and `completion` (prompt-completion), `prompt`, `chosen` and `rejected` (preference), `chosen` and `rejected` (implicit-preference), `completion`, `label` and perhaps `prompt` (unpaired-preference), `prompt`, `completions` and `ranks` (ranking), `prompt` and lists of `chosen` and `rejected` (best-of), `completion`, `score` and perhaps `prompt` (scored), `instruction`, `output` and perhaps `input` (alpaca), `conversations` (sharegpt), `chosen` and `rejected` (hh)"
         ],
     );
     check(

@@ -61,7 +61,7 @@ fn train_on_people(place: &Workplace) -> String {
     place.write("pairs.jsonl", &rows(180, |n| answered(n, n % 12 < 6)));
     let config = "seed = 3\nstages = [\"sft\", \"reward\"]\n[model]\nkind = \"new\"\nvocab_size = 300\n\
         hidden_size = 8\nmlp_size = 16\nn_layers = 1\nn_heads = 2\nn_kv_heads = 1\nmax_positions = 64\n\
-        [sft]\nbatch_rows = 8\nmicro_batch_rows = 8\nmax_tokens = 48\n[reward]\nepochs = 6\n\
+        [sft]\nbatch_rows = 8\nmicro_batch_rows = 8\nmax_tokens = 48\n[reward]\nmax_tokens = 48\nepochs = 6\n\
         batch_rows = 8\nmicro_batch_rows = 8\noptimizer = { learning_rate = 1e-2 }\n\
         personal = { joint = true }\n[data]\nkind = \"files\"\nheldout_share = 0.2\n\
         demonstrations = \"rows.jsonl\"\npreferences = \"pairs.jsonl\"\n";
@@ -116,8 +116,8 @@ fn a_person_is_known_by_a_few_pairs_and_scored_as_they_like() {
     };
     let args = ["score", "--model", &reward, "--person", "it.json", "--input", "said.jsonl"];
     assert!(refused(&args).contains("adapted to another reward model"));
-    let nameless = json!({ "prompt": "count to 1", "chosen": " yes", "rejected": " no" });
-    place.write("pairs.jsonl", &rows(4, |_| nameless.clone()));
+    let nameless = |n| json!({ "prompt": format!("count to {n}"), "chosen": "y", "rejected": "n" });
+    place.write("pairs.jsonl", &rows(40, nameless));
     let told = refused(&["train", "--config", "people.toml", "--plain", "--run", "other"]);
     assert!(told.contains("has no column `annotator`"), "{told}");
     assert!(!place.path("other").exists());
