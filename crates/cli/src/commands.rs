@@ -50,19 +50,9 @@ pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result
         | Command::Feedback(args)
         | Command::Dpo(args)
         | Command::Evaluate(args) => work(&args.run, command.stage()),
-        Command::Reward(args) => match args.command() {
-            RewardCommand::Train(args) => work(&args.run, Some(Stage::Reward)),
-            RewardCommand::Evaluate(args) => run_rows(args.backend, Evaluate::new(&args)?),
-            RewardCommand::Adapt(args) => {
-                reward::adapt(&args)?;
-                Ok(ExitCode::SUCCESS)
-            }
-            RewardCommand::Attack(args) => {
-                let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
-                print(&run_on(backend, Attack::new(&args)?)?);
-                Ok(ExitCode::SUCCESS)
-            }
-        },
+        Command::Reward(args) => {
+            on_reward_model(&args.command(), |run| work(run, Some(Stage::Reward)))
+        }
         Command::Rl(args) => {
             let mut run = args.run.clone();
             if let Some(Named(algorithm)) = args.algorithm {
@@ -102,6 +92,23 @@ pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result
         }
         Command::Bench(command) => bench::run(command),
     }
+}
+
+/// Trains a reward model, or does something with one that is there.
+fn on_reward_model(
+    command: &RewardCommand,
+    train: impl FnOnce(&RunArgs) -> Result<ExitCode>,
+) -> Result<ExitCode> {
+    match command {
+        RewardCommand::Train(args) => return train(&args.run),
+        RewardCommand::Evaluate(args) => return run_rows(args.backend, Evaluate::new(args)?),
+        RewardCommand::Adapt(args) => reward::adapt(args)?,
+        RewardCommand::Attack(args) => {
+            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+            print(&run_on(backend, Attack::new(args)?)?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_rows(backend: Option<BackendName>, work: impl Work<Output = ()>) -> Result<ExitCode> {

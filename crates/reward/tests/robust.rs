@@ -21,9 +21,9 @@ use rein_model::weights::RandomWeights;
 use rein_model::{ScalarModel, load_scalar_model};
 use rein_reward::adversarial::AdversarialConfig;
 use rein_reward::adversarial::flips::{FlipBudget, Flipper, Target};
-use rein_reward::adversarial::pgd::ascend;
+use rein_reward::adversarial::pgd::{ascend, project};
 use rein_reward::encoding::{Judgements, Pair};
-use rein_reward::ensemble::{ENSEMBLE, EnsembleConfig, Pessimism, Spread};
+use rein_reward::ensemble::{ENSEMBLE, EnsembleConfig, Pessimism, Spread, ensemble_losses};
 use rein_reward::loss::bradley_terry;
 use rein_reward::train::{RewardConfig, RewardTraining};
 use rein_reward::{LearnedReward, Mixture, Reward, scores};
@@ -281,4 +281,26 @@ fn the_best_exchange_is_found_and_what_is_forbidden_is_not_done() {
     assert_eq!(far, flipper(20, 8).attack(&target(1..5), legal), "the seed decides");
     let nothing = flipper(20, 8).attack(&target(5..5), |_| true);
     assert_eq!((nothing.row, nothing.n_flips), (row.clone(), 0));
+}
+
+#[test]
+fn vectors_are_shortened_each_by_itself() {
+    let vectors = Tensor::<Flex, 2>::from_data([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]], &DEVICE);
+    assert_close("vectors", &host(project(vectors, 1.0)), &[0.6, 0.8, 0.3, 0.4, 0.0, 0.0], 1e-6);
+}
+
+#[test]
+fn a_linear_objective_is_maximised_and_what_has_no_gradient_stays() {
+    let slopes = Tensor::<AB, 2>::from_data([[2.0, 0.0], [0.0, 0.0]], &DEVICE);
+    let objective = |delta: Tensor<AB, 2>| (delta * slopes.clone()).sum();
+    assert_eq!(host(ascend::<AB>([2, 2], 0.5, 3, &DEVICE, objective)), [0.5, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn losses_are_the_weighted_mean_over_heads() {
+    let scores = Tensor::<Flex, 2>::from_data([[1.0, 10.0], [2.0, 20.0]], &DEVICE);
+    let weights = [vec![2.0, 0.0], vec![1.0, 1.0]];
+    let losses = host(ensemble_losses(scores, &weights, |scores| scores * 3.0));
+    // (2 · 3 + 0 · 30) / 2 and (6 + 60) / 2
+    assert_eq!(losses, [3.0, 33.0]);
 }

@@ -52,30 +52,3 @@ pub fn project<B: LmBackend>(vectors: Tensor<B, 2>, radius: f64) -> Tensor<B, 2>
 fn norms<B: LmBackend>(vectors: Tensor<B, 2>) -> Tensor<B, 2> {
     vectors.square().sum_dim(1).sqrt().clamp_min(1e-18)
 }
-
-#[cfg(test)]
-mod tests {
-    use burn::backend::Autodiff;
-    use burn_flex::{Flex, FlexDevice};
-    use rein_model::tokens::host;
-
-    use super::*;
-
-    #[test]
-    fn vectors_are_shortened_each_by_itself() {
-        let vectors =
-            Tensor::<Flex, 2>::from_data([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]], &FlexDevice);
-        let got = host(project(vectors, 1.0));
-        for (got, want) in got.into_iter().zip([0.6, 0.8, 0.3, 0.4, 0.0, 0.0]) {
-            assert!((got - want).abs() < 1e-6, "{got}, not {want}");
-        }
-    }
-
-    #[test]
-    fn a_linear_objective_is_maximised_and_what_has_no_gradient_stays() {
-        let slopes = Tensor::<Autodiff<Flex>, 2>::from_data([[2.0, 0.0], [0.0, 0.0]], &FlexDevice);
-        let objective = |delta: Tensor<Autodiff<Flex>, 2>| (delta * slopes.clone()).sum();
-        let got = host(ascend::<Autodiff<Flex>>([2, 2], 0.5, 3, &FlexDevice, objective));
-        assert_eq!(got, [0.5, 0.0, 0.0, 0.0]);
-    }
-}
