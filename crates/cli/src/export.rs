@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rein_data::model_folder;
 use rein_model::{ExportOptions, FloatType, SavedAdapter, export, read_config};
+use rein_reward::BESIDE_MODEL;
 
 use crate::args::{Dtype, ExportArgs};
 use crate::inference::ModelFolders;
@@ -25,6 +26,7 @@ const TOKENIZER_FILES: [&str; 10] = [
     "tokenizer.model",
 ];
 const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
+const MAX_BESIDE_BYTES: u64 = 256 << 20;
 
 /// Reads one folder and writes the other.
 pub(crate) fn run(args: &ExportArgs) -> Result<()> {
@@ -93,13 +95,19 @@ fn write(
         None => Ok(()),
     })?;
     for name in TOKENIZER_FILES {
-        if let Some(bytes) = model_folder::read_optional(model.texts(), name, MAX_TOKENIZER_BYTES)?
-        {
-            let path = folder.join(name);
-            fs::write(&path, bytes).with_context(|| path.display().to_string())?;
-        }
+        copy(model.texts(), name, MAX_TOKENIZER_BYTES, folder)?;
+    }
+    // What an adapter adds changes what these were learned from.
+    for name in BESIDE_MODEL.iter().filter(|_| merge.adapter.is_none()) {
+        copy(&model.base, name, MAX_BESIDE_BYTES, folder)?;
     }
     Ok(())
+}
+
+fn copy(from: &Path, name: &str, max_bytes: u64, to: &Path) -> Result<()> {
+    let Some(bytes) = model_folder::read_optional(from, name, max_bytes)? else { return Ok(()) };
+    let path = to.join(name);
+    fs::write(&path, bytes).with_context(|| path.display().to_string())
 }
 
 /// Moves what was written to where it belongs, in place of an earlier model's files.

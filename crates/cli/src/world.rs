@@ -256,13 +256,7 @@ fn notes(path: &Path, screening: &Screening) -> Vec<String> {
 
 /// What all judgements of a prompt have in common. What has no prompt is its own.
 pub(crate) fn origin(example: &Example) -> String {
-    let prompt = match &example.body {
-        Body::Preference { prompt, .. }
-        | Body::UnpairedPreference { prompt, .. }
-        | Body::Ranking { prompt, .. }
-        | Body::Scored { prompt, .. } => prompt.to_text(),
-        _ => String::new(),
-    };
+    let prompt = example.body.prompt().map(Content::to_text).unwrap_or_default();
     match example.body.judged().first() {
         Some(completion) if prompt.is_empty() => completion.to_text(),
         _ => prompt,

@@ -106,6 +106,11 @@ fn a_person_is_known_by_a_few_pairs_and_scored_as_they_like() {
         let own = scored(&["--model", "own"]);
         assert!((score(&own[0]) - yes).abs() < 1e-4, "{own:?}, not {theirs:?}");
     }
+    // An export keeps what is known of people.
+    place.succeed(&["export", "--model", &reward, "--output", "copy"]);
+    let args = ["score", "--input", "said.jsonl", "--model", "copy", "--person", "it.json"];
+    let exported = lines(&place.succeed(&args));
+    assert!(exported.iter().all(|it| it["std"].is_number()), "{exported:?}");
     // Of another model, and of rows that don't say who judged them.
     let person = fs::read_to_string(place.path("it.json")).expect("reads");
     place.write("it.json", &person.replace("\"personal\": \"", "\"personal\": \"0"));
@@ -120,6 +125,10 @@ fn a_person_is_known_by_a_few_pairs_and_scored_as_they_like() {
     place.write("pairs.jsonl", &rows(40, nameless));
     let told = refused(&["train", "--config", "people.toml", "--plain", "--run", "other"]);
     assert!(told.contains("has no column `annotator`"), "{told}");
+    assert!(!place.path("other").exists());
+    let nobody = "rl.rewards=[{ kind = \"model\", person = \"nobody.json\" }]";
+    let told = refused(&["train", "--config", "tiny.toml", "--run", "other", "--set", nobody]);
+    assert!(told.contains("nobody.json"), "{told}");
     assert!(!place.path("other").exists());
 }
 

@@ -148,14 +148,21 @@ impl Body {
     /// Whether it is messages.
     pub fn is_conversational(&self) -> bool {
         match self {
-            Self::LanguageModeling(content) | Self::PromptOnly(content) => {
-                content.is_conversational()
-            }
-            Self::PromptCompletion { prompt, .. }
+            Self::LanguageModeling(content) => content.is_conversational(),
+            _ => self.prompt().is_some_and(Content::is_conversational),
+        }
+    }
+
+    /// What is given; nothing before a whole text or conversation.
+    pub fn prompt(&self) -> Option<&Content> {
+        match self {
+            Self::LanguageModeling(_) => None,
+            Self::PromptOnly(prompt)
+            | Self::PromptCompletion { prompt, .. }
             | Self::Preference { prompt, .. }
             | Self::UnpairedPreference { prompt, .. }
             | Self::Ranking { prompt, .. }
-            | Self::Scored { prompt, .. } => prompt.is_conversational(),
+            | Self::Scored { prompt, .. } => Some(prompt),
         }
     }
 

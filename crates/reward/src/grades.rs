@@ -6,6 +6,7 @@ use rein_model::backend::LmBackend;
 
 use crate::RewardError;
 use crate::encoding::Scored;
+use crate::logistic::sigmoid;
 use crate::objective::{GradeLoss, LossConfig};
 
 /// How grades are read.
@@ -188,7 +189,6 @@ impl Thresholds {
 
     /// The slopes of a row's [`ordinal`] loss to the free numbers.
     pub(crate) fn slopes(&self, level: usize, score: f64) -> Vec<f64> {
-        let sigmoid = |it: f64| 1.0 / (1.0 + (-it).exp());
         let mut slopes = vec![0.0; self.0.len()];
         let [low, high] = self.around(level);
         let apart = low.zip(high).map_or(0.0, |(low, high)| 1.0 / ((high - low).exp() - 1.0));

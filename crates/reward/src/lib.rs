@@ -36,6 +36,7 @@ mod error;
 mod gold;
 mod judgements;
 mod learned;
+mod logistic;
 mod mixture;
 mod pass;
 mod sources;
@@ -50,6 +51,9 @@ pub use learned::{LearnedReward, Normalization};
 pub use mixture::{Failure, Mixture, Scores, Weighted, scores};
 pub use sources::{ErrorPolicy, RewardKind, RewardSource, RuleSource};
 pub use verdict::Verdict;
+
+/// What may lie beside a reward model's own files: heads of an ensemble, and what is known of people.
+pub const BESIDE_MODEL: [&str; 3] = [ensemble::ENSEMBLE, meta::TENSORS, meta::NUMBERS];
 
 /// Says how good completions are. The one open set of this crate, hence its one trait.
 pub trait Reward {

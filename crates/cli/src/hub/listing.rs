@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use rein_reward::BESIDE_MODEL;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -135,7 +136,7 @@ impl<'a> Listing<'a> {
         if ![SINGLE, INDEX, ADAPTER].iter().any(|name| self.find(name).is_some()) {
             return Err(self.no_safetensors());
         }
-        let found = TEXTS.iter().filter_map(|name| self.find(name));
+        let found = TEXTS.iter().chain(&BESIDE_MODEL).filter_map(|name| self.find(name));
         let files = found.map(|sibling| self.file(sibling)).collect::<Result<Vec<_>, _>>()?;
         match files.iter().find(|file| file.size.is_none_or(|size| size > MAX_TEXT_BYTES)) {
             None => Ok(files),

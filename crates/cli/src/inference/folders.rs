@@ -91,7 +91,7 @@ impl ModelFolders {
     ) -> Result<PersonalReward<B>> {
         if let Some(adapter) = &self.adapter {
             bail!(
-                "{}: a person is scored by a whole reward model; merge the adapter with `rein export` first",
+                "{}: a person is scored by a whole reward model; merge the adapter with `rein export`, and train `reward.personal` on that",
                 adapter.display()
             );
         }

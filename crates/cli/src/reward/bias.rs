@@ -116,13 +116,7 @@ fn joined(
 
 /// The prompt and a completion, for each completion.
 fn texts(example: &Example) -> Vec<String> {
-    let prompt = match &example.body {
-        Body::Preference { prompt, .. }
-        | Body::UnpairedPreference { prompt, .. }
-        | Body::Ranking { prompt, .. }
-        | Body::Scored { prompt, .. } => prompt.to_text(),
-        _ => String::new(),
-    };
+    let prompt = example.body.prompt().map(Content::to_text).unwrap_or_default();
     let text = |completion: &Content| format!("{prompt}\n{}", completion.to_text());
     example.body.judged().into_iter().map(text).collect()
 }

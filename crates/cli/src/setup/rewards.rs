@@ -2,6 +2,7 @@ use anyhow::{Context, Result};
 use rein_model::guard::fits;
 use rein_reward::RewardKind;
 use rein_reward::inverse::FeatureReward;
+use rein_reward::meta::Person;
 
 use super::{Setup, pretrained};
 use crate::config::Stage;
@@ -11,6 +12,7 @@ impl Setup {
     pub(super) fn check_rewards(&self) -> Result<()> {
         let asked = self.config.stages.contains(&Stage::Rl);
         for source in self.config.rl.rewards.iter().filter(|_| asked) {
+            source.person.as_ref().map(|it| Person::load(it)).transpose()?;
             match &source.kind {
                 RewardKind::LogRatio(it) => {
                     for folder in [&it.policy, &it.base].into_iter().flatten() {

@@ -5,6 +5,7 @@
 //! computed in double precision on one thread: the same input gives the same bits.
 
 use super::lbfgs::{Limits, minimize};
+use crate::logistic::{log_loss, sigmoid};
 
 /// A completion's features: the number of each and how much of it there is, each number once.
 pub type Sparse = Vec<(usize, f64)>;
@@ -88,9 +89,8 @@ pub fn discriminator(demonstrated: &Weighted, sampled: &Weighted, fit: &Fit) -> 
             for (weight, features) in side {
                 let margin = sign * (dot(features, theta) + theta[bias]);
                 let share = weight / all;
-                // log(1 + e^−m), which doesn't overflow
-                loss += share * ((-margin.abs()).exp().ln_1p() + (-margin).max(0.0));
-                let push = -sign * share / (1.0 + margin.exp());
+                loss += share * log_loss(margin);
+                let push = -sign * share * sigmoid(-margin);
                 add(slope, features, push);
                 slope[bias] += push;
             }

@@ -6,8 +6,9 @@
 //! and a few steps of `B` up the expected likelihood. How many directions there are is tried on other people than
 //! those who taught them.
 
-use super::logistic::{Normal, loss, posterior, ridge_head, surprise};
+use super::logistic::{Normal, posterior, ridge_head};
 use crate::cholesky::{Matrix, add, add_square, diagonal, dot, times};
+use crate::logistic::{log_loss, sigmoid};
 
 /// Prior precision of a person's own head, where features have deviation 1.
 const RIDGE: f64 = 1.0;
@@ -82,7 +83,7 @@ impl Basis {
         let of_person = |answers: &&[Vec<f64>]| {
             let (seen, asked) = halves(answers);
             let head = self.head(shared, &self.coordinates(&seen, shared).mean);
-            asked.iter().map(|x| loss(dot(x, &head))).sum::<f64>()
+            asked.iter().map(|x| log_loss(dot(x, &head))).sum::<f64>()
         };
         people.iter().map(of_person).sum()
     }
@@ -117,7 +118,7 @@ impl Basis {
         for (answers, Normal { mean, covariance }) in people.iter().zip(known) {
             for x in *answers {
                 let b = self.project(x);
-                let surprise = surprise(dot(x, shared) + dot(&b, mean));
+                let surprise = sigmoid(-dot(x, shared) - dot(&b, mean));
                 let spread = times(covariance, &b);
                 for ((row, z), spread) in slope.iter_mut().zip(mean).zip(spread) {
                     add(row, share * surprise * ((1.0 - surprise) * spread - z), x);
@@ -259,7 +260,7 @@ mod tests {
         let loss = |directions: [f64; 2]| {
             let head = Basis { directions: vec![directions.to_vec()], ..basis.clone() };
             let head = head.head(&shared, &known[0].mean);
-            let losses = people[0].iter().map(|x| super::super::logistic::loss(dot(x, &head)));
+            let losses = people[0].iter().map(|x| crate::logistic::log_loss(dot(x, &head)));
             losses.sum::<f64>() / 2.0
         };
         for (column, step) in [[1e-5, 0.0], [0.0, 1e-5]].into_iter().enumerate() {

@@ -25,8 +25,8 @@ use super::start::Start;
 use crate::RewardError;
 use crate::cholesky::{Cholesky, Matrix};
 
-const TENSORS: &str = "personal.safetensors";
-const NUMBERS: &str = "personal.json";
+pub(crate) const TENSORS: &str = "personal.safetensors";
+pub(crate) const NUMBERS: &str = "personal.json";
 const BASIS: &str = "basis";
 const START: &str = "start";
 /// Larger files are refused.
@@ -95,8 +95,7 @@ impl Personal {
     /// # Errors
     /// A file that can't be read, or that means another one.
     pub fn person(&self, path: &Path) -> Result<Person, RewardError> {
-        let person: Person = serde_json::from_slice(&read(path)?)
-            .map_err(|error| refuse(path, &format!("is no person: {error}")))?;
+        let person = Person::load(path)?;
         if person.personal != self.digest {
             let reason =
                 "was adapted to another reward model; run `rein reward adapt` with this one";
@@ -119,6 +118,15 @@ impl Personal {
 }
 
 impl Person {
+    /// Reads a person, without a look at the reward it was adapted to; [`Personal::person`] compares them.
+    ///
+    /// # Errors
+    /// A file that can't be read, or that holds something else.
+    pub fn load(path: &Path) -> Result<Self, RewardError> {
+        serde_json::from_slice(&read(path)?)
+            .map_err(|error| refuse(path, &format!("is no person: {error}")))
+    }
+
     /// Writes the person to a file.
     pub fn save(&self, path: &Path) -> Result<(), RewardError> {
         let text = serde_json::to_string_pretty(self).expect("a person is plain JSON") + "\n";

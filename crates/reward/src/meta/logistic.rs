@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cholesky::{Cholesky, Matrix, add, add_square, diagonal, dot, quadratic, times};
+use crate::logistic::{log_loss, sigmoid};
 
 /// Newton's steps, of which a handful are needed.
 const MAX_STEPS: usize = 100;
@@ -44,7 +45,7 @@ pub(crate) fn posterior(answers: &[(f64, Vec<f64>)], prior: &Normal) -> Normal {
     let precision = Cholesky::of(&prior.covariance).expect("a prior has a covariance").inverse();
     let objective = |z: &[f64]| {
         let from_prior: Vec<f64> = z.iter().zip(&prior.mean).map(|(z, m)| z - m).collect();
-        let losses = answers.iter().map(|(offset, x)| loss(offset + dot(x, z)));
+        let losses = answers.iter().map(|(offset, x)| log_loss(offset + dot(x, z)));
         losses.sum::<f64>() + 0.5 * quadratic(&precision, &from_prior)
     };
     let mut z = prior.mean.clone();
@@ -55,7 +56,7 @@ pub(crate) fn posterior(answers: &[(f64, Vec<f64>)], prior: &Normal) -> Normal {
         let mut gradient = times(&precision, &from_prior);
         curvature.clone_from(&precision);
         for (offset, x) in answers {
-            let surprise = surprise(offset + dot(x, &z));
+            let surprise = sigmoid(-offset - dot(x, &z));
             add(&mut gradient, -surprise, x);
             add_square(&mut curvature, surprise * (1.0 - surprise), x);
         }
@@ -115,12 +116,12 @@ fn dual(offsets: &[f64], gram: &Matrix) -> Vec<f64> {
         times(gram, alpha).iter().zip(offsets).map(|(a, offset)| a + offset).collect()
     };
     let objective = |alpha: &[f64]| {
-        logits(alpha).iter().map(|a| loss(*a)).sum::<f64>() + 0.5 * quadratic(gram, alpha)
+        logits(alpha).iter().map(|a| log_loss(*a)).sum::<f64>() + 0.5 * quadratic(gram, alpha)
     };
     let mut alpha = vec![0.0; offsets.len()];
     let mut value = objective(&alpha);
     for _ in 0..MAX_STEPS {
-        let surprises: Vec<f64> = logits(&alpha).iter().map(|a| surprise(*a)).collect();
+        let surprises: Vec<f64> = logits(&alpha).iter().map(|a| sigmoid(-*a)).collect();
         let missing: Vec<f64> = alpha.iter().zip(&surprises).map(|(a, s)| a - s).collect();
         let roots: Vec<f64> = surprises.iter().map(|s| (s * (1.0 - s)).sqrt()).collect();
         let scaled = |i: usize, j: usize| roots[i] * gram[i][j] * roots[j];
@@ -139,16 +140,6 @@ fn dual(offsets: &[f64], gram: &Matrix) -> Vec<f64> {
         }
     }
     alpha
-}
-
-/// `ln(1 + e^−a)` without overflow.
-pub(crate) fn loss(logit: f64) -> f64 {
-    (-logit.abs()).exp().ln_1p() + (-logit).max(0.0)
-}
-
-/// `σ(−a)`: the probability that the answer had been the other one.
-pub(crate) fn surprise(logit: f64) -> f64 {
-    1.0 / (1.0 + logit.exp())
 }
 
 #[cfg(test)]
@@ -175,7 +166,7 @@ mod tests {
         let mut pull = vec![0.0; 3];
         let mut precision = Cholesky::of(&prior.covariance).expect("is one").inverse();
         for (offset, x) in &answers {
-            let surprise = surprise(offset + dot(x, &mean));
+            let surprise = sigmoid(-offset - dot(x, &mean));
             add(&mut pull, surprise, x);
             add_square(&mut precision, surprise * (1.0 - surprise), x);
         }

@@ -33,6 +33,8 @@ mod start;
 
 use crate::encoding::Pair;
 
+pub(crate) use file::{NUMBERS, TENSORS};
+
 pub use config::{Method, PersonalConfig};
 pub use descent::{Descent, fomaml, outer_step, reptile};
 pub use features::{differences, features};

@@ -5,8 +5,8 @@ use rein_data::seed::Seed;
 
 use super::config::{Method, PersonalConfig};
 use super::descent::{Descent, fomaml, outer_step, reptile};
-use super::logistic::surprise;
 use crate::cholesky::{add, dot};
+use crate::logistic::sigmoid;
 
 /// Where heads begin, and how they go on from there.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +73,6 @@ fn slope<'a>(
 ) -> Vec<f64> {
     let share = (labels as f64 / answers.len() as f64).min(1.0);
     let mut slope = vec![0.0; theta.len()];
-    answers.for_each(|x| add(&mut slope, -share * surprise(dot(x, theta)), x));
+    answers.for_each(|x| add(&mut slope, -share * sigmoid(-dot(x, theta)), x));
     slope
 }

@@ -1,5 +1,7 @@
 use serde::Serialize;
 
+use crate::logistic::{log_loss, sigmoid};
+
 /// Whether a model is right as often as it says: `σ(margin)` against what people said.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Calibration {
@@ -38,19 +40,11 @@ impl Calibration {
                 let p = sigmoid(margin);
                 said * (p - 1.0).powi(2) + (1.0 - said) * p.powi(2)
             }),
-            nll: mean(&|margin, said| softplus(-margin) + (1.0 - said) * margin),
+            nll: mean(&|margin, said| log_loss(margin) + (1.0 - said) * margin),
             temperature,
             ece_at_temperature: error(&cases, temperature),
         })
     }
-}
-
-fn sigmoid(it: f64) -> f64 {
-    1.0 / (1.0 + (-it).exp())
-}
-
-fn softplus(it: f64) -> f64 {
-    it.max(0.0) + (-it.abs()).exp().ln_1p()
 }
 
 /// The expected calibration error of margins divided by `temperature`.
@@ -71,7 +65,7 @@ fn error(cases: &[(f64, f64)], temperature: f64) -> f64 {
         / cases.len() as f64
 }
 
-/// Minimises `mean softplus(−a m) + (1 − p) a m` over `a = 1 / temperature`, which is convex, by bisection of its slope
+/// Minimises `mean −ln σ(a m) + (1 − p) a m` over `a = 1 / temperature`, which is convex, by bisection of its slope
 /// between 1/1000 and 1000.
 fn temperature(cases: &[(f64, f64)]) -> f64 {
     let slope = |a: f64| {

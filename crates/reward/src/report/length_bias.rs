@@ -1,6 +1,7 @@
 use serde::Serialize;
 
 use super::statistics::{Correlation, Z, spearman};
+use crate::logistic::sigmoid;
 
 /// How much length counts: for people and for the model, in pairs of completions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -61,7 +62,6 @@ impl Coefficient {
         if !regressors.iter().all(|it| it.is_finite()) || regressors.iter().all(|it| *it == 0.0) {
             return None;
         }
-        let sigmoid = |it: f64| 1.0 / (1.0 + (-it).exp());
         let (mut value, mut curvature) = (0.0, 1.0);
         for _ in 0..50 {
             let slope = |x: &f64| x * sigmoid(-value * x);
