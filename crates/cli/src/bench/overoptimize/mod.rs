@@ -1,7 +1,7 @@
 //! Whether a pessimistic ensemble puts over-optimisation off: PPO on a weak reward model of the help desk, far
 //! beyond where the truth turns.
 //!
-//! Each seed makes a [`World`](arm::World) of its own: a fine-tuned model, few judgements by single people, an ensemble
+//! Each seed makes a [`World`] of its own: a fine-tuned model, few judgements by single people, an ensemble
 //! fitted to them. All [`Arm`]s begin there, differ in nothing but what they make of the heads, and pay nothing for KL.
 //! Held-out replies are scored by the truth every few steps. What comes of it is fitted with the curve of Gao et
 //! al. ([`rein_reward::overoptimization`]), told in a table and drawn in one [`picture`].
