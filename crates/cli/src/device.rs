@@ -103,7 +103,14 @@ pub(crate) fn run_on<W: Work>(backend: BackendName, work: W) -> Result<W::Output
 /// Does `work` and lets the device finish what it was given. A driver that is still computing while
 /// the program exits, for a result that nobody reads, crashes it.
 fn finish<W: Work, B: LmAutodiffBackend>(work: W, device: B::Device) -> Result<W::Output> {
+    #[cfg(not(test))]
     let output = work.run::<B>(device.clone());
+    // This program's unit tests compute nothing. For each backend, what they don't use would take minutes to compile.
+    #[cfg(test)]
+    let output = {
+        let _ = (work, W::run::<B>);
+        Err(anyhow::anyhow!("unit tests run on no backend"))
+    };
     let idle = B::sync(&device);
     let output = output?;
     idle.context("the device failed")?;

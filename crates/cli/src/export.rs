@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use rein_data::model_folder;
 use rein_model::{ExportOptions, FloatType, SavedAdapter, export, read_config};
 use rein_reward::BESIDE_MODEL;
+use rein_reward::ensemble::{self, MEMBERS, members};
 
 use crate::args::{Dtype, ExportArgs};
 use crate::inference::ModelFolders;
@@ -98,10 +99,21 @@ fn write(
         copy(model.texts(), name, MAX_TOKENIZER_BYTES, folder)?;
     }
     // What an adapter adds changes what these were learned from.
-    for name in BESIDE_MODEL.iter().filter(|_| merge.adapter.is_none()) {
-        copy(&model.base, name, MAX_BESIDE_BYTES, folder)?;
+    if merge.adapter.is_none() {
+        for name in BESIDE_MODEL {
+            copy(&model.base, name, MAX_BESIDE_BYTES, folder)?;
+        }
+        for (number, member) in (2..).zip(members(&model.base)) {
+            write_member(&member, &ensemble::member(folder, number), options)?;
+        }
     }
     Ok(())
+}
+
+/// A further model of an ensemble. Its tokenizer is that of the first one.
+fn write_member(member: &Path, folder: &Path, options: &ExportOptions) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    Ok(export(member, folder, options, |_, _, _| Ok(()))?)
 }
 
 fn copy(from: &Path, name: &str, max_bytes: u64, to: &Path) -> Result<()> {
@@ -110,11 +122,23 @@ fn copy(from: &Path, name: &str, max_bytes: u64, to: &Path) -> Result<()> {
     fs::write(&path, bytes).with_context(|| path.display().to_string())
 }
 
+/// Removes what an earlier model had beside it, which this one may not have.
+fn remove_beside(output: &Path) -> Result<()> {
+    let remove = |path: &Path| match path.is_dir() {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    };
+    let names = BESIDE_MODEL.iter().chain([&MEMBERS]).map(|name| output.join(name));
+    let found = names.filter(|path| path.exists());
+    found.into_iter().try_for_each(|it| remove(&it).with_context(|| it.display().to_string()))
+}
+
 /// Moves what was written to where it belongs, in place of an earlier model's files.
 fn publish(scratch: &Path, output: &Path) -> Result<()> {
     let at = |path: &Path| path.display().to_string();
     fs::create_dir_all(output).with_context(|| at(output))?;
     rein_model::remove_weights(output)?;
+    remove_beside(output)?;
     for entry in fs::read_dir(scratch).with_context(|| at(scratch))? {
         let from = entry.with_context(|| at(scratch))?.path();
         let to = output.join(from.file_name().context("a file has a name")?);

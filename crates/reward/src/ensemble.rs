@@ -1,8 +1,8 @@
 //! Ensembles of score heads: how heads come to differ, and what is made of it.
 //!
-//! Heads stand on one backbone ([`ScoreHeads`](rein_model::ScoreHeads)). Each has a random prior of its own and
-//! learns from a bootstrap of the judgements, so that they agree where judgements say much and differ where
-//! they say little. A completion that only some heads like is one that a policy had better not trust:
+//! Heads stand on one backbone ([`ScoreHeads`](rein_model::ScoreHeads)), or each on its own ([`Backbones`]). Each has
+//! a random prior of its own and learns from a bootstrap of the judgements, so that they agree where judgements say
+//! much and differ where they say little. A completion that only some heads like is one that a policy had better not trust:
 //! [`Pessimism`] makes a score of that.
 //!
 //! A reward is known up to a constant of the prompt. Heads are compared after each was centred on the same rows,
@@ -10,8 +10,12 @@
 //! prompt's constant is small, since centring (`center_rewards_coefficient`) pulls it to 0 for each head, and it
 //! is the same for all completions of the prompt.
 
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
 use burn::prelude::*;
 use rand::{Rng, RngExt};
+use rein_data::DataError;
 use rein_data::seed::Seed;
 use rein_model::backend::LmBackend;
 use rein_model::tokens::matrix;
@@ -20,12 +24,51 @@ use serde::{Deserialize, Serialize};
 /// The file of an ensemble's heads, beside the model.
 pub const ENSEMBLE: &str = "ensemble.safetensors";
 
+/// The folder of an ensemble's further models, beside the first one's files.
+pub const MEMBERS: &str = "members";
+
+/// More heads are refused.
+pub const MAX_HEADS: usize = 256;
+
+/// The folders of the further models of the ensemble in `folder`, in order: `members/2`, `members/3`, …
+pub fn members(folder: &Path) -> Vec<PathBuf> {
+    (2..=MAX_HEADS).map(|number| member(folder, number)).take_while(|it| it.exists()).collect()
+}
+
+/// The folder of the `number`-th model of an ensemble, of which the first lies in `folder` itself.
+pub fn member(folder: &Path, number: usize) -> PathBuf {
+    folder.join(MEMBERS).join(number.to_string())
+}
+
+/// Lays these models beside the one in `folder`.
+pub(crate) fn add_members(folder: &Path, models: &[PathBuf]) -> Result<(), DataError> {
+    (2..).zip(models).try_for_each(|(number, model)| {
+        let to = member(folder, number);
+        copy(model, &to).map_err(|source| DataError::Io { path: to, source })
+    })
+}
+
+/// Copies a folder's files, or shares them where the file system can.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let file = entry?;
+        let (from, to) = (file.path(), to.join(file.file_name()));
+        if fs::hard_link(&from, &to).is_err() {
+            fs::copy(&from, &to)?;
+        }
+    }
+    Ok(())
+}
+
 /// How many heads there are and how they come to differ.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EnsembleConfig {
     /// Heads.
     pub heads: usize,
+    /// What they stand on.
+    pub backbones: Backbones,
     /// The size of the fixed random priors; at 1, they are drawn as a new score head is.
     pub prior_scale: f64,
     /// How often each head learns from a judgement.
@@ -34,21 +77,47 @@ pub struct EnsembleConfig {
 
 impl Default for EnsembleConfig {
     fn default() -> Self {
-        Self { heads: 5, prior_scale: 1.0, bootstrap: Bootstrap::Poisson }
+        let (backbones, bootstrap) = (Backbones::Shared, Bootstrap::Poisson);
+        Self { heads: 5, backbones, prior_scale: 1.0, bootstrap }
     }
 }
 
+/// What the heads of an ensemble stand on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backbones {
+    /// One backbone, which learns from all of them: as fast as one head. What the backbone gets wrong, though, all heads
+    /// get wrong.
+    Shared,
+    /// Each its own: so many models, which err in ways of their own (Coste et al., 2024).
+    Own,
+}
+
 impl EnsembleConfig {
+    /// How many models there are.
+    pub fn models(&self) -> usize {
+        match self.backbones {
+            Backbones::Shared => 1,
+            Backbones::Own => self.heads,
+        }
+    }
+
+    /// How many heads each of them has.
+    pub fn heads_each(&self) -> usize {
+        self.heads / self.models()
+    }
+
     /// What is wrong with these settings, each with its key below `section`.
     pub(crate) fn problems(&self, section: &str) -> Vec<String> {
         let mut problems = Vec::new();
-        if !(2..=256).contains(&self.heads) {
+        if !(2..=MAX_HEADS).contains(&self.heads) {
             problems.push(format!("`{section}.heads` must be within 2..=256"));
         }
         if !(self.prior_scale >= 0.0 && self.prior_scale.is_finite()) {
             problems.push(format!("`{section}.prior_scale` must be at least 0"));
         }
-        if self.prior_scale == 0.0 && self.bootstrap == Bootstrap::None {
+        let are_alike = self.prior_scale == 0.0 && self.bootstrap == Bootstrap::None;
+        if are_alike && self.backbones == Backbones::Shared {
             problems.push(format!(
                 "`{section}`: without priors and without a bootstrap, all heads would be the same"
             ));
@@ -60,7 +129,7 @@ impl EnsembleConfig {
     /// mean 1.
     pub(crate) fn weights(&self, seed: Seed, judgement: usize) -> Vec<f32> {
         let mut rng = seed.index(judgement as u64).rng();
-        (0..self.heads).map(|_| self.bootstrap.draw(&mut rng)).collect()
+        (0..self.heads_each()).map(|_| self.bootstrap.draw(&mut rng)).collect()
     }
 }
 
@@ -237,7 +306,12 @@ mod tests {
         let read = toml_like(r#"{"kind": "lower_bound", "coefficient": 2.0}"#);
         assert_eq!(read.expect("valid"), Pessimism::LowerBound { coefficient: 2.0 });
         assert!(toml_like(r#"{"kind": "lower_bound", "k": 2.0}"#).is_err());
-        let same = EnsembleConfig { heads: 1, prior_scale: 0.0, bootstrap: Bootstrap::None };
+        let same = EnsembleConfig {
+            heads: 1,
+            prior_scale: 0.0,
+            bootstrap: Bootstrap::None,
+            ..EnsembleConfig::default()
+        };
         let problems = same.problems("reward.ensemble");
         assert_eq!(problems[0], "`reward.ensemble.heads` must be within 2..=256");
         assert!(problems[1].contains("all heads would be the same"), "{problems:?}");

@@ -7,7 +7,7 @@ use rein_model::tokens::{TokenBatch, host};
 use rein_model::{Frozen, Precision, SavedHeads, ScalarModel, load_scalar_model, read_config};
 use serde_json::{Map, Value};
 
-use crate::ensemble::ENSEMBLE;
+use crate::ensemble::{ENSEMBLE, members};
 use crate::{Reward, RewardError};
 
 /// A reward model that scores completions.
@@ -15,8 +15,10 @@ use crate::{Reward, RewardError};
 pub struct LearnedReward<B: Backend> {
     model: Frozen<ScalarModel<B>>,
     normalization: Normalization,
-    /// The heads whose mean the model is, if it is that of an ensemble.
+    /// The heads whose mean the model is, if it is that of an ensemble on one backbone.
     heads: Option<SavedHeads>,
+    /// The further models of an ensemble with a backbone for each.
+    members: Vec<Self>,
     behind_replies: Vec<u32>,
     batch_rows: usize,
     device: B::Device,
@@ -84,7 +86,8 @@ impl<B: LmBackend> LearnedReward<B> {
         let model = Frozen::of_scalar(model, Precision::F32);
         let behind_replies = Vec::new();
         let device = device.clone();
-        Self { model, normalization, heads: None, behind_replies, batch_rows, device }
+        let (heads, members) = (None, Vec::new());
+        Self { model, normalization, heads, members, behind_replies, batch_rows, device }
     }
 
     /// The reward that reads these tokens behind each completion that ended: what a chat template writes
@@ -97,38 +100,48 @@ impl<B: LmBackend> LearnedReward<B> {
     /// The reward with its model kept, and asked, in this precision.
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
-        Self { model: self.model.with_precision(precision), ..self }
+        let members = self.members.into_iter().map(|it| it.with_precision(precision)).collect();
+        Self { model: self.model.with_precision(precision), members, ..self }
     }
 
-    /// Loads the reward model in `folder` with its normalisation, and with the heads of its
+    /// Loads the reward model in `folder` with its normalisation, and with the heads or further models of its
     /// [ensemble](crate::ensemble) if it is one.
     pub fn load(folder: &Path, batch_rows: usize, device: &B::Device) -> Result<Self, RewardError> {
         let normalization = Normalization::load(folder)?;
         let model = load_scalar_model(folder, device)?;
         let heads = folder.join(ENSEMBLE);
         let load = || SavedHeads::load(&heads, model.config().hidden_size);
-        let heads = heads.exists().then(load).transpose()?;
-        Ok(Self { heads, ..Self::new(model, normalization, batch_rows, device) })
+        let heads = heads.exists().then(load).transpose()?.filter(|heads| heads.count() > 1);
+        let members = members(folder).into_iter().map(|it| Self::load(&it, batch_rows, device));
+        let members = members.collect::<Result<_, _>>()?;
+        Ok(Self { heads, members, ..Self::new(model, normalization, batch_rows, device) })
     }
 
-    /// The model that is asked, where it is kept in f32.
+    /// The model that is asked, where it is kept in f32; of several models, the first.
     pub fn model(&self) -> Option<&ScalarModel<B>> {
         self.model.whole()
     }
 
-    /// Scores of rows of tokens as the model gives them: probabilities follow from these.
+    /// Scores of rows of tokens as the model gives them, of several models their mean: probabilities follow from
+    /// these.
     pub fn raw_rows(&self, rows: &[impl AsRef<[u32]>]) -> Vec<f32> {
-        self.model.scores(rows, self.batch_rows, &self.device)
+        let scores = |it: &Self| it.model.scores(rows, it.batch_rows, &it.device);
+        mean(std::iter::once(self).chain(&self.members).map(scores).collect())
     }
 
-    /// The heads of an ensemble.
-    pub fn heads(&self) -> Option<&SavedHeads> {
-        self.heads.as_ref()
+    /// Whether it is an ensemble, whose heads may differ.
+    pub fn is_ensemble(&self) -> bool {
+        self.heads.is_some() || !self.members.is_empty()
     }
 
     /// What each head of an ensemble gives to rows of tokens, centred and in the units of normalised scores: their
     /// mean is the normalised score, up to rounding. `None` for a model with one head.
     pub fn head_scores(&self, rows: &[impl AsRef<[u32]>]) -> Option<Vec<Vec<f32>>> {
+        if !self.members.is_empty() {
+            let of_models = self.scores_of_models(rows);
+            let of_row = |row| of_models.iter().map(|scores| scores[row]).collect();
+            return Some((0..rows.len()).map(of_row).collect());
+        }
         let heads = self.heads.as_ref()?;
         let hidden = self.model.pooled(rows, self.batch_rows, &self.device);
         let scale = |score: f32| score / self.normalization.std;
@@ -148,11 +161,29 @@ impl<B: LmBackend> LearnedReward<B> {
         completions.iter().map(row).collect()
     }
 
-    /// Normalised scores of rows of tokens.
+    /// Normalised scores of rows of tokens, of several models their mean.
     pub fn score_rows(&self, rows: &[impl AsRef<[u32]>]) -> Vec<f32> {
-        let raw = self.raw_rows(rows);
-        raw.into_iter().map(|score| self.normalization.apply(score)).collect()
+        mean(self.scores_of_models(rows))
     }
+
+    /// What each model gives to rows of tokens, by its own normalisation.
+    fn scores_of_models(&self, rows: &[impl AsRef<[u32]>]) -> Vec<Vec<f32>> {
+        let scores = |it: &Self| {
+            let raw = it.model.scores(rows, it.batch_rows, &it.device);
+            raw.into_iter().map(|score| it.normalization.apply(score)).collect()
+        };
+        std::iter::once(self).chain(&self.members).map(scores).collect()
+    }
+}
+
+/// The mean of several models' scores, row by row.
+fn mean(mut of_models: Vec<Vec<f32>>) -> Vec<f32> {
+    if of_models.len() == 1 {
+        return of_models.remove(0);
+    }
+    let sum = |row| of_models.iter().map(|scores| f64::from(scores[row])).sum::<f64>();
+    let n_models = of_models.len() as f64;
+    (0..of_models[0].len()).map(|row| (sum(row) / n_models) as f32).collect()
 }
 
 /// A model's scores of rows of tokens, as they are.

@@ -1,6 +1,6 @@
 //! Fits a reward model to judgements.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::module::AutodiffModule;
 use rein_data::batches::{RowOrder, group_by_length};
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::RewardError;
 pub use crate::config::RewardConfig;
 use crate::encoding::Judgements;
-use crate::ensemble::{ENSEMBLE, Spread};
+use crate::ensemble::{ENSEMBLE, Spread, add_members};
 use crate::evaluate::{Share, agreement};
 use crate::learned::{Normalization, raw_head_scores, raw_scores};
 use crate::objective::{Numbers, Objective, Seen};
@@ -44,6 +44,8 @@ pub struct RewardTraining<B: LmAutodiffBackend> {
     heldout: Judgements,
     /// Completions of the policy that scores are normalised by; without any, those that are trained on.
     reference: Vec<Vec<u32>>,
+    /// The further models of an ensemble.
+    members: Vec<PathBuf>,
     order: RowOrder,
     n_tokens: u64,
     seed: Seed,
@@ -73,7 +75,9 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
             None => model,
         };
         let model = match &config.ensemble {
-            Some(it) => model.with_heads(it.heads, it.prior_scale, seed.child("heads"), device),
+            Some(it) => {
+                model.with_heads(it.heads_each(), it.prior_scale, seed.child("heads"), device)
+            }
             None => model,
         };
         Ok(Self {
@@ -85,6 +89,7 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
             train,
             heldout,
             reference: Vec::new(),
+            members: Vec::new(),
             n_tokens: 0,
             seed,
             device: device.clone(),
@@ -106,6 +111,13 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
         self
     }
 
+    /// Lays these models, the further ones of an [ensemble](crate::ensemble), beside the one that is trained.
+    #[must_use]
+    pub fn with_members(mut self, members: Vec<PathBuf>) -> Self {
+        self.members = members;
+        self
+    }
+
     /// Updates all told.
     pub fn n_steps(&self) -> usize {
         self.config.n_steps(self.train.len())
@@ -124,7 +136,7 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
     /// One update on these judgements, which count alike for all heads of an ensemble; `step`, counted from 0,
     /// sets the learning rate.
     pub fn update(&mut self, step: usize, batch: &Judgements) -> Result<Metrics, RewardError> {
-        let n_heads = self.config.ensemble.map_or(0, |it| it.heads);
+        let n_heads = self.config.ensemble.map_or(0, |it| it.heads_each());
         self.update_weighted(step, batch, &vec![vec![1.0; n_heads]; batch.len()])
     }
 
@@ -193,7 +205,7 @@ impl<B: LmAutodiffBackend> RewardTraining<B> {
     fn offsets(&self, model: &ScalarModel<B::InnerBackend>) -> Vec<f32> {
         let Some(ensemble) = self.config.ensemble else { return Vec::new() };
         if let Judgements::Labels(_) = self.train {
-            return vec![0.0; ensemble.heads];
+            return vec![0.0; ensemble.heads_each()];
         }
         let (rows, batch_rows) = (self.reference_rows(), 2 * self.config.micro_batch_rows);
         means(&raw_head_scores(model, &rows, batch_rows, &self.device))
@@ -248,7 +260,7 @@ impl<B: LmAutodiffBackend> Train for RewardTraining<B> {
             return Ok(None);
         }
         let mut metrics = Metrics::from([("eval_accuracy", accuracy.value())]);
-        if self.config.ensemble.is_some() {
+        if self.config.ensemble.is_some_and(|it| it.heads_each() > 1) {
             let rows = self.heldout.rows();
             let heads = raw_head_scores(&model, &workers.share(&rows), batch_rows, &self.device);
             metrics.push("eval_ensemble_std", disagreement(&workers.merge(heads)?));
@@ -263,7 +275,8 @@ impl<B: LmAutodiffBackend> Train for RewardTraining<B> {
         let offsets = self.offsets(&model);
         save_with_tokenizer(&folder.join(MODEL), self.tokenizer.as_ref(), |folder| {
             save_scalar_model(&model, &told, folder)?;
-            model.save_heads(&offsets, &folder.join(ENSEMBLE))
+            model.save_heads(&offsets, &folder.join(ENSEMBLE))?;
+            Ok(add_members(folder, &self.members)?)
         })?;
         if let Some(lora) = &self.config.lora {
             let config = AdapterConfig::new(lora, model.config(), true);

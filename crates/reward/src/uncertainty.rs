@@ -22,7 +22,7 @@ impl<B: LmBackend> LearnedReward<B> {
         pessimism: Option<Pessimism>,
         weight: f32,
     ) -> Result<Vec<Weighted>, RewardError> {
-        if self.heads().is_none() {
+        if !self.is_ensemble() {
             return Err(RewardError::Invalid(
                 "the reward model has no ensemble of heads to be pessimistic with; train one with \
                  `reward.ensemble = {}`"

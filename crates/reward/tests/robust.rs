@@ -23,7 +23,9 @@ use rein_reward::adversarial::AdversarialConfig;
 use rein_reward::adversarial::flips::{FlipBudget, Flipper, Target};
 use rein_reward::adversarial::pgd::{ascend, project};
 use rein_reward::encoding::{Judgements, Pair};
-use rein_reward::ensemble::{ENSEMBLE, EnsembleConfig, Pessimism, Spread, ensemble_losses};
+use rein_reward::ensemble::{
+    Backbones, ENSEMBLE, EnsembleConfig, Pessimism, Spread, ensemble_losses,
+};
 use rein_reward::loss::bradley_terry;
 use rein_reward::train::{RewardConfig, RewardTraining};
 use rein_reward::{LearnedReward, Mixture, Reward, scores};
@@ -253,6 +255,55 @@ fn heads_differ_their_mean_is_the_model_and_their_doubt_is_told() {
     fs::write(folder.join(ENSEMBLE), b"not heads").expect("writes");
     LearnedReward::<Flex>::load(&folder, 4, &DEVICE).expect_err("a damaged file");
     load_scalar_model::<Flex>(&folder, &DEVICE).expect("others see one head");
+}
+
+#[test]
+fn models_with_backbones_of_their_own_are_one_ensemble() {
+    let [first, second, both] = [0; 3].map(|_| tempfile::tempdir().expect("a temporary folder"));
+    let ensemble =
+        EnsembleConfig { heads: 2, backbones: Backbones::Own, ..EnsembleConfig::default() };
+    let begin = |seed| {
+        let config = RewardConfig { ensemble: Some(ensemble), ..config(8) };
+        RewardTraining::<AB>::new(config, model(), None, [pairs(), pairs()], seed, &DEVICE)
+            .expect("begins")
+    };
+    let mut other = begin(Seed::new(3));
+    steps(&mut other, 0..3);
+    other.save(second.path()).expect("saves");
+    let mut one = begin(Seed::new(2));
+    steps(&mut one, 0..3);
+    one.save(first.path()).expect("saves");
+    let mut one = one.with_members(vec![second.path().join("model")]);
+    for _ in 0..2 {
+        fs::remove_dir_all(both.path()).expect("removes");
+        one.save(both.path()).expect("saves");
+    }
+    let load = |folder: &Path| {
+        LearnedReward::<Flex>::load(&folder.join("model"), 4, &DEVICE).expect("loads")
+    };
+    let all = pairs();
+    let rows = all.rows();
+    let each = [first.path(), second.path()].map(|folder| load(folder).score_rows(&rows));
+    let raw = [first.path(), second.path()].map(|folder| load(folder).raw_rows(&rows));
+    let reward = load(both.path());
+    assert!(reward.is_ensemble() && !load(first.path()).is_ensemble());
+    let heads = reward.head_scores(&rows).expect("two models");
+    let [scores, raw_scores] = [reward.score_rows(&rows), reward.raw_rows(&rows)];
+    for row in 0..rows.len() {
+        assert_eq!(heads[row], [each[0][row], each[1][row]]);
+        assert!((scores[row] - (each[0][row] + each[1][row]) / 2.0).abs() < 1e-6);
+        assert!((raw_scores[row] - (raw[0][row] + raw[1][row]) / 2.0).abs() < 1e-6);
+    }
+    let differ = heads.iter().map(|heads| Spread::of(heads).std).sum::<f64>() / rows.len() as f64;
+    assert!(differ > 0.05, "they learned the same: {differ}");
+    let parts = reward.into_parts(Some(Pessimism::Minimum), 1.0);
+    assert_eq!(parts.expect("two models").len(), 3);
+    // Going on from what was saved is going on.
+    let mut resumed = begin(Seed::new(2)).with_members(vec![second.path().join("model")]);
+    resumed.restore(both.path()).expect("restores");
+    steps(&mut one, 3..4);
+    steps(&mut resumed, 3..4);
+    assert!(saved(&one, first.path()) == saved(&resumed, both.path()), "resumed");
 }
 
 #[test]

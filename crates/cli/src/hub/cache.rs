@@ -87,14 +87,16 @@ impl Snapshot {
 
     /// Lets the commit's file `name` be this content.
     pub(super) fn link(&self, name: &str, digest: &Digest) -> Result<(), HubError> {
-        fs::create_dir_all(&self.folder).map_err(HubError::io(&self.folder))?;
         let path = self.folder.join(name);
+        let folder = path.parent().unwrap_or(&self.folder);
+        fs::create_dir_all(folder).map_err(HubError::io(folder))?;
         if path.exists() {
             return Ok(());
         }
         // A link whose content was deleted is there and doesn't exist.
         let _ = fs::remove_file(&path);
-        match link(&self.repo.blob_path(digest.text()), &path) {
+        let depth = Path::new(name).components().count();
+        match link(&self.repo.blob_path(digest.text()), &path, depth) {
             // Somebody else was faster.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             other => other.map_err(HubError::io(&path)),
@@ -110,15 +112,16 @@ impl Snapshot {
     }
 }
 
-/// A relative link, so that the cache can be moved.
+/// A relative link, so that the cache can be moved. `path` lies `depth` levels below the commit's folder's parent.
 #[cfg(unix)]
-fn link(blob: &Path, path: &Path) -> io::Result<()> {
+fn link(blob: &Path, path: &Path, depth: usize) -> io::Result<()> {
     let name = blob.file_name().unwrap_or_default();
-    std::os::unix::fs::symlink(Path::new("../../blobs").join(name), path)
+    let up = "../".repeat(depth + 1);
+    std::os::unix::fs::symlink(Path::new(&up).join("blobs").join(name), path)
 }
 
 /// A second name for the content: symbolic links need a privilege elsewhere.
 #[cfg(not(unix))]
-fn link(blob: &Path, path: &Path) -> io::Result<()> {
+fn link(blob: &Path, path: &Path, _: usize) -> io::Result<()> {
     fs::hard_link(blob, path).or_else(|_| fs::copy(blob, path).map(|_| ()))
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use rein_reward::BESIDE_MODEL;
+use rein_reward::ensemble::{MAX_HEADS, MEMBERS};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -136,7 +137,12 @@ impl<'a> Listing<'a> {
         if ![SINGLE, INDEX, ADAPTER].iter().any(|name| self.find(name).is_some()) {
             return Err(self.no_safetensors());
         }
-        let found = TEXTS.iter().chain(&BESIDE_MODEL).filter_map(|name| self.find(name));
+        let names = TEXTS.iter().chain(&BESIDE_MODEL).map(|name| (*name).to_owned());
+        let of_members = self.members().into_iter();
+        let of_members =
+            of_members.flat_map(|member| [CONFIG, INDEX].map(|name| format!("{member}/{name}")));
+        let names: Vec<String> = names.chain(of_members).collect();
+        let found = names.iter().filter_map(|name| self.find(name));
         let files = found.map(|sibling| self.file(sibling)).collect::<Result<Vec<_>, _>>()?;
         match files.iter().find(|file| file.size.is_none_or(|size| size > MAX_TEXT_BYTES)) {
             None => Ok(files),
@@ -152,11 +158,9 @@ impl<'a> Listing<'a> {
     /// The weights: one file, or the shards that the index names, which lies in `folder` by now; and an
     /// adapter's, if there is one.
     pub(super) fn weights(&self, folder: &Path) -> Result<Vec<RemoteFile>, HubError> {
-        let mut names = BTreeSet::new();
-        if self.find(SINGLE).is_some() {
-            names.insert(SINGLE.to_owned());
-        } else if self.find(INDEX).is_some() {
-            names = shards(&folder.join(INDEX)).map_err(|reason| self.unusable(reason))?;
+        let mut names = self.weights_in("", folder)?;
+        for member in self.members() {
+            names.extend(self.weights_in(&format!("{member}/"), folder)?);
         }
         names.extend(self.find(ADAPTER).is_some().then(|| ADAPTER.to_owned()));
         let files = names.iter().map(|name| match self.find(name) {
@@ -164,6 +168,25 @@ impl<'a> Listing<'a> {
             None => Err(self.unusable(format!("{INDEX} names {name}, which isn't there"))),
         });
         files.collect()
+    }
+
+    /// The weights in a folder of the repository, whose name ends in a slash if it has one.
+    fn weights_in(&self, prefix: &str, folder: &Path) -> Result<BTreeSet<String>, HubError> {
+        let [single, index] = [SINGLE, INDEX].map(|name| format!("{prefix}{name}"));
+        if self.find(&single).is_some() {
+            return Ok(BTreeSet::from([single]));
+        }
+        if self.find(&index).is_none() {
+            return Ok(BTreeSet::new());
+        }
+        let names = shards(&folder.join(index)).map_err(|reason| self.unusable(reason))?;
+        Ok(names.into_iter().map(|name| format!("{prefix}{name}")).collect())
+    }
+
+    /// The folders of an ensemble's further models.
+    fn members(&self) -> Vec<String> {
+        let names = (2..=MAX_HEADS).map(|number| format!("{MEMBERS}/{number}"));
+        names.take_while(|name| self.find(&format!("{name}/{CONFIG}")).is_some()).collect()
     }
 
     fn find(&self, name: &str) -> Option<&Sibling> {

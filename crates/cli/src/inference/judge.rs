@@ -6,6 +6,7 @@ use rein_data::inputs::Purpose;
 use rein_model::CausalLm;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::logprobs::row_logprobs;
+use rein_reward::ensemble::Spread;
 use rein_reward::meta::PersonalScore;
 use serde_json::{Value, json};
 
@@ -78,8 +79,13 @@ impl Work for Score<'_> {
             }
             None => {
                 let reward = folders.load_reward::<B::InnerBackend>(args.batch_size, &device)?;
-                let line = |score: &f32| json!({ "score": score });
-                Box::new(move |rows| reward.score_rows(rows).iter().map(line).collect())
+                let scores = move |rows: &[Vec<u32>]| match reward.head_scores(rows) {
+                    Some(heads) => heads.iter().map(|it| ensemble_line(it)).collect(),
+                    None => {
+                        reward.score_rows(rows).iter().map(|it| json!({ "score": it })).collect()
+                    }
+                };
+                Box::new(scores)
             }
         };
         let mut output = Output::open(args.output.as_deref(), "score", inputs.rows.len())?;
@@ -93,6 +99,12 @@ impl Work for Score<'_> {
 
 /// What is written of rows.
 type LinesOf = Box<dyn Fn(&[Vec<u32>]) -> Vec<Value>>;
+
+/// The mean of an ensemble's heads, and how much they differ.
+fn ensemble_line(heads: &[f32]) -> Value {
+    let Spread { mean, std } = Spread::of(heads);
+    json!({ "score": mean as f32, "std": std as f32 })
+}
 
 /// A person's score, and how sure it is where that is known.
 fn personal_line(scored: &PersonalScore) -> Value {

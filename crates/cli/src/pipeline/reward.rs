@@ -1,6 +1,9 @@
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
 use rein_data::batches::RowOrder;
 use rein_data::example::{Example, Preference};
+use rein_data::seed::Seed;
 use rein_data::stage::{Outcome, drive};
 use rein_feedback::{Split, majority, preferences};
 use rein_model::backend::LmAutodiffBackend;
@@ -75,13 +78,35 @@ impl<B: LmAutodiffBackend> Session<B> {
         Ok(outcome)
     }
 
+    /// Fits the reward model; of an ensemble with a backbone for each head, the further models first.
     fn fit_reward(
         &mut self,
         name: &str,
         judgements: [Rows; 2],
         reference: Vec<Vec<u32>>,
     ) -> Result<Outcome> {
-        let seed = self.seed(Stage::Reward);
+        let n_models = self.setup.config.reward.ensemble.map_or(1, |it| it.models());
+        let mut members = Vec::new();
+        for number in 2..=n_models {
+            let name = format!("{name}-member-{number}");
+            let seed = self.seed(Stage::Reward).child("member").index(number as u64);
+            let (judgements, reference) = (judgements.clone(), reference.clone());
+            match self.fit_one(&name, seed, judgements, reference, Vec::new())? {
+                Outcome::Finished(checkpoint) => members.push(checkpoint.join(MODEL)),
+                Outcome::Interrupted => return Ok(Outcome::Interrupted),
+            }
+        }
+        self.fit_one(name, self.seed(Stage::Reward), judgements, reference, members)
+    }
+
+    fn fit_one(
+        &mut self,
+        name: &str,
+        seed: Seed,
+        judgements: [Rows; 2],
+        reference: Vec<Vec<u32>>,
+        members: Vec<PathBuf>,
+    ) -> Result<Outcome> {
         let mut config = self.setup.config.reward.clone();
         if let Some(demonstrations) = &config.demonstrations {
             config.loss.label_smoothing = demonstrations.label_smoothing;
@@ -96,6 +121,7 @@ impl<B: LmAutodiffBackend> Session<B> {
             &self.device,
         )?
         .with_reference(reference)
+        .with_members(members)
         .with_workers(&self.workers);
         let n_steps = stage.n_steps();
         Ok(drive(&mut self.context(), name, &mut stage, n_steps, &cadence)?)

@@ -101,7 +101,7 @@ impl<B: LmAutodiffBackend> Session<B> {
         Ok(match kind {
             RewardKind::Model => {
                 let reward = self.reward_model(person.as_deref(), config)?;
-                match reward.heads().is_some() || pessimism.is_some() {
+                match reward.is_ensemble() || pessimism.is_some() {
                     true => reward.into_parts(pessimism, weight)?,
                     false => alone(Box::new(reward)),
                 }

@@ -38,6 +38,25 @@ fn a_name_gives_what_the_folder_gives() {
 }
 
 #[test]
+fn further_models_of_an_ensemble_come_along() {
+    let (config, weights) = (b"{}".as_slice(), b"weights".as_slice());
+    let ensemble = Commit::of(&fixture("gpt2"), 'a')
+        .with("members/2/config.json", config)
+        .with("members/2/model.safetensors", weights)
+        .with("members/2/optimizer.safetensors", weights)
+        .with("members/4/config.json", config);
+    let hub = Hub::serve(Repo::new(ensemble));
+    let desk = Desk::new(&hub);
+    desk.generate("owner/name", &[]);
+    let members = desk.cache().join("snapshots").join("a".repeat(40)).join("members");
+    let read = |name: &str| fs::read(members.join(name)).ok();
+    assert_eq!(read("2/config.json").as_deref(), Some(config));
+    assert_eq!(read("2/model.safetensors").as_deref(), Some(weights));
+    assert!(read("2/optimizer.safetensors").is_none(), "not a model's");
+    assert!(!members.join("4").exists(), "there is no third one");
+}
+
+#[test]
 fn the_cache_is_enough_when_the_hub_is_gone() {
     let hub = Hub::serve(Repo::new(Commit::of(&fixture("llama_sharded"), 'a')));
     let desk = Desk::new(&hub);

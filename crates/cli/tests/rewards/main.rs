@@ -194,6 +194,51 @@ fn an_ensemble_is_searched_for_what_fools_it_optimised_with_doubts_and_attacked(
 }
 
 #[test]
+fn an_ensemble_with_a_backbone_for_each_is_trained_exported_and_optimised() {
+    let place = Workplace::new();
+    let sets = [
+        "stages=[\"sft\", \"feedback\", \"reward\", \"rl\"]",
+        "reward.ensemble={ heads = 3, backbones = \"own\" }",
+        "rl.rewards=[{ kind = \"model\", pessimism = { kind = \"minimum\" } }]",
+    ];
+    let args = ["train", "--config", "tiny.toml", "--plain", "--run", "run"];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    place.succeed(&[&args[..], &sets].concat());
+    let steps = told(&place, "run");
+    assert!(!steps.is_empty());
+    for step in steps {
+        let [least, mean, std] = ["learned", "learned_mean", "learned_std"]
+            .map(|name| number(&step, &format!("rewards/{name}/mean")));
+        assert!(std > 0.0 && least < mean, "{step}");
+    }
+    let model = reward_model(&place, "run");
+    let members = |model: &str| {
+        let found = fs::read_dir(place.path(model).join("members")).expect("has members");
+        found.map(|it| it.expect("reads").file_name().into_string().expect("a number")).collect()
+    };
+    let mut found: Vec<String> = members(&model);
+    found.sort();
+    assert_eq!(found, ["2", "3"]);
+    place.write("rows.jsonl", "{\"prompt\": \"Hi.\", \"completion\": \" For your phone.\"}\n");
+    let score = |model: &str| place.succeed(&["score", "--model", model, "--input", "rows.jsonl"]);
+    let scores = score(&model);
+    place.succeed(&["export", "--model", &model, "--output", "exported"]);
+    assert_eq!(score("exported"), scores);
+    let first = place.path("run/first");
+    fs::create_dir(&first).expect("makes");
+    for entry in fs::read_dir(&model).expect("reads") {
+        let path = entry.expect("reads").path();
+        if path.is_file() {
+            fs::copy(&path, first.join(path.file_name().expect("has one"))).expect("copies");
+        }
+    }
+    let first = first.display().to_string();
+    assert_ne!(score(&first), scores, "the first model alone");
+    place.succeed(&["export", "--model", &first, "--output", "exported", "--force"]);
+    assert_eq!(score("exported"), score(&first), "what an earlier model had beside it is gone");
+}
+
+#[test]
 fn doubts_need_heads_that_differ() {
     let place = Workplace::new();
     refused(

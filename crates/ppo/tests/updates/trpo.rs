@@ -22,8 +22,6 @@ use rein_ppo::trpo::{Batch, Trained, TrpoConfig, Update, fisher, update};
 
 mod bandit;
 mod products;
-#[path = "../seat/mod.rs"]
-mod seat;
 mod steps;
 mod workers;
 

@@ -1,17 +1,14 @@
 //! Numbers of TRL's PPO, reproduced. `REIN_FIXTURES` names another folder of them.
 
-#[path = "../../../fixtures/golden.rs"]
-mod golden;
-#[path = "golden/trpo.rs"]
 mod trpo;
 
 use std::path::Path;
 
+use crate::golden::*;
 use burn::backend::Autodiff;
 use burn::module::AutodiffModule;
 use burn::prelude::*;
 use burn_flex::{Flex, FlexDevice};
-use golden::*;
 use rein_data::encoding::TokenRow;
 use rein_model::optim::OptimizerConfig;
 use rein_model::schedule::Schedule;

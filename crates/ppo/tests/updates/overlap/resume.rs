@@ -5,7 +5,7 @@ use rein_ppo::algorithm::Algorithm;
 use rein_ppo::config::PpoConfig;
 
 use super::AHEAD;
-use super::run::{Run, config};
+use crate::run::{Run, config};
 
 #[test]
 fn every_algorithm_resumes_to_the_last_bit() {

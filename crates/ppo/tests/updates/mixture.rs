@@ -1,6 +1,5 @@
 //! Steps that optimise several rewards at a time.
 
-#[path = "mixture/constraints.rs"]
 mod constraints;
 
 use burn::backend::Autodiff;

@@ -2,8 +2,6 @@
 
 mod labels;
 mod pairs;
-#[path = "../seat/mod.rs"]
-mod seat;
 mod workers;
 
 use std::fs;

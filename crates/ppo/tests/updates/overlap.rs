@@ -2,15 +2,13 @@
 //! depend on seeds and weights alone.
 
 mod resume;
-#[path = "../run/mod.rs"]
-mod run;
-#[path = "../seat/mod.rs"]
-mod seat;
 
 use std::fs;
 use std::sync::Arc;
 use std::thread;
 
+use crate::run::{DEVICE, Run, config, long, prompts, seed, tokenizer};
+use crate::seat::Seat;
 use burn_flex::Flex;
 use rayon::ThreadPoolBuilder;
 use rein_data::batches::RowOrder;
@@ -21,8 +19,6 @@ use rein_data::workers::Workers;
 use rein_model::{CausalLm, ModelError, generate};
 use rein_ppo::PpoError;
 use rein_ppo::config::PpoConfig;
-use run::{DEVICE, Run, config, long, prompts, seed, tokenizer};
-use seat::Seat;
 
 const AHEAD: &str = "ahead.jsonl";
 

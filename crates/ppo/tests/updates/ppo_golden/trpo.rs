@@ -16,7 +16,7 @@ use rein_ppo::trpo::logits::{Logits, divergence};
 use rein_ppo::trpo::{Outlook, Search, Solution, backtrack, conjugate_gradient, step_length};
 use serde_json::Value;
 
-use super::golden::*;
+use crate::golden::*;
 
 type AB = Autodiff<Flex>;
 

@@ -1,7 +1,6 @@
 //! What holds for every algorithm: ratios are 1 before the first update, and neither how a minibatch is
 //! cut nor the order of its rows changes its gradient.
 
-#[path = "family/turns.rs"]
 mod turns;
 
 use std::path::Path;

@@ -1,14 +1,11 @@
 //! Numbers of TRL's DPO, KTO, CPO and ORPO, reproduced. `REIN_FIXTURES` names another folder of them.
 
-#[path = "../../../fixtures/golden.rs"]
-mod golden;
-
 use std::path::Path;
 
+use crate::golden::*;
 use burn::backend::Autodiff;
 use burn::prelude::*;
 use burn_flex::{Flex, FlexDevice};
-use golden::*;
 use rein_data::encoding::TokenRow;
 use rein_data::log::Metrics;
 use rein_data::seed::Seed;

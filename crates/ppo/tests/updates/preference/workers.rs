@@ -5,8 +5,8 @@ use std::thread;
 
 use rein_data::workers::Workers;
 
+use super::labels::{kto, kto_config};
 use super::*;
-use crate::labels::{kto, kto_config};
 use crate::seat::Seat;
 
 /// What a stage tells and evaluates, and what lies in its checkpoint.

@@ -1,9 +1,8 @@
 //! What steers a run: schedules, controllers, averages, demonstrations.
 
 mod guards;
-#[path = "../run/mod.rs"]
-mod run;
 
+use crate::run::{DEVICE, Run, tokenizer};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use burn_flex::Flex;
@@ -17,10 +16,9 @@ use rein_ppo::exploration::{AdaptiveEntropy, EntropyConfig};
 use rein_ppo::scheduled::{Ramp, RampKind, Scheduled};
 use rein_ppo::scores::{Normalization, ScoreConfig};
 use rein_ppo::stability::{EarlyStopConfig, KlRateConfig};
-use run::{DEVICE, Run, tokenizer};
 
 fn config() -> PpoConfig {
-    run::config(false)
+    crate::run::config(false)
 }
 
 /// All numbers of a model.

@@ -1,13 +1,10 @@
 //! Advantages and losses of the on-policy family against TRL's numbers. `REIN_FIXTURES` names another
 //! folder of them.
 
-#[path = "../../../fixtures/golden.rs"]
-mod golden;
-
+use crate::golden::*;
 use burn::backend::Autodiff;
 use burn::prelude::*;
 use burn_flex::{Flex, FlexDevice};
-use golden::*;
 use rein_model::tokens::host;
 use rein_ppo::advantage::{
     Mean, Scale, Variance, group_relative, leave_one_out, returns, standardize, whiten,

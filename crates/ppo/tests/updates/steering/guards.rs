@@ -7,8 +7,8 @@ use rein_data::workers::Workers;
 use rein_ppo::PpoError;
 use rein_ppo::config::PpoConfig;
 
-use super::run::{Run, long, prompts, seed};
 use super::{config, numbers};
+use crate::run::{Run, long, prompts, seed};
 
 #[test]
 fn a_reward_that_is_not_a_number_changes_nothing() {

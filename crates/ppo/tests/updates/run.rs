@@ -1,7 +1,5 @@
 //! A small stage that learns to say the letter e.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -1,11 +1,8 @@
 //! A short run of TRL's KTO, followed update by update. `fixtures/oracle/kto.py` made it.
 
-#[path = "../../../fixtures/golden.rs"]
-mod golden;
-
+use crate::golden::*;
 use burn::backend::Autodiff;
 use burn_flex::{Flex, FlexDevice};
-use golden::*;
 use rein_data::encoding::TokenRow;
 use rein_data::log::Metrics;
 use rein_data::seed::Seed;
