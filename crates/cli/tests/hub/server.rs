@@ -187,12 +187,12 @@ impl Desk {
         match parts[..] {
             ["cdn", hash] => self.send(&mut stream, &request, &repo, hash, &[]),
             _ if !may_read && repo.is_private => refuse(&mut stream, 401, "RepoNotFound"),
-            [.., "resolve", _, _] if !may_read => refuse(&mut stream, 401, "GatedRepo"),
+            ["owner", "name", "resolve", ..] if !may_read => refuse(&mut stream, 401, "GatedRepo"),
             ["api", "models", "owner", "name", "revision", revision, ..] => {
                 list(&mut stream, &repo, &revision.replace("%2F", "/"));
             }
-            ["owner", "name", "resolve", commit, name] => {
-                self.resolve(&mut stream, &request, &repo, commit, name);
+            ["owner", "name", "resolve", commit, ref name @ ..] => {
+                self.resolve(&mut stream, &request, &repo, commit, &name.join("/"));
             }
             _ => refuse(&mut stream, 404, "RepoNotFound"),
         }
