@@ -7,7 +7,9 @@ use rein_model::tokens::{TokenBatch, host};
 use rein_model::{Frozen, Precision, SavedHeads, ScalarModel, load_scalar_model, read_config};
 use serde_json::{Map, Value};
 
+use crate::active::bald;
 use crate::ensemble::{ENSEMBLE, members};
+use crate::logistic::sigmoid;
 use crate::{Reward, RewardError};
 
 /// A reward model that scores completions.
@@ -147,6 +149,16 @@ impl<B: LmBackend> LearnedReward<B> {
         let scale = |score: f32| score / self.normalization.std;
         let of_row = |hidden: Vec<f32>| heads.centred_scores(&hidden).into_iter().map(scale);
         Some(hidden.into_iter().map(|it| of_row(it).collect()).collect())
+    }
+
+    /// What an answer would tell of the heads, in nats ([`bald`]): whether people prefer a completion to an ordinary one
+    /// of the reference. `heads` are its [`head_scores`](Self::head_scores).
+    pub fn bald(&self, heads: &[f32]) -> f64 {
+        let models = std::iter::once(self).chain(&self.members);
+        // Heads on one backbone share its normalisation.
+        let stds = models.map(|it| it.normalization.std).cycle();
+        let logits = heads.iter().zip(stds).map(|(score, std)| f64::from(score * std));
+        bald(&logits.map(sigmoid).collect::<Vec<_>>())
     }
 
     /// The rows of tokens that are scored for these completions.

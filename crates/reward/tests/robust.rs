@@ -296,6 +296,9 @@ fn models_with_backbones_of_their_own_are_one_ensemble() {
     }
     let differ = heads.iter().map(|heads| Spread::of(heads).std).sum::<f64>() / rows.len() as f64;
     assert!(differ > 0.05, "they learned the same: {differ}");
+    // A toss-up for both teaches nothing, however uncertain it is.
+    assert_eq!(reward.bald(&[0.0, 0.0]), 0.0);
+    assert!(reward.bald(&[-1.0, 1.0]) > 1e-3);
     let parts = reward.into_parts(Some(Pessimism::Minimum), 1.0);
     assert_eq!(parts.expect("two models").len(), 3);
     // Going on from what was saved is going on.

@@ -115,7 +115,8 @@ pub(crate) struct ScoreArgs {
     /// left out
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) chat_template: Option<String>,
-    /// Where the results go, a line for each row, in their order; standard output if left out
+    /// Where the results go, a line for each row, in their order, an ensemble's with `std` and `bald`; standard output
+    /// if left out
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Rows scored side by side

@@ -80,7 +80,9 @@ impl Work for Score<'_> {
             None => {
                 let reward = folders.load_reward::<B::InnerBackend>(args.batch_size, &device)?;
                 let scores = move |rows: &[Vec<u32>]| match reward.head_scores(rows) {
-                    Some(heads) => heads.iter().map(|it| ensemble_line(it)).collect(),
+                    Some(heads) => {
+                        heads.iter().map(|it| ensemble_line(it, reward.bald(it))).collect()
+                    }
                     None => {
                         reward.score_rows(rows).iter().map(|it| json!({ "score": it })).collect()
                     }
@@ -101,9 +103,9 @@ impl Work for Score<'_> {
 type LinesOf = Box<dyn Fn(&[Vec<u32>]) -> Vec<Value>>;
 
 /// The mean of an ensemble's heads, and how much they differ.
-fn ensemble_line(heads: &[f32]) -> Value {
+fn ensemble_line(heads: &[f32], bald: f64) -> Value {
     let Spread { mean, std } = Spread::of(heads);
-    json!({ "score": mean as f32, "std": std as f32 })
+    json!({ "score": mean as f32, "std": std as f32, "bald": bald as f32 })
 }
 
 /// A person's score, and how sure it is where that is known.

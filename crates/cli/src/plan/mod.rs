@@ -245,7 +245,8 @@ impl<'a> Sizes<'a> {
         let limit = config.max_tokens as f64;
         let longest = (self.prompt[0] + self.longest_completion()).min(limit) as usize;
         let mean = (self.prompt[1] + self.completion()).min(limit);
-        let n_rows = n_judgements as f64 * rows_each * config.epochs;
+        let n_visits = config.epochs * self.n_reward_models() as f64;
+        let n_rows = n_judgements as f64 * rows_each * n_visits;
         let pass = Pass {
             n_rows: (config.micro_batch_rows as f64 * rows_each) as usize,
             n_time: longest,
@@ -254,7 +255,7 @@ impl<'a> Sizes<'a> {
         };
         StagePlan {
             stage: Stage::Reward,
-            n_steps: config.n_steps(n_judgements),
+            n_steps: config.n_steps(n_judgements) * self.n_reward_models(),
             networks: vec![self.trained("reward model", self.n_params[1], config.lora.as_ref())],
             activations: pass.kept(&self.setup.model),
             recomputes: pass.recomputes,
@@ -262,6 +263,11 @@ impl<'a> Sizes<'a> {
             judged_tokens: 0.0,
             sampled_tokens: n_sampled as f64 * (self.prompt[1] + self.completion()),
         }
+    }
+
+    /// An ensemble's with a backbone for each are trained one after the other, and asked all.
+    fn n_reward_models(&self) -> usize {
+        self.config().reward.ensemble.map_or(1, |it| it.models())
     }
 
     /// The reference is asked before the first update, when its weights are still the policy's own.
@@ -302,6 +308,11 @@ impl<'a> Sizes<'a> {
         }
     }
 
+    /// All reward models that are asked.
+    fn judge(&self) -> Network {
+        Network::frozen("reward model", self.n_params[1] * self.n_reward_models())
+    }
+
     fn longest_completion(&self) -> f64 {
         let rows = &self.setup.rows.train;
         let demonstrated = (0..rows.len()).map(|row| rows.n_learned(row)).max().unwrap_or(0);
@@ -330,13 +341,14 @@ impl<'a> Sizes<'a> {
             Network::frozen("reference", if is_shared { 0 } else { policy }).kept_in(frozen),
         ];
         if config.asks_model() {
-            networks.push(Network::frozen("reward model", scalar).kept_in(frozen));
+            networks.push(self.judge().kept_in(frozen));
         }
         if has_values {
             networks.insert(1, self.trained("value model", scalar, lora));
         }
-        // Beside the policy and its reference: the reward model, and the value model.
-        let n_judges = f64::from(u8::from(config.asks_model()) + u8::from(has_values));
+        // Beside the policy and its reference: the reward models, and the value model.
+        let n_rewards = if config.asks_model() { self.n_reward_models() } else { 0 };
+        let n_judges = (n_rewards + usize::from(has_values)) as f64;
         let n_trained = if has_values { 2.0 } else { 1.0 };
         if config.overlap {
             let rollout = config.precision.rollout;
@@ -366,7 +378,7 @@ impl<'a> Sizes<'a> {
             networks: vec![
                 Network::frozen("model", self.n_params[0]),
                 Network::frozen("reference", self.n_params[0]),
-                Network::frozen("reward model", self.n_params[1]),
+                self.judge(),
             ],
             activations: 0,
             recomputes: false,

@@ -43,3 +43,21 @@ fn moments_in_bf16_take_half() {
         assert_eq!(full.memory() - rounded.memory(), 4 * n_trained as u64);
     }
 }
+
+#[test]
+fn each_model_of_an_ensemble_is_trained_and_asked() {
+    let one = plan(&["reward.ensemble={ heads = 3 }"]);
+    let three = plan(&["reward.ensemble={ heads = 3, backbones = \"own\" }"]);
+    let of = |plan: &Plan, stage: Stage| {
+        let plan = plan.stages.iter().find(|it| it.stage == stage).expect("is planned");
+        (plan.n_steps, plan.trained_tokens, plan.judged_tokens, plan.memory())
+    };
+    let [before, after] = [&one, &three].map(|plan| of(plan, Stage::Reward));
+    assert_eq!((3 * before.0, before.3), (after.0, after.3), "one after the other");
+    assert!((3.0 * before.1 - after.1).abs() < 1.0);
+    let [before, after] = [&one, &three].map(|plan| of(plan, Stage::Rl));
+    assert_eq!(before.1, after.1);
+    // Policy, reference, reward and value against two rewards more.
+    assert!((after.2 / before.2 - 6.0 / 4.0).abs() < 1e-9);
+    assert!(after.3 > before.3);
+}

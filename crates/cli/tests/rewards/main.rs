@@ -222,6 +222,8 @@ fn an_ensemble_with_a_backbone_for_each_is_trained_exported_and_optimised() {
     place.write("rows.jsonl", "{\"prompt\": \"Hi.\", \"completion\": \" For your phone.\"}\n");
     let score = |model: &str| place.succeed(&["score", "--model", model, "--input", "rows.jsonl"]);
     let scores = score(&model);
+    let line: Value = serde_json::from_str(&scores).expect("is JSON");
+    assert!(number(&line, "std") > 0.0 && number(&line, "bald") > 0.0, "{line}");
     place.succeed(&["export", "--model", &model, "--output", "exported"]);
     assert_eq!(score("exported"), scores);
     let first = place.path("run/first");
