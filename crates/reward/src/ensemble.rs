@@ -2,8 +2,8 @@
 //!
 //! Heads stand on one backbone ([`ScoreHeads`](rein_model::ScoreHeads)), or each on its own ([`Backbones`]). Each has
 //! a random prior of its own and learns from a bootstrap of the judgements, so that they agree where judgements say
-//! much and differ where they say little. A completion that only some heads like is one that a policy had better not trust:
-//! [`Pessimism`] makes a score of that.
+//! much and differ where they say little. A completion that only some heads like is one that a policy had better not
+//! trust: [`Pessimism`] makes a score of that.
 //!
 //! A reward is known up to a constant of the prompt. Heads are compared after each was centred on the same rows,
 //! the judged completions of the reference, and divided by the deviation of their mean there. What is left of a

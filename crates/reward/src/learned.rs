@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use rein_data::example::Completion;
@@ -108,15 +108,34 @@ impl<B: LmBackend> LearnedReward<B> {
 
     /// Loads the reward model in `folder` with its normalisation, and with the heads or further models of its
     /// [ensemble](crate::ensemble) if it is one.
+    ///
+    /// # Errors
+    /// Files that hold no such model, or a further model that reads other tokens than the first.
     pub fn load(folder: &Path, batch_rows: usize, device: &B::Device) -> Result<Self, RewardError> {
+        let first = Self::load_one(folder, batch_rows, device)?;
+        let size = |folder: &Path| -> Result<[usize; 2], RewardError> {
+            let config = read_config(folder)?;
+            Ok([config.vocab_size, config.max_positions])
+        };
+        let load_further = |member: PathBuf| {
+            if size(&member)? != size(folder)? {
+                let reason =
+                    "has another vocabulary or other positions than the ensemble's first model";
+                return Err(RewardError::Invalid(format!("{}: {reason}", member.display())));
+            }
+            Self::load_one(&member, batch_rows, device)
+        };
+        let members = members(folder).into_iter().map(load_further).collect::<Result<_, _>>()?;
+        Ok(Self { members, ..first })
+    }
+
+    fn load_one(folder: &Path, batch_rows: usize, device: &B::Device) -> Result<Self, RewardError> {
         let normalization = Normalization::load(folder)?;
         let model = load_scalar_model(folder, device)?;
         let heads = folder.join(ENSEMBLE);
         let load = || SavedHeads::load(&heads, model.config().hidden_size);
         let heads = heads.exists().then(load).transpose()?.filter(|heads| heads.count() > 1);
-        let members = members(folder).into_iter().map(|it| Self::load(&it, batch_rows, device));
-        let members = members.collect::<Result<_, _>>()?;
-        Ok(Self { heads, members, ..Self::new(model, normalization, batch_rows, device) })
+        Ok(Self { heads, ..Self::new(model, normalization, batch_rows, device) })
     }
 
     /// The model that is asked, where it is kept in f32; of several models, the first.

@@ -301,6 +301,17 @@ fn models_with_backbones_of_their_own_are_one_ensemble() {
     assert!(reward.bald(&[-1.0, 1.0]) > 1e-3);
     let parts = reward.into_parts(Some(Pessimism::Minimum), 1.0);
     assert_eq!(parts.expect("two models").len(), 3);
+    // A further model of another vocabulary would read beyond its embeddings.
+    let config = both.path().join("model/members/2/config.json");
+    let text = fs::read_to_string(&config).expect("reads");
+    let larger = text.replace("\"vocab_size\": 40", "\"vocab_size\": 41");
+    assert_ne!(text, larger);
+    // Its files are shared with the member's own folder.
+    fs::remove_file(&config).expect("removes");
+    fs::write(&config, larger).expect("writes");
+    let refused = LearnedReward::<Flex>::load(&both.path().join("model"), 4, &DEVICE);
+    let refused = refused.expect_err("other tokens").to_string();
+    assert!(refused.contains("members/2: has another vocabulary"), "{refused}");
     // Going on from what was saved is going on.
     let mut resumed = begin(Seed::new(2)).with_members(vec![second.path().join("model")]);
     resumed.restore(both.path()).expect("restores");

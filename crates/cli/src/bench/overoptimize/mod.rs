@@ -2,9 +2,9 @@
 //! beyond where the truth turns.
 //!
 //! Each seed makes a [`World`] of its own: a fine-tuned model, few judgements by single people, an ensemble
-//! fitted to them. All [`Arm`]s begin there, pay the same small price for KL, and differ in nothing but what they make of the heads.
-//! Held-out replies are scored by the truth every few steps. What comes of it is fitted with the curve of Gao et
-//! al. ([`rein_reward::overoptimization`]), told in a table and drawn in one [`picture`].
+//! fitted to them. All [`Arm`]s begin there, pay the same small price for KL, and differ in nothing but what they make
+//! of the heads. Held-out replies are scored by the truth every few steps. What comes of it is fitted with the curve
+//! of Gao et al. ([`rein_reward::overoptimization`]), told in a table and drawn in one [`picture`].
 
 mod args;
 mod arm;
