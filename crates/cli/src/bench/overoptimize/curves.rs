@@ -74,9 +74,67 @@ impl Curves {
             .collect()
     }
 
+    /// After how many steps the truth had fallen, seed by seed.
+    pub(super) fn falls(&self, arm: Arm) -> Vec<Option<usize>> {
+        self.of(arm).into_iter().map(fall).collect()
+    }
+
+    /// By how much the truth in the end is below its best, the mean over seeds.
+    pub(super) fn loss(&self, arm: Arm) -> f64 {
+        let losses: Vec<f64> = self.of(arm).into_iter().filter_map(loss).collect();
+        losses.iter().sum::<f64>() / losses.len() as f64
+    }
+
     /// The curve of Gao et al. through all points of an arm.
     pub(super) fn fit(&self, arm: Arm) -> Option<Curve> {
         let points = self.of(arm).into_iter().flatten().map(|it| (it.kl.sqrt(), it.gain));
         Curve::fit(Optimization::Rl, &points.collect::<Vec<_>>())
+    }
+}
+
+/// How far the truth must be below what it was.
+pub(super) const FALL: f64 = 1.0;
+
+/// The first step after which the truth is [`FALL`] below the best before it.
+fn fall(points: &[Point]) -> Option<usize> {
+    let mut best = f64::NEG_INFINITY;
+    let has_fallen = |point: &&Point| {
+        best = best.max(point.gold);
+        best - point.gold >= FALL
+    };
+    points.iter().find(has_fallen).map(|it| it.step)
+}
+
+fn loss(points: &[Point]) -> Option<f64> {
+    let best = points.iter().map(|it| it.gold).max_by(f64::total_cmp)?;
+    Some(best - points.last()?.gold)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fall_is_measured_from_the_best_before_it() {
+        let points = |gold: &[f64]| -> Vec<Point> {
+            let point = |(number, gold): (usize, &f64)| Point {
+                arm: "mean",
+                seed: 1,
+                step: 10 * number,
+                kl: 0.0,
+                proxy: 0.0,
+                gold: *gold,
+                gain: 0.0,
+            };
+            gold.iter().enumerate().map(point).collect()
+        };
+        let mut curves = Curves::default();
+        for (seed, gold) in
+            [[0.0, 2.0, 1.5, 1.0, 1.2], [0.0, -0.9, 3.0, 2.1, 3.0]].iter().enumerate()
+        {
+            curves.add(Arm::Mean, seed as u64, points(gold));
+        }
+        assert_eq!(curves.falls(Arm::Mean), [Some(30), None]);
+        assert!((curves.loss(Arm::Mean) - 0.4).abs() < 1e-12, "0.8 and 0");
     }
 }

@@ -1,7 +1,7 @@
 //! The arms side by side.
 
 use super::arm::Arm;
-use super::curves::{Curves, Mean, Point};
+use super::curves::{Curves, FALL, Mean, Point};
 
 /// What is told of each arm: where the truth was highest, what it is in the end, and the fitted curve.
 pub(super) fn render(curves: &Curves) -> String {
@@ -21,6 +21,9 @@ pub(super) fn render(curves: &Curves) -> String {
         let Some(last) = mean.last() else { continue };
         let best = mean.iter().max_by(|a, b| a.gold.total_cmp(&b.gold)).expect("has a last");
         text += &line(arm, best, last, &fitted(curves, arm));
+    }
+    for arm in Arm::ALL {
+        text += &falls(curves, arm);
     }
     for arm in Arm::ALL.into_iter().filter(|arm| *arm != Arm::Mean) {
         text += &compare(curves, arm);
@@ -45,6 +48,18 @@ fn fitted(curves: &Curves, arm: Arm) -> String {
     let Some(curve) = curves.fit(arm) else { return "isn't determined".into() };
     let peak = curve.peak().map_or("no peak".into(), |d| format!("peak at d = {d:.2}"));
     format!("α {:.3}, β {:.3}, {peak}", curve.alpha, curve.beta)
+}
+
+/// When the truth turned, seed by seed.
+fn falls(curves: &Curves, arm: Arm) -> String {
+    let step = |it: &Option<usize>| it.map_or("never".into(), |step| step.to_string());
+    let steps: Vec<String> = curves.falls(arm).iter().map(step).collect();
+    format!(
+        "{}: gold fell {FALL} below its best after steps {}; in the end it is {:.2} below\n",
+        arm.name(),
+        steps.join(", "),
+        curves.loss(arm)
+    )
 }
 
 /// The gains of an arm over the mean in the end, seed by seed.
