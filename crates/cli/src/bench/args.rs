@@ -63,7 +63,8 @@ pub(crate) enum BenchCommand {
     /// Say whether pessimistic ensembles put over-optimisation off
     ///
     /// PPO on a weak reward model of the help desk, far beyond where the truth turns: on the mean of an ensemble's
-    /// heads, on the least of them, and on their mean less some deviations. Draws proxy and truth against √KL and
+    /// models, on the least of them, and on their mean less two deviations, each nat from the fine-tuned model costing
+    /// all of them the same little. Draws proxy and truth against √KL and
     /// fits the curve of Gao et al. (2023). Takes about a quarter of an hour; runs that are done aren't repeated
     /// when it is started again.
     Overoptimize(OveroptimizeArgs),

@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use rein_data::seed::Seed;
 use rein_model::Precision;
 use rein_model::lora::LoraConfig;
+use rein_reward::ensemble::members;
 
 use self::activations::Pass;
 use self::network::Network;
@@ -265,9 +266,15 @@ impl<'a> Sizes<'a> {
         }
     }
 
-    /// An ensemble's with a backbone for each are trained one after the other, and asked all.
+    /// An ensemble's with a backbone for each are trained one after the other.
     fn n_reward_models(&self) -> usize {
         self.config().reward.ensemble.map_or(1, |it| it.models())
+    }
+
+    /// How many reward models are asked: those of the folder that the config names, or those that the run trains.
+    fn n_asked(&self) -> usize {
+        let folder = self.setup.folders.reward_model.as_ref();
+        folder.map_or_else(|| self.n_reward_models(), |it| 1 + members(it).len())
     }
 
     /// The reference is asked before the first update, when its weights are still the policy's own.
@@ -310,7 +317,7 @@ impl<'a> Sizes<'a> {
 
     /// All reward models that are asked.
     fn judge(&self) -> Network {
-        Network::frozen("reward model", self.n_params[1] * self.n_reward_models())
+        Network::frozen("reward model", self.n_params[1] * self.n_asked())
     }
 
     fn longest_completion(&self) -> f64 {
@@ -347,7 +354,7 @@ impl<'a> Sizes<'a> {
             networks.insert(1, self.trained("value model", scalar, lora));
         }
         // Beside the policy and its reference: the reward models, and the value model.
-        let n_rewards = if config.asks_model() { self.n_reward_models() } else { 0 };
+        let n_rewards = if config.asks_model() { self.n_asked() } else { 0 };
         let n_judges = (n_rewards + usize::from(has_values)) as f64;
         let n_trained = if has_values { 2.0 } else { 1.0 };
         if config.overlap {

@@ -5,7 +5,6 @@ use std::fs;
 use burn::backend::Autodiff;
 use burn_flex::{Flex, FlexDevice};
 use rayon::ThreadPoolBuilder;
-use rein_data::encoding::TokenRow;
 use rein_data::seed::Seed;
 use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::weights::RandomWeights;
@@ -16,6 +15,8 @@ use rein_ppo::experience::Experience;
 use rein_ppo::hyperparameters::Hyperparameters;
 use rein_ppo::update::{Norms, update_minibatch};
 use rein_ppo::{ActorCritic, Learners};
+
+use crate::experiences::numbered;
 
 type AB = Autodiff<Flex>;
 
@@ -39,18 +40,7 @@ fn actors() -> ActorCritic<AB> {
 }
 
 fn experience(number: usize) -> Experience {
-    let n_tokens = 4 + number % 9;
-    let values = |scale: f32| (0..n_tokens).map(|it| scale * (it + number) as f32 - 0.3).collect();
-    let tokens: Vec<u32> = (0..n_tokens).map(|it| (number * 11 + it * 5) as u32 % 40).collect();
-    Experience {
-        tokens: TokenRow::completion(vec![1, 2, 3], &tokens),
-        old_logprobs: vec![-3.7; n_tokens],
-        importance: None,
-        penalty: None,
-        advantages: values(0.2),
-        old_values: values(0.0),
-        returns: values(0.1),
-    }
+    numbered(number, 4 + number % 9)
 }
 
 type Told = (Vec<(Norms, Diagnostics)>, [Vec<u8>; 2]);

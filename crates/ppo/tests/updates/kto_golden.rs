@@ -1,6 +1,7 @@
 //! A short run of TRL's KTO, followed update by update. `fixtures/oracle/kto.py` made it.
 
 use crate::golden::*;
+use crate::trl::optimizer;
 use burn::backend::Autodiff;
 use burn_flex::{Flex, FlexDevice};
 use rein_data::encoding::TokenRow;
@@ -8,8 +9,6 @@ use rein_data::log::Metrics;
 use rein_data::seed::Seed;
 use rein_data::stage::Train;
 use rein_model::load_causal_lm;
-use rein_model::optim::OptimizerConfig;
-use rein_model::schedule::Schedule;
 use rein_ppo::preference::labels::Label;
 use rein_ppo::preference::loss::LossType;
 use rein_ppo::preference::{DpoConfig, Kto};
@@ -64,22 +63,13 @@ fn check_step(step: usize, got: &Metrics, want: &Value) {
 }
 
 fn config(hyper: &Value, micro_batch_rows: usize) -> DpoConfig {
-    let betas = numbers(&hyper["betas"]);
     DpoConfig {
         micro_batch_rows,
         loss_type: LossType::Kto,
         beta: number(&hyper["beta"]),
         desirable_weight: number(&hyper["desirable_weight"]),
         undesirable_weight: number(&hyper["undesirable_weight"]),
-        optimizer: OptimizerConfig {
-            learning_rate: number(&hyper["lr"]),
-            schedule: Schedule::Constant,
-            betas: [betas[0], betas[1]],
-            epsilon: number(&hyper["eps"]),
-            weight_decay: number(&hyper["weight_decay"]),
-            max_grad_norm: hyper["max_grad_norm"].as_f64().unwrap_or(0.0),
-            ..OptimizerConfig::default()
-        },
+        optimizer: optimizer(hyper),
         ..DpoConfig::default()
     }
 }

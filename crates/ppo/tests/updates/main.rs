@@ -1,6 +1,7 @@
 //! Whole updates, and what goes into them. They are one program, since what they share takes long to compile.
 
 mod ends;
+mod experiences;
 mod family;
 #[path = "../../../../fixtures/golden.rs"]
 mod golden;
@@ -18,4 +19,5 @@ mod recompute;
 mod run;
 mod seat;
 mod steering;
+mod trl;
 mod trpo;

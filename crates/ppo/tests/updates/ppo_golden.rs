@@ -5,13 +5,12 @@ mod trpo;
 use std::path::Path;
 
 use crate::golden::*;
+use crate::trl::optimizer;
 use burn::backend::Autodiff;
 use burn::module::AutodiffModule;
 use burn::prelude::*;
 use burn_flex::{Flex, FlexDevice};
 use rein_data::encoding::TokenRow;
-use rein_model::optim::OptimizerConfig;
-use rein_model::schedule::Schedule;
 use rein_model::tokens::host;
 use rein_model::{
     Frozen, Precision, load_causal_lm, load_scalar_model, save_causal_lm, save_scalar_model,
@@ -242,7 +241,6 @@ fn one_update_follows_the_reference_run() {
 fn config(trajectory: &Value, micro_batch_rows: usize) -> PpoConfig {
     let hyper = &trajectory["hyperparameters"];
     let float = |key: &str| number(&hyper[key]) as f32;
-    let betas = numbers(&hyper["betas"]);
     let rollout = &trajectory["rollout"];
     PpoConfig {
         prompts_per_step: rollout["queries"].as_array().expect("a list").len(),
@@ -258,15 +256,7 @@ fn config(trajectory: &Value, micro_batch_rows: usize) -> PpoConfig {
         missing_eos_penalty: hyper["missing_eos_penalty"].as_f64().unwrap_or(0.0) as f32,
         score_at: ScorePlacement::PostEos,
         kl_estimator: serde_json::from_value(hyper["kl_estimator"].clone()).expect("a known name"),
-        optimizer: OptimizerConfig {
-            learning_rate: number(&hyper["lr"]),
-            schedule: Schedule::Constant,
-            betas: [betas[0], betas[1]],
-            epsilon: number(&hyper["eps"]),
-            weight_decay: number(&hyper["weight_decay"]),
-            max_grad_norm: hyper["max_grad_norm"].as_f64().unwrap_or(0.0),
-            ..OptimizerConfig::default()
-        },
+        optimizer: optimizer(hyper),
         ..PpoConfig::default()
     }
 }

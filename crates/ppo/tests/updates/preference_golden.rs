@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::golden::*;
+use crate::trl::optimizer;
 use burn::backend::Autodiff;
 use burn::prelude::*;
 use burn_flex::{Flex, FlexDevice};
@@ -11,8 +12,6 @@ use rein_data::log::Metrics;
 use rein_data::seed::Seed;
 use rein_data::stage::Train;
 use rein_model::load_causal_lm;
-use rein_model::optim::OptimizerConfig;
-use rein_model::schedule::Schedule;
 use rein_model::tokens::host;
 use rein_ppo::preference::loss::{LossType, PairLoss};
 use rein_ppo::preference::pairs::Pair;
@@ -233,22 +232,13 @@ fn training_follows_the_reference_run() {
 }
 
 fn config(hyper: &Value, micro_batch_rows: usize) -> DpoConfig {
-    let betas = numbers(&hyper["betas"]);
     let PairLoss { loss_type, beta, label_smoothing, .. } = pair_loss(hyper);
     DpoConfig {
         micro_batch_rows,
         loss_type,
         beta,
         label_smoothing,
-        optimizer: OptimizerConfig {
-            learning_rate: number(&hyper["lr"]),
-            schedule: Schedule::Constant,
-            betas: [betas[0], betas[1]],
-            epsilon: number(&hyper["eps"]),
-            weight_decay: number(&hyper["weight_decay"]),
-            max_grad_norm: hyper["max_grad_norm"].as_f64().unwrap_or(0.0),
-            ..OptimizerConfig::default()
-        },
+        optimizer: optimizer(hyper),
         ..DpoConfig::default()
     }
 }

@@ -127,8 +127,8 @@ impl<'a> World<'a> {
     }
 }
 
-/// What a nat from the fine-tuned model costs all arms: little. Without any price, a policy goes where no reward model
-/// was asked before, and no ensemble helps (Coste et al., 2024, find the same).
+/// What a nat from the fine-tuned model costs all arms: little, as Coste et al. (2024) add to their ensembles. Without any
+/// price, a policy leaves what reward models ever saw so far behind that all arms collapse.
 const KL_PRICE: f64 = 0.02;
 
 /// A help desk whose reward model has seen little: few pairs, each judged by one person.
