@@ -38,9 +38,6 @@ pub(super) enum Arm {
     LowerBound,
 }
 
-/// How many.
-const DEVIATIONS: f32 = 2.0;
-
 impl Arm {
     pub(super) const ALL: [Self; 3] = [Self::Mean, Self::Minimum, Self::LowerBound];
 
@@ -52,11 +49,11 @@ impl Arm {
         }
     }
 
-    fn pessimism(self) -> Option<Pessimism> {
+    fn pessimism(self, deviations: f32) -> Option<Pessimism> {
         match self {
             Self::Mean => None,
             Self::Minimum => Some(Pessimism::Minimum),
-            Self::LowerBound => Some(Pessimism::LowerBound { coefficient: DEVIATIONS }),
+            Self::LowerBound => Some(Pessimism::LowerBound { coefficient: deviations }),
         }
     }
 }
@@ -95,7 +92,7 @@ impl<'a> World<'a> {
     ) -> Result<Vec<Point>> {
         let config = weak(self.args, self.seed)?;
         let mut rl = config.rl;
-        rl.rewards = vec![RewardSource { pessimism: arm.pessimism(), ..RewardSource::MODEL }];
+        rl.rewards = vec![RewardSource { pessimism: arm.pessimism(self.args.deviations), ..RewardSource::MODEL }];
         let config = Config {
             model: ModelSource::Pretrained { path: self.policy.clone() },
             reward_model: Some(self.reward.clone()),

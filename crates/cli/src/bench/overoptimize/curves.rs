@@ -74,8 +74,8 @@ impl Curves {
             .collect()
     }
 
-    /// After how many steps the truth had fallen, seed by seed.
-    pub(super) fn falls(&self, arm: Arm) -> Vec<Option<usize>> {
+    /// Where the truth had fallen, seed by seed.
+    pub(super) fn falls(&self, arm: Arm) -> Vec<Option<&Point>> {
         self.of(arm).into_iter().map(fall).collect()
     }
 
@@ -95,14 +95,14 @@ impl Curves {
 /// How far the truth must be below what it was.
 pub(super) const FALL: f64 = 1.0;
 
-/// The first step after which the truth is [`FALL`] below the best before it.
-fn fall(points: &[Point]) -> Option<usize> {
+/// The first point at which the truth is [`FALL`] below the best before it.
+fn fall(points: &[Point]) -> Option<&Point> {
     let mut best = f64::NEG_INFINITY;
     let has_fallen = |point: &&Point| {
         best = best.max(point.gold);
         best - point.gold >= FALL
     };
-    points.iter().find(has_fallen).map(|it| it.step)
+    points.iter().find(has_fallen)
 }
 
 fn loss(points: &[Point]) -> Option<f64> {
@@ -134,7 +134,8 @@ mod tests {
         {
             curves.add(Arm::Mean, seed as u64, points(gold));
         }
-        assert_eq!(curves.falls(Arm::Mean), [Some(30), None]);
+        let falls: Vec<_> = curves.falls(Arm::Mean).iter().map(|it| it.map(|it| it.step)).collect();
+        assert_eq!(falls, [Some(30), None]);
         assert!((curves.loss(Arm::Mean) - 0.4).abs() < 1e-12, "0.8 and 0");
     }
 }

@@ -52,8 +52,10 @@ fn fitted(curves: &Curves, arm: Arm) -> String {
 
 /// When the truth turned, seed by seed.
 fn falls(curves: &Curves, arm: Arm) -> String {
-    let step = |it: &Option<usize>| it.map_or("never".into(), |step| step.to_string());
-    let steps: Vec<String> = curves.falls(arm).iter().map(step).collect();
+    let point = |it: &Option<&Point>| {
+        it.map_or("never".into(), |it| format!("{} (√KL {:.2})", it.step, it.kl.sqrt()))
+    };
+    let steps: Vec<String> = curves.falls(arm).iter().map(point).collect();
     format!(
         "{}: gold fell {FALL} below its best after steps {}; in the end it is {:.2} below\n",
         arm.name(),
