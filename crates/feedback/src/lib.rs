@@ -14,7 +14,13 @@ mod preferences;
 mod records;
 mod store;
 
-pub use error::FeedbackError;
+pub use error::{FeedbackError, Refusal};
 pub use preferences::{Answered, majority, preferences};
-pub use records::{Annotation, Choice, Judgement, NewPair, Response, Split, Task};
-pub use store::Store;
+pub use records::{
+    Annotation, Answer, Aspect, Choice, Judgement, Kind, MAX_SUCCESS, MAX_TEXT, NewTask, Response,
+    Settings, Shown, Split, Status, Task,
+};
+pub use store::{
+    Annotator, Asked, Change, Progress, Project, Receipt, Role, Ruling, Said, Store, Stored,
+    Subject, Submission, Verdict, Writer,
+};

@@ -21,19 +21,27 @@ pub struct Answered {
 }
 
 impl Answered {
-    /// The answer as a row for a reward model.
-    pub fn preference(&self) -> Preference {
-        let Judgement::Preferred { choice } = self.judgement;
+    /// Which of a pair was preferred, if one was.
+    pub fn choice(&self) -> Option<Choice> {
+        match self.judgement {
+            Judgement::Preferred { choice, .. } => Some(choice),
+            _ => None,
+        }
+    }
+
+    /// The answer as a row for a reward model; `None` if it doesn't prefer one of a pair.
+    pub fn preference(&self) -> Option<Preference> {
+        let choice = self.choice()?;
         let [chosen, rejected] =
             [choice, choice.other()].map(|choice| &self.task.responses[choice.index()]);
-        Preference {
+        Some(Preference {
             prompt: self.task.prompt.clone(),
             chosen: chosen.text.clone(),
             rejected: rejected.text.clone(),
             margin: None,
             chosen_finished: chosen.finished,
             rejected_finished: rejected.finished,
-        }
+        })
     }
 }
 
@@ -46,29 +54,26 @@ pub fn majority(answers: &[Answered]) -> Vec<Preference> {
 }
 
 fn majority_of_task(answers: &[Answered]) -> Option<Preference> {
-    let prefers = |side: Choice| {
-        answers.iter().filter(move |it| it.judgement == Judgement::Preferred { choice: side })
-    };
+    let prefers = |side: Choice| answers.iter().filter(move |it| it.choice() == Some(side));
     let [first, second] = [Choice::First, Choice::Second];
     let winner = match prefers(first).count().cmp(&prefers(second).count()) {
         Ordering::Greater => first,
         Ordering::Less => second,
         Ordering::Equal => return None,
     };
-    prefers(winner).next().map(Answered::preference)
+    prefers(winner).next().and_then(Answered::preference)
 }
 
-/// All answers to a project's tasks of one split, in the order of the tasks.
+/// All answers that count to a project's tasks of one split, in the order of the tasks.
 pub fn preferences(
     store: &Store,
     project: &str,
     split: Split,
 ) -> Result<Vec<Answered>, FeedbackError> {
     let mut answers: HashMap<i64, Vec<(String, Judgement)>> = HashMap::new();
-    for (id, task, annotator, payload) in store.payloads(project)? {
-        let judgement = serde_json::from_str(&payload)
-            .map_err(|error| FeedbackError::BadAnnotation { id, reason: error.to_string() })?;
-        answers.entry(task).or_default().push((annotator, judgement));
+    for stored in store.answers(project)? {
+        let said = (stored.annotator, stored.answer.judgement);
+        answers.entry(stored.task).or_default().push(said);
     }
     let tasks = store.tasks(project, split)?;
     Ok(tasks
@@ -90,15 +95,17 @@ mod tests {
     use crate::records::Response;
 
     fn answer(task: i64, choice: Choice) -> Answered {
-        let response = |text: &str| Response { text: text.into(), finished: true };
+        let response =
+            |text: &str| Response { text: text.into(), finished: true, source: "model".into() };
         let task = Task {
             id: task,
             external_id: task.to_string(),
             prompt: "p".into(),
-            responses: [response("first"), response("second")],
+            responses: vec![response("first"), response("second")],
             overlap: 3,
+            gold: None,
         };
-        Answered { task, annotator: "a".into(), judgement: Judgement::Preferred { choice } }
+        Answered { task, annotator: "a".into(), judgement: Judgement::preferred(choice) }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use rein_data::seed::Seed;
 
 use crate::error::FeedbackError;
 use crate::preferences::Answered;
-use crate::records::{Annotation, Choice, Judgement, Response, Task};
-use crate::store::Store;
+use crate::records::{Annotation, Choice, Judgement, Response, Shown, Task};
+use crate::store::{Role, Store};
 
 /// Lets each task be judged by as many of the crowd as its overlap asks for. Who they are, which
 /// side they see first and what they say follows from `seed` and the task's name: judging a task
@@ -20,7 +20,7 @@ pub fn judge(
     seed: Seed,
 ) -> Result<(), FeedbackError> {
     for person in crowd {
-        store.add_annotator(&person.name, "simulated")?;
+        store.add_annotator(&person.name, Role::Simulated)?;
     }
     let answers: Vec<Annotation> = tasks
         .iter()
@@ -44,8 +44,8 @@ fn judge_task(task: &Task, crowd: &[Person], seed: Seed) -> Vec<Annotation> {
             Annotation {
                 task: task.id,
                 annotator: person.name.clone(),
-                judgement: Judgement::Preferred { choice },
-                shown_first,
+                answer: Judgement::preferred(choice).into(),
+                shown: Shown::first(shown_first),
                 idem_key: format!("{}/{}", task.external_id, person.name),
             }
         })
@@ -65,9 +65,10 @@ fn see<'a>(task: &Task, response: &'a Response) -> Seen<'a> {
 pub fn agreement(answers: &[Answered]) -> f64 {
     let agrees: Vec<bool> = answers
         .iter()
-        .filter_map(|Answered { task, judgement: Judgement::Preferred { choice }, .. }| {
+        .filter_map(|answer| {
+            let (choice, task) = (answer.choice()?, &answer.task);
             let gold = |choice: Choice| gold_reward(task, &task.responses[choice.index()]);
-            let difference = gold(*choice) - gold(choice.other());
+            let difference = gold(choice) - gold(choice.other());
             (difference != 0.0).then_some(difference > 0.0)
         })
         .collect();

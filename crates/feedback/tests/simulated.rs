@@ -6,29 +6,30 @@ use rein_data::helpdesk::Helpdesk;
 use rein_data::helpdesk::people::Person;
 use rein_data::seed::Seed;
 use rein_feedback::simulate::{agreement, judge};
-use rein_feedback::{Answered, NewPair, Response, Split, Store, preferences};
+use rein_feedback::{Answered, NewTask, Response, Split, Store, preferences};
 
 const N_PAIRS: usize = 4000;
 
 /// Pairs of the mixture that the base model learns to imitate.
-fn pairs() -> Vec<NewPair> {
+fn pairs() -> Vec<NewTask> {
     let world = Helpdesk::new();
     let response = |prompt: &String, seed: Seed, number: usize| {
         let prompts = std::slice::from_ref(prompt);
         let text = Helpdesk::demonstration(prompts, seed, number as u64).completion;
-        Response { text, finished: true }
+        Response { text, finished: true, source: "grammar".into() }
     };
     (0..N_PAIRS)
         .map(|number| {
             let prompt = world.train[number % world.train.len()].clone();
             let sides = [Seed::new(1), Seed::new(2)].map(|seed| response(&prompt, seed, number));
-            NewPair {
+            NewTask {
                 external_id: format!("pair-{number}"),
                 prompt,
                 split: Split::Train,
-                responses: sides,
-                source: "grammar".into(),
+                responses: sides.into(),
                 overlap: 2,
+                priority: 0.0,
+                gold: None,
             }
         })
         .collect()
@@ -38,7 +39,7 @@ fn pairs() -> Vec<NewPair> {
 fn each_person_agrees_with_gold_on_70_to_85_percent_of_pairs() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut store = Store::open(&folder.path().join("f.sqlite")).expect("opens");
-    store.add_pairs("helpdesk", &pairs()).expect("adds");
+    store.add_tasks("helpdesk", &pairs()).expect("adds");
     let tasks = store.tasks("helpdesk", Split::Train).expect("reads");
     let crowd = Person::crowd(10, Seed::new(3));
     judge(&mut store, &tasks, &crowd, Seed::new(4)).expect("judges");
