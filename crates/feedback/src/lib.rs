@@ -7,6 +7,7 @@
 //!
 //! This crate knows neither tensors nor rewards.
 
+pub mod serve;
 pub mod simulate;
 
 mod error;

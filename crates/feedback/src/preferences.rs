@@ -7,7 +7,7 @@ use rein_data::example::Preference;
 
 use crate::error::FeedbackError;
 use crate::records::{Choice, Judgement, Split, Task};
-use crate::store::Store;
+use crate::store::{Store, Stored};
 
 /// A task and what one annotator said of it.
 #[derive(Clone, Debug)]
@@ -62,6 +62,21 @@ fn majority_of_task(answers: &[Answered]) -> Option<Preference> {
         Ordering::Equal => return None,
     };
     prefers(winner).next().and_then(Answered::preference)
+}
+
+/// How often two people who were asked the same say the same; `None` if no two were.
+pub(crate) fn raw_agreement(answers: &[Stored]) -> Option<f64> {
+    let mut by_task: HashMap<i64, Vec<&Judgement>> = HashMap::new();
+    for stored in answers {
+        by_task.entry(stored.task).or_default().push(&stored.answer.judgement);
+    }
+    let pairs = by_task.values().flat_map(|said| {
+        let first = said.iter().enumerate();
+        first.flat_map(|(place, one)| said[place + 1..].iter().map(move |other| one == other))
+    });
+    let (n_equal, n_pairs) =
+        pairs.fold((0_u64, 0_u64), |(equal, all), it| (equal + u64::from(it), all + 1));
+    (n_pairs > 0).then(|| n_equal as f64 / n_pairs as f64)
 }
 
 /// All answers that count to a project's tasks of one split, in the order of the tasks.

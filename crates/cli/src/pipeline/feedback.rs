@@ -9,7 +9,7 @@ use rein_data::seed::Seed;
 use rein_data::stage::{Cadence, Evaluation, Outcome, Train, drive};
 use rein_data::workers::Workers;
 use rein_feedback::simulate::{agreement, judge};
-use rein_feedback::{NewPair, Response, Split, Store, preferences};
+use rein_feedback::{NewTask, Response, Split, Store, preferences};
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::{CausalLm, Sampler, Sampling, load_causal_lm};
 use rein_ppo::rollout::{Prompt, sample};
@@ -114,6 +114,10 @@ impl<B: LmAutodiffBackend> Gather<B> {
         (split, rows.into_iter().take(n_left).map(|row| prompts[row].text.clone()).collect())
     }
 
+    fn response(&self, it: Completion) -> Response {
+        Response { text: it.text, finished: it.finished, source: self.source.clone() }
+    }
+
     /// Two replies to each prompt. Each worker samples its share of them.
     fn sample_pairs(&self, prompts: &[String], seed: Seed) -> Result<Vec<[Completion; 2]>> {
         let ppo = &self.setup.config.rl;
@@ -142,23 +146,24 @@ impl<B: LmAutodiffBackend> Train for Gather<B> {
         let (split, prompts) = self.prompts(step);
         let sampled = self.sample_pairs(&prompts, self.seed.child("samples").index(step as u64))?;
         let n_sampled = sampled.len();
-        let pairs: Vec<NewPair> = sampled
+        let pairs: Vec<NewTask> = sampled
             .into_iter()
             .enumerate()
             // Nobody can prefer one of two equal replies.
             .filter(|(_, [first, second])| first.text != second.text)
-            .map(|(number, pair)| NewPair {
+            .map(|(number, pair)| NewTask {
                 external_id: format!("{step}/{number}"),
                 prompt: pair[0].prompt.clone(),
                 split,
-                responses: pair.map(|it| Response { text: it.text, finished: it.finished }),
-                source: self.source.clone(),
+                responses: pair.map(|it| self.response(it)).into(),
                 overlap: self.config().overlap,
+                priority: 0.0,
+                gold: None,
             })
             .collect();
         let n_equal = (n_sampled - pairs.len()) as f64;
         let Some(store) = &mut self.store else { return Ok(Metrics::default()) };
-        store.add_pairs(PROJECT, &pairs)?;
+        store.add_tasks(PROJECT, &pairs)?;
         let mut tasks = store.tasks(PROJECT, split)?;
         let begin = format!("{step}/");
         tasks.retain(|task| task.external_id.starts_with(&begin));

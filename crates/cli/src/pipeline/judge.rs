@@ -127,7 +127,7 @@ impl<B: LmAutodiffBackend> Session<B> {
 
 /// A pair as gold would have it, and by how much; `None` if gold holds both equal.
 fn by_gold(task: &Task) -> Option<(f32, Preference)> {
-    let [first, second] = task.responses.each_ref().map(|it| gold_reward(task, it));
+    let [first, second] = [0, 1].map(|place| gold_reward(task, &task.responses[place]));
     let (better, worse) = if first > second { (0, 1) } else { (1, 0) };
     let [chosen, rejected] = [better, worse].map(|place| task.responses[place].clone());
     (first != second).then(|| {

@@ -78,13 +78,16 @@ impl<B: LmAutodiffBackend> Session<B> {
                 if answers.is_empty() {
                     return Err(self.missing(Stage::Feedback, "judgements"));
                 }
-                let rows: Vec<_> = answers.iter().map(|it| it.preference()).collect();
+                let (names, rows): (Vec<_>, Vec<_>) = answers
+                    .into_iter()
+                    .filter_map(|it| Some((it.preference()?, it.annotator)))
+                    .map(|(row, name)| (Some(name), row))
+                    .unzip();
                 let encoded = encode_preferences(&rows, &self.setup.tokenizer, max_tokens);
                 let Judgements::Pairs(pairs) = encoded.judgements else {
                     unreachable!("pairs were encoded")
                 };
-                let names = answers.into_iter().map(|it| Some(it.annotator));
-                numbered(&path, names.zip(pairs).collect())
+                numbered(&path, names.into_iter().zip(pairs).collect())
             }
             DataConfig::Files(files) if files.preferences.is_some() => {
                 let path = files.preferences.as_deref().expect("there is one");

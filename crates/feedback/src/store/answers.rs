@@ -73,11 +73,7 @@ impl Change<'_> {
         let kind = self.project_of(task.id)?.settings.kind;
         let standing = self.standing(task.id, annotator.id)?;
         let lease = self.lease(task.id, annotator.id)?;
-        let shown = match (&lease, &standing) {
-            (Some(lease), _) => lease.shown.clone(),
-            (None, Some(standing)) => self.shown(task.id, annotator.id, standing.revision)?,
-            (None, None) => return Err(Refusal::NotAsked(task.id).into()),
-        };
+        let shown = self.shown_to(&annotator.name, task.id)?;
         if let Some(reason) = refusal(&sent.said, &kind, task.responses.len()) {
             return Err(Refusal::BadAnswer(reason).into());
         }
@@ -96,6 +92,21 @@ impl Change<'_> {
         }
         self.recount(task.id)?;
         Ok(Receipt { annotation, is_replay: false })
+    }
+
+    /// The order in which somebody sees a task's items, or saw them.
+    pub(crate) fn shown_to(&self, annotator: &str, task: i64) -> Result<Shown, FeedbackError> {
+        let annotator = self.active(annotator)?;
+        let lease = self.lease(task, annotator.id)?;
+        let standing = self.standing(task, annotator.id)?;
+        match (lease, standing) {
+            (Some(lease), _) => Ok(lease.shown),
+            (None, Some(standing)) => self.shown(task, annotator.id, standing.revision),
+            (None, None) => {
+                self.n_items(task)?;
+                Err(Refusal::NotAsked(task).into())
+            }
+        }
     }
 
     /// Takes back the last of what somebody said in a project, whose task is theirs again, and shows it with what they said.

@@ -13,7 +13,7 @@ use super::Change;
 use super::annotators::Annotator;
 use super::projects::Project;
 use crate::error::FeedbackError;
-use crate::records::{Settings, Shown, Task};
+use crate::records::{Answer, Settings, Shown, Task};
 
 /// A task as somebody is asked it.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +22,10 @@ pub struct Asked {
     pub task: Task,
     /// The order of its items on the page.
     pub shown: Shown,
-    /// What the page held when it was left, or what was said before it was taken back.
+    /// What the page held when it was left.
     pub draft: Option<Value>,
+    /// What was said before it was taken back.
+    pub answer: Option<Answer>,
     /// Until when it is kept, in milliseconds since 1970.
     pub expires_at: i64,
 }
@@ -191,16 +193,21 @@ impl Change<'_> {
     pub(super) fn asked(&self, task: i64, annotator: i64) -> Result<Asked, FeedbackError> {
         let query = "SELECT shown_json, expires_at,
                             (SELECT payload_json FROM standing
-                             WHERE task_id = ?1 AND annotator_id = ?2
-                               AND status IN ('draft', 'undone'))
+                             WHERE task_id = ?1 AND annotator_id = ?2 AND status = 'draft'),
+                            (SELECT payload_json FROM standing
+                             WHERE task_id = ?1 AND annotator_id = ?2 AND status = 'undone')
                      FROM lease WHERE task_id = ?1 AND annotator_id = ?2";
         let mut statement = self.connection.prepare_cached(query)?;
-        let (shown, expires_at, draft): (String, i64, Option<String>) = statement
-            .query_row([task, annotator], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let (shown, expires_at, draft, undone): (String, i64, Option<String>, Option<String>) =
+            statement.query_row([task, annotator], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
         Ok(Asked {
             task: self.task(task)?,
             shown: super::read::shown(task, &shown)?,
             draft: draft.and_then(|draft| serde_json::from_str(&draft).ok()),
+            // What was passed over or flagged has none.
+            answer: undone.and_then(|undone| serde_json::from_str(&undone).ok()),
             expires_at,
         })
     }

@@ -31,6 +31,7 @@ pub use projects::Project;
 pub use read::{Progress, Stored};
 pub use rulings::{Ruling, Subject, Verdict};
 pub use writer::Writer;
+pub(crate) use writer::stopped;
 
 /// Each brings the schema from the version before to its own.
 const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];

@@ -174,8 +174,8 @@ fn undoing_adds_a_revision_and_reopens_the_task() {
     store.change(|it| it.submit("ann", &submission(first.task.id, "k"))).expect("stores");
     let again = store.change(|it| it.undo("p", "ann", "u1")).expect("undoes");
     assert_eq!((again.task.id, &again.shown), (first.task.id, &first.shown));
-    let said = json!({ "kind": "preferred", "choice": "first" });
-    assert_eq!(again.draft, Some(said), "the page shows what was said");
+    let said = Judgement::preferred(Choice::First).into();
+    assert_eq!(again.answer, Some(said), "the page shows what was said");
     let replayed = store.change(|it| it.undo("p", "ann", "u1")).expect("knows");
     assert_eq!(replayed.task.id, first.task.id);
     assert!(store.answers("p").expect("reads").is_empty());

@@ -188,8 +188,9 @@ fn result(run: &RunDir, stage: Stage) -> Result<PathBuf> {
 /// The mean truth of the replies that people compared, on held-out prompts.
 fn gold_before(run: &RunDir) -> Result<f64> {
     let tasks = Store::open(&run.file("feedback.sqlite"))?.tasks(PROJECT, Split::Heldout)?;
-    let gold =
-        tasks.iter().flat_map(|task| task.responses.each_ref().map(|it| gold_reward(task, it)));
+    let gold = tasks
+        .iter()
+        .flat_map(|task| task.responses.iter().map(|response| gold_reward(task, response)));
     let gold: Vec<f64> = gold.map(f64::from).collect();
     Ok(gold.iter().sum::<f64>() / gold.len() as f64)
 }
