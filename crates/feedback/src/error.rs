@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use rein_data::DataError;
 use thiserror::Error;
 
 /// What can be wrong with the store of feedback.
@@ -40,6 +41,9 @@ pub enum FeedbackError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file can't be read; the error names its line or row.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// What somebody asked for can't be done.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -116,7 +120,11 @@ impl From<rusqlite::Error> for FeedbackError {
 impl FeedbackError {
     /// Whether the disk ran full, so that freeing space and resuming is the way out.
     pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Store { source, .. } if is_full(source))
+        match self {
+            Self::Store { source, .. } => is_full(source),
+            Self::Data(error) => error.is_disk_full(),
+            _ => false,
+        }
     }
 
     /// Says in which file it happened.

@@ -3,10 +3,12 @@
 //! A [`Store`] keeps prompts, responses, tasks, annotators and annotations in SQLite; what it has
 //! acknowledged survives a crash. [`simulate`] lets simulated people of the help-desk world answer
 //! tasks, through the same records that real people's answers take. [`preferences`] turns answers
-//! into rows that a reward model is trained on.
+//! into rows that a reward model is trained on. [`implicit`] reads what people did instead of what they
+//! said: clicks, copies, edits.
 //!
 //! This crate knows neither tensors nor rewards.
 
+pub mod implicit;
 pub mod serve;
 pub mod simulate;
 

@@ -1,0 +1,229 @@
+//! From acts to rows for a reward model.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::dwell::Dwell;
+use super::events::Impression;
+use super::propensity::Propensities;
+use super::screening::{Suspicion, screen};
+use super::share::bounded;
+use super::signals::{Answer, Vote, votes};
+use super::texts::Texts;
+use crate::error::FeedbackError;
+
+/// What becomes of a log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HarvestConfig {
+    /// Weight of a plain vote beside a judgement that somebody was asked for, which has 1.
+    pub weight: f64,
+    /// How clicks are read.
+    pub clicks: ClickPairs,
+    /// Share of the total weight that one user may have; of fewer than `2/user_share` users, each may
+    /// have twice an equal share ([`largest_share`](super::largest_share)).
+    pub user_share: f64,
+}
+
+impl Default for HarvestConfig {
+    /// A fifth of a judgement a vote, clicks over what was skipped above, a hundredth for a user.
+    fn default() -> Self {
+        Self { weight: 0.2, clicks: ClickPairs::SkipAbove, user_share: 0.01 }
+    }
+}
+
+/// How clicks become pairs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClickPairs {
+    /// What was clicked over what stood above it and wasn't. Right as far as it goes, but such pairs
+    /// only ever oppose the order that was shown, and training on them alone turns it round.
+    SkipAbove,
+    /// What was clicked over everything else in the list, `1/max(p, clip)` times: on average, a response
+    /// wins as often as it would if everybody looked at everything.
+    InversePropensity {
+        /// How often each place is looked at.
+        propensities: Propensities,
+        /// Propensities below this count as this much; [`DEFAULT_CLIP`](super::DEFAULT_CLIP) is 0.1.
+        clip: f64,
+    },
+}
+
+/// A row for a reward model, with TRL's column names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImplicitPair {
+    /// What both answer.
+    pub prompt: String,
+    /// What was preferred.
+    pub chosen: String,
+    /// The other.
+    pub rejected: String,
+    /// What it counts for, summed over all who did so.
+    pub weight: f64,
+    /// What they did.
+    pub reason: Reason,
+    /// Always [`Source::Implicit`].
+    pub source: Source,
+}
+
+/// What shows the preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Clicked, and the other, above, was not.
+    SkipAbove,
+    /// Clicked, weighted by how often its place is looked at.
+    InversePropensity,
+    /// Both were clicked, and only one was stayed with.
+    Dwell,
+    /// Copied, and the other, in view, was not.
+    Copy,
+    /// Kept after the other was asked to be replaced.
+    Regenerate,
+    /// The user's version of the other.
+    Edit,
+    /// Thumb up, and down for the other.
+    Thumbs,
+}
+
+/// Tells these rows from judgements that somebody was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Read from what people did.
+    Implicit,
+}
+
+/// What was found in a log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Harvest {
+    /// The pairs, in the order of their texts.
+    pub pairs: Vec<ImplicitPair>,
+    /// Users who were passed over, and why.
+    pub suspected: BTreeMap<String, Suspicion>,
+    /// Users whose weight was lowered.
+    pub n_bounded: usize,
+    /// Votes lost because a text isn't known.
+    pub n_without_text: usize,
+}
+
+/// The pairs of a log. The order of the impressions doesn't matter.
+///
+/// | reason | chosen over rejected | votes |
+/// |---|---|---|
+/// | `skip_above` | clicked over what stood above it and wasn't | 1 |
+/// | `inverse_propensity` | clicked over all others of the list, instead of `skip_above` | `1/max(p, clip)` |
+/// | `dwell` | of two that were clicked, the one that satisfied | 1 |
+/// | `copy` | copied over what was in view for a second and wasn't | 1 |
+/// | `regenerate` | the answer kept at last over those asked to be replaced, in one session | 0.5 |
+/// | `edit` | the user's text over the model's | 1 |
+/// | `thumbs` | up over down, by one user for one prompt | 1 |
+///
+/// A click that is known not to have satisfied ([`satisfied_after_ms`](super::satisfied_after_ms),
+/// compared with the user's own habit) doesn't count as one; for how long something was open says
+/// nothing by itself. Weights are votes times [`HarvestConfig::weight`]; suspected users have none, and
+/// who would have more than their share of the total is scaled down to it.
+///
+/// # Errors
+/// A config out of its range.
+pub fn harvest(
+    impressions: &[Impression],
+    texts: &Texts,
+    config: &HarvestConfig,
+) -> Result<Harvest, FeedbackError> {
+    check(config)?;
+    let suspected = screen(impressions);
+    let trusted: Vec<&Impression> =
+        impressions.iter().filter(|it| !suspected.contains_key(&it.user_hash)).collect();
+    let votes = votes(&trusted, &Dwell::of(&trusted, texts), &config.clicks);
+    let n_votes = votes.len();
+    let mut worded: Vec<Worded<'_>> =
+        votes.into_iter().filter_map(|vote| Worded::of(vote, texts)).collect();
+    let n_without_text = n_votes - worded.len();
+    worded.retain(|it| it.pair.chosen != it.pair.rejected);
+    worded.sort_by(|a, b| {
+        (a.user, a.pair).cmp(&(b.user, b.pair)).then(a.strength.total_cmp(&b.strength))
+    });
+    let (factors, n_bounded) = factors(&worded, config.user_share);
+    Ok(Harvest {
+        pairs: merged(&worded, &factors, config.weight),
+        suspected,
+        n_bounded,
+        n_without_text,
+    })
+}
+
+fn check(config: &HarvestConfig) -> Result<(), FeedbackError> {
+    let is_part = |it: f64| it > 0.0 && it <= 1.0;
+    let refuse = |what: String| Err(FeedbackError::Invalid(what));
+    if !(config.weight.is_finite() && config.weight > 0.0) {
+        return refuse(format!("the weight of a vote is above 0, not {}", config.weight));
+    }
+    if !is_part(config.user_share) {
+        return refuse(format!("a user's share is above 0 and up to 1, not {}", config.user_share));
+    }
+    match config.clicks {
+        ClickPairs::InversePropensity { clip, .. } if !is_part(clip) => {
+            refuse(format!("propensities are clipped above 0 and up to 1, not at {clip}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A vote in texts.
+struct Worded<'a> {
+    user: &'a str,
+    pair: Pair<'a>,
+    strength: f64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Pair<'a> {
+    prompt: &'a str,
+    chosen: &'a str,
+    rejected: &'a str,
+    reason: Reason,
+}
+
+impl<'a> Worded<'a> {
+    fn of(vote: Vote<'a>, texts: &'a Texts) -> Option<Self> {
+        let chosen = match vote.chosen {
+            Answer::Response(id) => texts.response(id)?,
+            Answer::Text(text) => text,
+        };
+        let rejected = texts.response(vote.rejected)?;
+        let pair =
+            Pair { prompt: texts.prompt(vote.prompt)?, chosen, rejected, reason: vote.reason };
+        Some(Self { user: vote.user, pair, strength: vote.strength })
+    }
+}
+
+/// What each user's votes are scaled by, and for how many that is less than 1.
+fn factors<'a>(votes: &[Worded<'a>], share: f64) -> (BTreeMap<&'a str, f64>, usize) {
+    let mut strengths: BTreeMap<&str, f64> = BTreeMap::new();
+    for vote in votes {
+        *strengths.entry(vote.user).or_default() += vote.strength;
+    }
+    let all: Vec<f64> = strengths.values().copied().collect();
+    let bounded = bounded(&all, share);
+    let n_bounded = bounded.iter().zip(&all).filter(|(bounded, all)| bounded < all).count();
+    let factors = strengths.into_iter().zip(bounded);
+    (factors.map(|((user, all), bounded)| (user, bounded / all)).collect(), n_bounded)
+}
+
+/// One row for all votes for the same.
+fn merged(votes: &[Worded<'_>], factors: &BTreeMap<&str, f64>, weight: f64) -> Vec<ImplicitPair> {
+    let mut weights: BTreeMap<Pair<'_>, f64> = BTreeMap::new();
+    for vote in votes {
+        *weights.entry(vote.pair).or_default() += weight * vote.strength * factors[vote.user];
+    }
+    let row = |(pair, weight): (Pair<'_>, f64)| ImplicitPair {
+        prompt: pair.prompt.into(),
+        chosen: pair.chosen.into(),
+        rejected: pair.rejected.into(),
+        weight,
+        reason: pair.reason,
+        source: Source::Implicit,
+    };
+    weights.into_iter().map(row).collect()
+}

@@ -1,0 +1,109 @@
+//! The texts behind the names in a log.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rein_data::jsonl;
+use serde::Deserialize;
+
+use crate::error::FeedbackError;
+
+/// The texts of prompts and responses by their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Texts {
+    prompts: BTreeMap<String, String>,
+    responses: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    prompt_id: String,
+    prompt: String,
+    response_id: String,
+    response: String,
+}
+
+impl Texts {
+    /// Reads JSON lines with `prompt_id`, `prompt`, `response_id` and `response`, one response a line.
+    ///
+    /// # Errors
+    /// A line that can't be read, or that gives an id another text than a line before it.
+    pub fn read(path: &Path) -> Result<Self, FeedbackError> {
+        let mut texts = Self::default();
+        jsonl::read_with(path, |Line { prompt_id, prompt, response_id, response }| {
+            texts
+                .add(&prompt_id, &prompt, &response_id, &response)
+                .map_err(|error| error.to_string())
+        })?;
+        Ok(texts)
+    }
+
+    /// Adds a response and what it answers.
+    ///
+    /// # Errors
+    /// An id that has another text already.
+    pub fn add(
+        &mut self,
+        prompt_id: &str,
+        prompt: &str,
+        response_id: &str,
+        response: &str,
+    ) -> Result<(), FeedbackError> {
+        insert(&mut self.prompts, "prompt", prompt_id, prompt)?;
+        insert(&mut self.responses, "response", response_id, response)
+    }
+
+    /// The text of a prompt.
+    pub fn prompt(&self, id: &str) -> Option<&str> {
+        self.prompts.get(id).map(String::as_str)
+    }
+
+    /// The text of a response.
+    pub fn response(&self, id: &str) -> Option<&str> {
+        self.responses.get(id).map(String::as_str)
+    }
+}
+
+fn insert(
+    texts: &mut BTreeMap<String, String>,
+    kind: &str,
+    id: &str,
+    text: &str,
+) -> Result<(), FeedbackError> {
+    match texts.get(id) {
+        Some(known) if known != text => Err(FeedbackError::Invalid(format!(
+            "the {kind} `{id}` has another text already; give each text an id of its own"
+        ))),
+        Some(_) => Ok(()),
+        None => {
+            texts.insert(id.to_owned(), text.to_owned());
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn an_id_has_one_text_and_errors_name_the_line() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("texts.jsonl");
+        let line = |response| {
+            format!(r#"{{"prompt_id":"p","prompt":"P","response_id":"a","response":"{response}"}}"#)
+        };
+        fs::write(&path, format!("{}\n{}\n", line("A"), line("A"))).expect("writes");
+        let texts = Texts::read(&path).expect("reads");
+        assert_eq!((texts.prompt("p"), texts.response("a")), (Some("P"), Some("A")));
+        assert_eq!((texts.prompt("a"), texts.response("b")), (None, None));
+
+        fs::write(&path, format!("{}\n{}\n", line("A"), line("B"))).expect("writes");
+        let error = Texts::read(&path).expect_err("is refused").to_string();
+        let reason = "the response `a` has another text already; give each text an id of its own";
+        assert_eq!(error, format!("{}:2: {reason}", path.display()));
+    }
+}
