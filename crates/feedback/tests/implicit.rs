@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rein_data::example::{Body, Content};
 use rein_data::jsonl;
+use rein_data::schema::Examples;
 use rein_data::seed::{Seed, shuffle};
 use rein_feedback::implicit::{
     Cascade, Cell, ClickPairs, Continuation, DEFAULT_CLIP, Harvest, HarvestConfig, Impression,
@@ -189,6 +191,28 @@ fn weighted_pairs_follow_worth_where_skipping_follows_the_order() {
         let skipped = net_truth(&skipped, Reason::SkipAbove, &simulated);
         assert!(weighted >= 0.95, "seed {seed}: {weighted}");
         assert!(skipped <= weighted - 0.2, "seed {seed}: {skipped}, weighted {weighted}");
+    }
+}
+
+#[test]
+fn reward_models_read_the_pairs_with_their_weights() {
+    let simulation = Simulation { n_sessions: 300, ..Simulation::default() };
+    let Simulated { impressions, texts, .. } = simulation.run(Seed::new(1));
+    let found = harvest(&impressions, &texts, &HarvestConfig::default()).expect("is harvested");
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    fs::write(file.path(), found.pairs.iter().map(jsonl::line).collect::<String>())
+        .expect("writes");
+    let rows = Examples::open(file.path(), None).expect("recognises them");
+    let rows: Vec<_> = rows.map(|it| it.expect("is a row").example).collect();
+    assert_eq!(rows.len(), found.pairs.len());
+    for (row, pair) in rows.iter().zip(&found.pairs) {
+        assert_eq!(row.weight(), Some(pair.weight as f32));
+        assert_eq!(row.extra["source"], "implicit");
+        let Body::Preference { prompt, chosen, rejected, .. } = &row.body else {
+            panic!("{row:?}");
+        };
+        let texts = [prompt, chosen, rejected].map(Content::to_text);
+        assert_eq!(texts, [&pair.prompt, &pair.chosen, &pair.rejected].map(String::clone));
     }
 }
 

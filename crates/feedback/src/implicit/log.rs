@@ -160,5 +160,15 @@ mod tests {
         fn no_bytes_make_it_panic(content in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = read_log(file(&content).path());
         }
+
+        #[test]
+        fn no_damage_makes_it_panic(at in 0..GOOD.len(), with in "[\\x20-\\x7e]{0,8}", n_lost in 0..9usize) {
+            let end = (at + n_lost).min(GOOD.len());
+            let content = [&GOOD[..at], &with, &GOOD[end..]].concat();
+            if let Ok(log) = read_log(file(content.as_bytes()).path()) {
+                prop_assert!(log.len() <= 1);
+                prop_assert!(log.iter().all(|it| it.clone().checked() == Ok(it.clone())));
+            }
+        }
     }
 }

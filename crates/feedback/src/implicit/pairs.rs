@@ -9,7 +9,7 @@ use super::events::Impression;
 use super::propensity::Propensities;
 use super::screening::{Suspicion, screen};
 use super::share::bounded;
-use super::signals::{Answer, Vote, votes};
+use super::signals::{Answer, Vote, for_each_vote};
 use super::texts::Texts;
 use crate::error::FeedbackError;
 
@@ -133,24 +133,29 @@ pub fn harvest(
 ) -> Result<Harvest, FeedbackError> {
     check(config)?;
     let suspected = screen(impressions);
-    let trusted: Vec<&Impression> =
+    let mut trusted: Vec<&Impression> =
         impressions.iter().filter(|it| !suspected.contains_key(&it.user_hash)).collect();
-    let votes = votes(&trusted, &Dwell::of(&trusted, texts), &config.clicks);
-    let n_votes = votes.len();
-    let mut worded: Vec<Worded<'_>> =
-        votes.into_iter().filter_map(|vote| Worded::of(vote, texts)).collect();
-    let n_without_text = n_votes - worded.len();
-    worded.retain(|it| it.pair.chosen != it.pair.rejected);
-    worded.sort_by(|a, b| {
-        (a.user, a.pair).cmp(&(b.user, b.pair)).then(a.strength.total_cmp(&b.strength))
+    trusted.sort_by_key(|it| (&it.user_hash, it.ts_ms, &it.request_id));
+    let dwell = Dwell::of(&trusted, texts);
+
+    let mut strengths: BTreeMap<&str, f64> = BTreeMap::new();
+    let mut n_without_text = 0;
+    for_each_vote(&trusted, &dwell, &config.clicks, |vote| match Pair::of(&vote, texts) {
+        Some(pair) if pair.chosen == pair.rejected => {}
+        Some(_) => *strengths.entry(vote.user).or_default() += vote.strength,
+        None => n_without_text += 1,
     });
-    let (factors, n_bounded) = factors(&worded, config.user_share);
-    Ok(Harvest {
-        pairs: merged(&worded, &factors, config.weight),
-        suspected,
-        n_bounded,
-        n_without_text,
-    })
+    let (factors, n_bounded) = factors(strengths, config.user_share);
+    let mut weights: BTreeMap<Pair<'_>, f64> = BTreeMap::new();
+    for_each_vote(&trusted, &dwell, &config.clicks, |vote| match Pair::of(&vote, texts) {
+        Some(pair) if pair.chosen != pair.rejected => {
+            let weight = config.weight * vote.strength * factors[vote.user];
+            *weights.entry(pair).or_default() += weight;
+        }
+        _ => {}
+    });
+    let pairs = weights.into_iter().map(|(pair, weight)| pair.row(weight)).collect();
+    Ok(Harvest { pairs, suspected, n_bounded, n_without_text })
 }
 
 fn check(config: &HarvestConfig) -> Result<(), FeedbackError> {
@@ -171,12 +176,6 @@ fn check(config: &HarvestConfig) -> Result<(), FeedbackError> {
 }
 
 /// A vote in texts.
-struct Worded<'a> {
-    user: &'a str,
-    pair: Pair<'a>,
-    strength: f64,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Pair<'a> {
     prompt: &'a str,
@@ -185,45 +184,34 @@ struct Pair<'a> {
     reason: Reason,
 }
 
-impl<'a> Worded<'a> {
-    fn of(vote: Vote<'a>, texts: &'a Texts) -> Option<Self> {
+impl<'a> Pair<'a> {
+    /// `None` if a text isn't known.
+    fn of(vote: &Vote<'a>, texts: &'a Texts) -> Option<Self> {
         let chosen = match vote.chosen {
             Answer::Response(id) => texts.response(id)?,
             Answer::Text(text) => text,
         };
-        let rejected = texts.response(vote.rejected)?;
-        let pair =
-            Pair { prompt: texts.prompt(vote.prompt)?, chosen, rejected, reason: vote.reason };
-        Some(Self { user: vote.user, pair, strength: vote.strength })
+        let (prompt, rejected) = (texts.prompt(vote.prompt)?, texts.response(vote.rejected)?);
+        Some(Self { prompt, chosen, rejected, reason: vote.reason })
+    }
+
+    fn row(self, weight: f64) -> ImplicitPair {
+        ImplicitPair {
+            prompt: self.prompt.into(),
+            chosen: self.chosen.into(),
+            rejected: self.rejected.into(),
+            weight,
+            reason: self.reason,
+            source: Source::Implicit,
+        }
     }
 }
 
 /// What each user's votes are scaled by, and for how many that is less than 1.
-fn factors<'a>(votes: &[Worded<'a>], share: f64) -> (BTreeMap<&'a str, f64>, usize) {
-    let mut strengths: BTreeMap<&str, f64> = BTreeMap::new();
-    for vote in votes {
-        *strengths.entry(vote.user).or_default() += vote.strength;
-    }
+fn factors(strengths: BTreeMap<&str, f64>, share: f64) -> (BTreeMap<&str, f64>, usize) {
     let all: Vec<f64> = strengths.values().copied().collect();
     let bounded = bounded(&all, share);
     let n_bounded = bounded.iter().zip(&all).filter(|(bounded, all)| bounded < all).count();
     let factors = strengths.into_iter().zip(bounded);
     (factors.map(|((user, all), bounded)| (user, bounded / all)).collect(), n_bounded)
-}
-
-/// One row for all votes for the same.
-fn merged(votes: &[Worded<'_>], factors: &BTreeMap<&str, f64>, weight: f64) -> Vec<ImplicitPair> {
-    let mut weights: BTreeMap<Pair<'_>, f64> = BTreeMap::new();
-    for vote in votes {
-        *weights.entry(vote.pair).or_default() += weight * vote.strength * factors[vote.user];
-    }
-    let row = |(pair, weight): (Pair<'_>, f64)| ImplicitPair {
-        prompt: pair.prompt.into(),
-        chosen: pair.chosen.into(),
-        rejected: pair.rejected.into(),
-        weight,
-        reason: pair.reason,
-        source: Source::Implicit,
-    };
-    weights.into_iter().map(row).collect()
 }

@@ -7,9 +7,8 @@ use serde::Serialize;
 use super::dwell::median;
 use super::events::Impression;
 
-/// More lists than this within a minute aren't read by anybody.
-const MOST_PER_MINUTE: usize = 60;
-/// A window in which lists are counted.
+/// Windows in which lists are counted, in milliseconds, and the most that somebody can have read.
+const WINDOWS: [(u64, usize); 2] = [(MINUTE_MS, 60), (24 * 60 * MINUTE_MS, 2000)];
 const MINUTE_MS: u64 = 60_000;
 /// Who usually acts faster than this has read nothing.
 const FASTEST_MS: f64 = 300.0;
@@ -20,10 +19,12 @@ const FEWEST_LISTS: usize = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Suspicion {
-    /// More than 60 lists within a minute.
+    /// More than 60 lists within a minute, or 2000 within a day.
     TooMany {
-        /// The most within any minute.
-        per_minute: usize,
+        /// How many.
+        n_lists: usize,
+        /// Within what time, in milliseconds.
+        within_ms: u64,
     },
     /// Half of ten or more lists were acted on within 300 ms.
     TooFast {
@@ -44,9 +45,13 @@ pub fn screen(impressions: &[Impression]) -> BTreeMap<String, Suspicion> {
 }
 
 fn suspect(impressions: &[&Impression]) -> Option<Suspicion> {
-    let per_minute = most_per_minute(impressions.iter().map(|it| it.ts_ms).collect());
-    if per_minute > MOST_PER_MINUTE {
-        return Some(Suspicion::TooMany { per_minute });
+    let mut times: Vec<u64> = impressions.iter().map(|it| it.ts_ms).collect();
+    times.sort_unstable();
+    for (within_ms, most) in WINDOWS {
+        let n_lists = most_within(&times, within_ms);
+        if n_lists > most {
+            return Some(Suspicion::TooMany { n_lists, within_ms });
+        }
     }
     let first_event = |it: &&Impression| it.events.iter().map(|event| event.t_ms()).min();
     let mut delays: Vec<f64> =
@@ -56,11 +61,10 @@ fn suspect(impressions: &[&Impression]) -> Option<Suspicion> {
         .then_some(Suspicion::TooFast { median_ms })
 }
 
-fn most_per_minute(mut times: Vec<u64>) -> usize {
-    times.sort_unstable();
+fn most_within(times: &[u64], within_ms: u64) -> usize {
     let mut first = 0;
     let in_window = |(last, time): (usize, &u64)| {
-        while time - times[first] >= MINUTE_MS {
+        while time - times[first] >= within_ms {
             first += 1;
         }
         last + 1 - first
@@ -89,8 +93,11 @@ mod tests {
     fn robots_and_the_over_fast_are_suspected() {
         let suspicion = |lists: Vec<Impression>| screen(&lists).get("u0").copied();
         assert_eq!(suspicion(lists(60, 10, 900)), None);
-        assert_eq!(suspicion(lists(61, 10, 900)), Some(Suspicion::TooMany { per_minute: 61 }));
-        assert_eq!(suspicion(lists(500, 1000, 900)), None);
+        let too_many = |n_lists, within_ms| Some(Suspicion::TooMany { n_lists, within_ms });
+        assert_eq!(suspicion(lists(61, 10, 900)), too_many(61, 60_000));
+        assert_eq!(suspicion(lists(2000, 1000, 900)), None);
+        assert_eq!(suspicion(lists(2001, 1000, 900)), too_many(2001, 86_400_000));
+        assert_eq!(suspicion(lists(4000, 60_000, 900)), None);
         assert_eq!(suspicion(lists(9, 5000, 100)), None);
         let too_fast = Some(Suspicion::TooFast { median_ms: 299.0 });
         assert_eq!(suspicion(lists(10, 5000, 299)), too_fast);

@@ -30,35 +30,34 @@ pub(in crate::implicit) enum Answer<'a> {
     Text(&'a str),
 }
 
-/// All votes in a log.
-pub(in crate::implicit) fn votes<'a>(
+/// Tells all votes in a log, whose impressions are in the order of time. They aren't collected: a list of
+/// a few lines can hold thousands.
+pub(in crate::implicit) fn for_each_vote<'a>(
     impressions: &[&'a Impression],
     dwell: &Dwell<'_>,
     clicks: &ClickPairs,
-) -> Vec<Vote<'a>> {
-    let mut votes = Vec::new();
+    mut tell: impl FnMut(Vote<'a>),
+) {
     for impression in impressions.iter().copied() {
-        votes.extend(match clicks {
+        let of_clicks = match clicks {
             ClickPairs::SkipAbove => skip_above(impression, dwell),
             ClickPairs::InversePropensity { propensities, clip } => {
                 let weight = |position| 1.0 / propensities.at(position).max(*clip);
                 over_all_others(impression, dwell, weight)
             }
-        });
-        votes.extend(stayed(impression, dwell));
-        votes.extend(copied(impression));
-        votes.extend(edited(impression));
+        };
+        let of_others = [stayed(impression, dwell), copied(impression), edited(impression)];
+        of_clicks.into_iter().chain(of_others.into_iter().flatten()).for_each(&mut tell);
     }
-    for sitting in groups(impressions, |it| (&it.session, &it.user_hash, &it.prompt_id)) {
-        votes.extend(regenerated(&sitting));
+    for sitting in groups(impressions, |it| (&it.user_hash, &it.session, &it.prompt_id)) {
+        regenerated(&sitting).into_iter().for_each(&mut tell);
     }
     for of_user in groups(impressions, |it| (&it.user_hash, &it.prompt_id)) {
-        votes.extend(thumbs(&of_user));
+        thumbs(&of_user).into_iter().for_each(&mut tell);
     }
-    votes
 }
 
-/// Impressions with equal keys, each group in the order of time.
+/// Impressions with equal keys; each group keeps their order.
 fn groups<'a, K: Ord>(
     impressions: &[&'a Impression],
     key: impl Fn(&'a Impression) -> K,
@@ -66,9 +65,6 @@ fn groups<'a, K: Ord>(
     let mut groups: BTreeMap<K, Vec<&Impression>> = BTreeMap::new();
     for impression in impressions.iter().copied() {
         groups.entry(key(impression)).or_default().push(impression);
-    }
-    for group in groups.values_mut() {
-        group.sort_by_key(|it| (it.ts_ms, &it.request_id));
     }
     groups.into_values().collect()
 }

@@ -1,5 +1,6 @@
 //! What is seen only across lists.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Answer, Vote};
@@ -8,6 +9,8 @@ use crate::implicit::pairs::Reason;
 
 /// What asking for another answer counts for: it may as well have been curiosity.
 const REGENERATE_STRENGTH: f64 = 0.5;
+/// Responses to one prompt whose thumbs of one user are compared, so that pairs don't grow as squares.
+const MOST_THUMBS: usize = 64;
 
 /// The answer that was kept in the end over those for which another was asked before. Only answers that
 /// were shown by themselves can be the one that was kept.
@@ -47,9 +50,26 @@ fn is_disliked(impression: &Impression, response: &str) -> bool {
 }
 
 /// What one user gave a thumb up over what the same user gave a thumb down, for one prompt. The last
-/// thumb on a response counts.
+/// thumb on a response counts, and the last [`MOST_THUMBS`] responses.
 pub(super) fn thumbs<'a>(of_user: &[&'a Impression]) -> Vec<Vote<'a>> {
-    // By response: when, and whether down; of two at one time, the one down counts.
+    let mut last: Vec<_> = last_thumbs(of_user).into_iter().collect();
+    last.sort_unstable_by_key(|(response, (time, _))| (Reverse(*time), *response));
+    last.truncate(MOST_THUMBS);
+    let Some(first) = of_user.first() else { return Vec::new() };
+    let with = |wanted: bool| last.iter().filter(move |(_, (_, is_down))| *is_down == wanted);
+    let over = |chosen, rejected| Vote {
+        user: &first.user_hash,
+        prompt: &first.prompt_id,
+        chosen: Answer::Response(chosen),
+        rejected,
+        reason: Reason::Thumbs,
+        strength: 1.0,
+    };
+    with(false).flat_map(|(up, _)| with(true).map(move |(down, _)| over(up, down))).collect()
+}
+
+/// By response: when, and whether down. Of two at one time, the one down counts.
+fn last_thumbs<'a>(of_user: &[&'a Impression]) -> BTreeMap<&'a str, (u64, bool)> {
     let mut last: BTreeMap<&str, (u64, bool)> = BTreeMap::new();
     for impression in of_user {
         for event in &impression.events {
@@ -59,18 +79,5 @@ pub(super) fn thumbs<'a>(of_user: &[&'a Impression]) -> Vec<Vote<'a>> {
             *known = thumb.max(*known);
         }
     }
-    let Some(first) = of_user.first() else { return Vec::new() };
-    let with = |wanted: bool| last.iter().filter(move |(_, (_, is_down))| *is_down == wanted);
-    with(false)
-        .flat_map(|(chosen, _)| {
-            with(true).map(|(rejected, _)| Vote {
-                user: &first.user_hash,
-                prompt: &first.prompt_id,
-                chosen: Answer::Response(chosen),
-                rejected,
-                reason: Reason::Thumbs,
-                strength: 1.0,
-            })
-        })
-        .collect()
+    last
 }

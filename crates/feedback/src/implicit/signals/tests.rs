@@ -138,6 +138,17 @@ fn the_last_thumb_of_a_user_counts() {
     assert_eq!(rows(&others), [""; 0]);
 }
 
+#[test]
+fn thumbs_without_end_are_bounded() {
+    let thumb = |number: u64| {
+        let id = format!("{number:05}");
+        let events = json!([{"type": "thumb", "response_id": id, "t_ms": 5000, "up": number.is_multiple_of(2)}]);
+        list(number, &[&id], events)
+    };
+    let log: Vec<Impression> = (0..20_000).map(thumb).collect();
+    assert_eq!(found(&log, &HarvestConfig::default()).n_without_text, 32 * 32);
+}
+
 /// Lists of many users, of whom one clicked often; every user clicked the second of two.
 fn crowd(n_users: u64, n_lists_of_first: u64) -> Vec<Impression> {
     let click = || json!([{"type": "click", "response_id": "b", "t_ms": 900}]);
