@@ -120,6 +120,9 @@ fn the_answer_that_was_kept_beats_those_before() {
     ];
     assert_eq!(rows(&log), ["D>A 0.10 regenerate", "D>B 0.10 regenerate"]);
     assert_eq!(rows(&log[1..3]), [""; 0]);
+    let mut two = log.clone();
+    two[0] = list(4, &["c", "d"], json!([]));
+    assert_eq!(rows(&two), [""; 0], "neither of two was kept");
     let mut elsewhere = log.clone();
     elsewhere[0].session = "another".into();
     assert_eq!(rows(&elsewhere), [""; 0]);
