@@ -5,20 +5,22 @@ use std::sync::Arc;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Query, Request, State as Shared};
 use axum::http::StatusCode;
-use axum::http::header::{HeaderValue, SET_COOKIE};
+use axum::http::header::{CONTENT_TYPE, HeaderValue, SET_COOKIE};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use rein_data::jsonl;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::guard::{self, COOKIE, Caller, MAX_BODY, csrf_of};
-use super::wire::{self, SentAnnotation, WireProgress};
-use super::{State, assets};
+use super::live::{self, Live};
+use super::wire::{self, SentAnnotation, SentTask, WireProgress};
+use super::{State, assets, completions};
 use crate::error::{FeedbackError, Refusal};
-use crate::store::{Annotator, Change, Role, now, stopped};
+use crate::store::{Annotator, Change, Role, Said, now, stopped};
 
 type Reply = Result<Response, ApiError>;
 
@@ -32,6 +34,11 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/api/undo", post(undo))
         .route("/api/events", post(event))
         .route("/api/progress", get(progress))
+        .route("/api/tasks", post(add_tasks))
+        .route("/api/export", get(export))
+        .route("/api/live", post(live::ask))
+        .route("/v1/models", get(completions::models))
+        .route("/v1/chat/completions", post(completions::complete))
         .route_layer(from_fn_with_state(state.clone(), guard::authenticate));
     Router::new()
         .route("/api/session", post(log_in))
@@ -107,7 +114,9 @@ async fn projects(
             "progress": seen_by(&caller, &progress),
         }));
     }
-    Ok(Json(json!({ "projects": projects, "live": null })).into_response())
+    let live = state.live.as_ref();
+    let live = live.map(|it| json!({ "model": it.model.name(), "project": it.project }));
+    Ok(Json(json!({ "projects": projects, "live": live })).into_response())
 }
 
 #[derive(Debug, Deserialize)]
@@ -136,12 +145,23 @@ async fn annotate(
 ) -> Reply {
     let sent = json_of(body)?;
     let who = caller.annotator.name;
+    let learns = state.live.is_some();
     let stored = state.change(move |change| {
         let shown = change.shown_to(&who, sent.task)?;
         let sent = sent.in_task_order(&shown).map_err(Refusal::BadAnswer)?;
-        change.submit(&who, &sent)
+        let receipt = change.submit(&who, &sent)?;
+        let lesson = match sent.said {
+            Said::Answer(answer) if learns && !receipt.is_replay => {
+                Some((change.task(sent.task)?, answer.judgement))
+            }
+            _ => None,
+        };
+        Ok((receipt, lesson))
     });
-    let receipt = stored.await?;
+    let (receipt, lesson) = stored.await?;
+    if let Some((task, judgement)) = lesson {
+        live::learn(&state, task, &judgement);
+    }
     Ok(Json(json!({ "id": receipt.annotation, "replay": receipt.is_replay })).into_response())
 }
 
@@ -196,12 +216,65 @@ async fn progress(
     Ok(Json(json!({ "progress": progress, "agreement": agreement })).into_response())
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SentTasks {
+    project: String,
+    tasks: Vec<SentTask>,
+}
+
+/// Takes tasks of other programs.
+async fn add_tasks(
+    Shared(state): Shared<Arc<State>>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Json<SentTasks>, JsonRejection>,
+) -> Reply {
+    caller.must_be_admin()?;
+    let SentTasks { project, tasks } = json_of(body)?;
+    let tasks: Vec<_> = tasks.into_iter().map(SentTask::task).collect();
+    let added = state.change(move |change| {
+        change.project(&project)?;
+        change.add_tasks(&project, &tasks)
+    });
+    Ok(Json(json!({ "new": added.await? })).into_response())
+}
+
+/// All answers that count, a line each.
+async fn export(
+    Shared(state): Shared<Arc<State>>,
+    Extension(caller): Extension<Caller>,
+    query: Result<Query<OfProject>, QueryRejection>,
+) -> Reply {
+    caller.must_be_admin()?;
+    let OfProject { project } = query_of(query)?;
+    let answers = state.readers.read(move |store| store.answers(&project)).await?;
+    let lines: String = answers.iter().map(|it| jsonl::line(&wire::stored(it))).collect();
+    Ok(([(CONTENT_TYPE, "application/jsonl")], lines).into_response())
+}
+
 fn seen_by<'a>(caller: &Caller, progress: &'a crate::store::Progress) -> WireProgress<'a> {
     let Annotator { name, role, .. } = &caller.annotator;
     WireProgress::new(progress, name, *role == Role::Admin)
 }
 
+impl Caller {
+    fn must_be_admin(&self) -> Result<(), ApiError> {
+        match self.annotator.role {
+            Role::Admin => Ok(()),
+            _ => Err(ApiError::forbidden("forbidden", "this takes an admin's token")),
+        }
+    }
+}
+
 impl State {
+    /// The model that answers.
+    pub(super) fn live(&self) -> Result<&Live, ApiError> {
+        self.live.as_ref().ok_or_else(|| {
+            let message = "no model answers here: the server was started without one";
+            ApiError::new(StatusCode::NOT_FOUND, "no_model", message)
+        })
+    }
+
     /// Changes the store; answers once that is on the disk.
     async fn change<T: Send + 'static>(
         &self,
@@ -213,7 +286,7 @@ impl State {
     }
 }
 
-fn json_of<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, ApiError> {
+pub(super) fn json_of<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, ApiError> {
     body.map(|Json(value)| value).map_err(|rejection| {
         let code = match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => "too_large",

@@ -6,22 +6,28 @@
 
 mod api;
 mod assets;
+mod completions;
 mod error;
 mod guard;
+mod live;
+mod model;
 mod rate;
 mod readers;
 mod wire;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use self::rate::Rate;
 use self::readers::Readers;
-use crate::error::FeedbackError;
+use crate::error::{FeedbackError, Refusal};
 use crate::store::{Store, Writer};
+
+pub use self::live::Live;
+pub use self::model::{Answers, Ask, AskWhen, Lesson, Message, Model, Sampled, Wishes};
 
 /// What is served, and to whom.
 #[derive(Clone, Debug)]
@@ -36,6 +42,8 @@ pub struct ServeOptions {
     pub hosts: Vec<String>,
     /// Requests a second that each token may send.
     pub rate: u32,
+    /// A model that answers, if there is one.
+    pub live: Option<Live>,
 }
 
 impl ServeOptions {
@@ -47,6 +55,7 @@ impl ServeOptions {
             allow_remote: false,
             hosts: Vec::new(),
             rate: 20,
+            live: None,
         }
     }
 }
@@ -79,7 +88,13 @@ pub(crate) struct State {
     rate: Rate,
     /// Names that requests may ask for, in lower case, without ports.
     hosts: Vec<String>,
+    live: Option<Live>,
+    /// Questions that the model may be at, or that wait for it.
+    generations: Arc<Semaphore>,
 }
+
+/// Questions at a time: a few may wait while one is answered.
+const GENERATIONS: usize = 4;
 
 impl Server {
     /// Opens the store and begins to listen.
@@ -93,7 +108,9 @@ impl Server {
             return Err(FeedbackError::Invalid(reason));
         }
         let writer = Writer::open(&options.store)?;
-        drop(Store::read(&options.store)?);
+        if let Some(live) = &options.live {
+            check_live(&options.store, live)?;
+        }
         let refuse = |error| FeedbackError::Invalid(format!("{}: {error}", options.address));
         let listener = TcpListener::bind(options.address).map_err(refuse)?;
         listener.set_nonblocking(true).map_err(refuse)?;
@@ -103,6 +120,8 @@ impl Server {
             readers: Arc::new(Readers::new(options.store.clone())),
             rate: Rate::new(options.rate),
             hosts: hosts(ip, &options.hosts),
+            live: options.live.clone(),
+            generations: Arc::new(Semaphore::new(GENERATIONS)),
         };
         Ok(Self { listener, address, state: Arc::new(state), stop: watch::channel(false) })
     }
@@ -137,6 +156,17 @@ impl Server {
             })
             .map_err(|error: std::io::Error| FeedbackError::Invalid(format!("the server: {error}")))
     }
+}
+
+fn check_live(store: &Path, live: &Live) -> Result<(), FeedbackError> {
+    let projects = Store::read(store)?.projects()?;
+    let project = projects.into_iter().find(|it| it.name == live.project);
+    let project = project.ok_or_else(|| Refusal::NoProject(live.project.clone()))?;
+    if !Live::fits(&project.settings.kind) {
+        let reason = "live mode compares pairs; this project asks something else";
+        return Err(Refusal::BadProject(project.name, reason.into()).into());
+    }
+    Ok(())
 }
 
 /// The names that a server at this address is known by.

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::records::{Answer, Choice, Judgement, Shown};
-use crate::store::{Asked, Progress, Said, Submission};
+use crate::records::{Answer, Choice, Judgement, NewTask, Response, Shown, Split};
+use crate::store::{Asked, Progress, Said, Stored, Submission};
 
 /// What a page sends of a task.
 #[derive(Debug, Deserialize)]
@@ -67,6 +67,71 @@ pub(super) fn asked(asked: &Asked, now: i64) -> Value {
         "draft": earlier.or_else(|| asked.draft.clone()),
         "expires_at": asked.expires_at,
         "now": now,
+    })
+}
+
+/// A task that another program sends.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SentTask {
+    external_id: String,
+    prompt: String,
+    responses: Vec<SentResponse>,
+    #[serde(default = "one")]
+    overlap: u32,
+    #[serde(default)]
+    priority: f64,
+    #[serde(default)]
+    heldout: bool,
+    #[serde(default)]
+    gold: Option<Judgement>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SentResponse {
+    text: String,
+    #[serde(default = "yes")]
+    finished: bool,
+    #[serde(default)]
+    source: String,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl SentTask {
+    pub(super) fn task(self) -> NewTask {
+        let response =
+            |SentResponse { text, finished, source }| Response { text, finished, source };
+        NewTask {
+            external_id: self.external_id,
+            prompt: self.prompt,
+            split: if self.heldout { Split::Heldout } else { Split::Train },
+            responses: self.responses.into_iter().map(response).collect(),
+            overlap: self.overlap,
+            priority: self.priority,
+            gold: self.gold,
+        }
+    }
+}
+
+/// An answer as programs get it, in terms of the task's own order.
+pub(super) fn stored(stored: &Stored) -> Value {
+    json!({
+        "id": stored.id,
+        "task": stored.task,
+        "annotator": stored.annotator,
+        "role": stored.role.as_str(),
+        "answer": stored.answer,
+        "shown": stored.shown,
+        "active_ms": stored.active_ms,
+        "submitted_at": stored.submitted_at,
     })
 }
 

@@ -13,7 +13,7 @@ use super::Change;
 use super::annotators::Annotator;
 use super::projects::Project;
 use crate::error::FeedbackError;
-use crate::records::{Answer, Settings, Shown, Task};
+use crate::records::{Answer, NewTask, Settings, Shown, Task};
 
 /// A task as somebody is asked it.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +70,25 @@ impl Change<'_> {
         let shown = shuffled(self.n_items(task)?, &mut order.rng());
         self.begin_lease(task, annotator.id, &shown, &project.settings)?;
         self.asked(task, annotator.id).map(Some)
+    }
+
+    /// Adds a task and asks it of somebody, before all others.
+    pub fn ask_now(
+        &self,
+        project: &str,
+        annotator: &str,
+        task: &NewTask,
+    ) -> Result<Asked, FeedbackError> {
+        self.add_tasks(project, std::slice::from_ref(task))?;
+        let project = self.project(project)?;
+        let annotator = self.active(annotator)?;
+        let id = self.task_named(&project, &task.external_id)?;
+        if self.lease(id, annotator.id)?.is_none() {
+            let seed = Seed::new(project.settings.seed).child("order").child(&annotator.name);
+            let shown = shuffled(task.responses.len(), &mut seed.index(id as u64).rng());
+            self.begin_lease(id, annotator.id, &shown, &project.settings)?;
+        }
+        self.asked(id, annotator.id)
     }
 
     fn choose(

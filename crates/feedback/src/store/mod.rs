@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 use crate::error::FeedbackError;
 use crate::records::{Annotation, NewTask};
 
+pub(crate) use annotators::random_token;
 pub use annotators::{Annotator, Role};
 pub use answers::{Receipt, Said, Submission};
 pub use assign::Asked;

@@ -42,7 +42,7 @@ impl Change<'_> {
     }
 
     /// The task in this row.
-    pub(super) fn task(&self, id: i64) -> Result<Task, FeedbackError> {
+    pub(crate) fn task(&self, id: i64) -> Result<Task, FeedbackError> {
         let query = "SELECT id, external_id, overlap, gold_json,
                             (SELECT text FROM prompt WHERE prompt.id = task.prompt_id)
                      FROM task WHERE id = ?1";
@@ -55,6 +55,14 @@ impl Change<'_> {
         let mut statement = self.connection.prepare_cached(query)?;
         task.responses = statement.query_map([id], response)?.collect::<rusqlite::Result<_>>()?;
         Ok(task)
+    }
+
+    pub(super) fn task_named(&self, project: &Project, name: &str) -> Result<i64, FeedbackError> {
+        let query = "SELECT id FROM task WHERE project_id = ?1 AND external_id = ?2";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let found = statement.query_row(params![project.id, name], |row| row.get(0)).optional()?;
+        let missing = || Refusal::BadTask(name.into(), "it isn't in the project".into());
+        Ok(found.ok_or_else(missing)?)
     }
 
     fn add_task(&self, project: &Project, task: &NewTask) -> Result<bool, FeedbackError> {

@@ -20,9 +20,9 @@ fn nothing_is_told_without_a_token() {
     let wrong = format!("{}0", &token[..63]);
     for line in ["GET /api/projects", "GET /api/next?project=p", "GET /api/session"] {
         assert_eq!(running.send(line, &[], "").status, 401, "{line}");
-        for bad in [wrong.as_str(), "", "x", "\u{00e9}"] {
+        for bad in [wrong.as_str(), "", "x", "x y"] {
             let reply = running.ask(line, bad, None);
-            assert!(matches!(reply.status, 401 | 400), "{line} with {bad:?}: {reply:?}");
+            assert_eq!(reply.status, 401, "{line} with {bad:?}: {reply:?}");
         }
         assert_eq!(running.ask(line, &token, None).status, 200, "{line}");
     }
