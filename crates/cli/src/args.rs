@@ -11,6 +11,7 @@ use crate::bench::{BenchCommand, Shape, SizeArgs};
 use crate::config::Stage;
 use crate::device::BackendName;
 use crate::export::parse_size;
+use crate::feedback::FeedbackArgs;
 use crate::inference::{ChatArgs, GenerateArgs, ScoreArgs};
 use crate::inspect::InspectArgs;
 use crate::reward::{RewardArgs, RewardCommand};
@@ -42,8 +43,8 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Fine-tune a model on demonstrations
     Sft(StageArgs),
-    /// Gather judgements of the model's replies from simulated people
-    Feedback(StageArgs),
+    /// Ask people: in a browser, live or simulated ones; and look after what they said
+    Feedback(FeedbackArgs),
     /// Train a reward model on judgements
     Reward(RewardArgs),
     /// Optimise a model on judgements alone, without a reward model or sampling: DPO and its relatives
@@ -91,7 +92,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
     /// Go on with the run in this folder, from its newest checkpoint
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set", "run", "model", "reward_model"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["config", "set", "run", "model", "reward_model", "feedback"])]
     pub(crate) resume: Option<PathBuf>,
     /// Print what would be done, how large and how long, and stop
     #[arg(long)]
@@ -153,6 +154,10 @@ pub(crate) struct RunArgs {
     /// Score with this reward model: a folder, or `owner/name`
     #[arg(long, value_name = "MODEL")]
     pub(crate) reward_model: Option<PathBuf>,
+    /// Learn from what people said in this store instead of asking simulated people. The store of a run goes on
+    /// from that run: with its config and its newest model, unless `--config` or `--model` names others
+    #[arg(long, value_name = "STORE")]
+    pub(crate) feedback: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) hub: HubArgs,
     /// Where to compute; the build's first backend if left out
@@ -309,7 +314,7 @@ impl Command {
     pub(crate) fn stage(&self) -> Option<Stage> {
         match self {
             Self::Sft(_) => Some(Stage::Sft),
-            Self::Feedback(_) => Some(Stage::Feedback),
+            Self::Feedback(args) => args.stage().map(|_| Stage::Feedback),
             Self::Reward(args) => match args.command() {
                 RewardCommand::Train(_) => Some(Stage::Reward),
                 RewardCommand::Evaluate(_) | RewardCommand::Adapt(_) | RewardCommand::Attack(_) => {

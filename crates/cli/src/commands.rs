@@ -16,7 +16,7 @@ use rein_model::backend::LmAutodiffBackend;
 use rein_ppo::PpoError;
 use rein_reward::RewardError;
 
-use crate::args::{Command, HubArgs, JudgeArgs, Named, RunArgs, TrainArgs};
+use crate::args::{Command, HubArgs, JudgeArgs, Named, RunArgs, StageArgs, TrainArgs};
 use crate::config::{self, Config, Stage};
 use crate::device::{BackendName, Work, run_on};
 use crate::hub::HubError;
@@ -27,6 +27,7 @@ use crate::parity::Parity;
 use crate::pipeline::{Ended, Evaluation, Session};
 use crate::plan::Plan;
 use crate::reward::{Attack, Evaluate, RewardCommand};
+use crate::run_config::{holds_run, load_config, run_root};
 use crate::setup::Setup;
 use crate::watch::watcher;
 use crate::{bench, export, memory, report, reward, table};
@@ -46,10 +47,16 @@ pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result
             let run = run_of(args)?;
             if args.dry_run { plan(&run) } else { work(&run, None) }
         }
-        Command::Sft(args)
-        | Command::Feedback(args)
-        | Command::Dpo(args)
-        | Command::Evaluate(args) => work(&args.run, command.stage()),
+        Command::Sft(args) | Command::Dpo(args) | Command::Evaluate(args) => {
+            work(&args.run, command.stage())
+        }
+        Command::Feedback(args) => match args.stage() {
+            Some(StageArgs { run }) => work(&run, Some(Stage::Feedback)),
+            None => {
+                args.run()?;
+                Ok(ExitCode::SUCCESS)
+            }
+        },
         Command::Reward(args) => {
             on_reward_model(&args.command(), |run| work(run, Some(Stage::Reward)))
         }
@@ -236,44 +243,6 @@ fn conclude(run: &RunDir, stages: &[Stage], ended: Ended) -> Result<ExitCode> {
     }
     print(&format!("run:    {root}\n"));
     Ok(ExitCode::SUCCESS)
-}
-
-/// The config of the run that is continued, or of the new one.
-fn load_config(args: &RunArgs) -> Result<Config> {
-    if let Some(run) = args.run.as_deref().filter(|run| holds_run(Some(run))) {
-        if args.config.is_some() || !args.set.is_empty() {
-            bail!(
-                "{}: holds a run with a config of its own; leave out --config and --set, or name \
-                 another --run",
-                run.display()
-            );
-        }
-        return config::load_saved(&run.join("config.toml"));
-    }
-    let mut sets = args.set.clone();
-    let quoted = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
-    if let Some(model) = &args.model {
-        sets.push(format!("model={{ kind = \"pretrained\", path = {} }}", quoted(model)));
-    }
-    if let Some(model) = &args.reward_model {
-        sets.push(format!("reward_model={}", quoted(model)));
-    }
-    config::load(args.config.as_deref(), &sets)
-}
-
-fn holds_run(run: Option<&Path>) -> bool {
-    run.is_some_and(|run| run.join("config.toml").exists())
-}
-
-/// The folder of the run that is continued, or one for a new run.
-fn run_root(args: &RunArgs) -> PathBuf {
-    let name = args
-        .config
-        .as_deref()
-        .and_then(Path::file_stem)
-        .map_or("helpdesk".into(), |stem| stem.to_string_lossy());
-    let free = || RunDir::free_name(&PathBuf::from("runs").join(&*name));
-    args.run.clone().unwrap_or_else(free)
 }
 
 /// The run in this folder, or a new one with the resolved config in it.

@@ -87,6 +87,10 @@ impl Setup {
     pub(crate) fn for_run(mut config: Config, root: &Path, hub: &HubArgs) -> Result<Self> {
         let world =
             World::load(&config.data, config.rl.columns(), Seed::new(config.seed).child("data"))?;
+        let world = match &config.feedback.store {
+            Some(store) => world.judged_in(store, config.feedback.project.as_deref())?,
+            None => world,
+        };
         if config.stages.contains(&Stage::Reward) && config.reward.demonstrations.is_none() {
             check_judgements(&config.reward, &world.judgements)?;
         }

@@ -9,6 +9,7 @@ use rein_data::schema::Examples;
 use rein_data::screening::Screening;
 use rein_data::seed::Seed;
 use rein_data::sources;
+use rein_feedback::{Split, Store, judged};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -28,6 +29,8 @@ pub(crate) struct World {
     pub(crate) prompts: Parts<Question>,
     /// What is worth a word about all that.
     pub(crate) notes: Vec<String>,
+    /// Whether the truth is known, so that gold rewards can be measured.
+    has_gold: bool,
 }
 
 /// What a model can be asked.
@@ -109,6 +112,7 @@ impl World {
                     prompts: pairs.map(|pair| Question::of_text(&pair.prompt)),
                     judgements: Judgements::Pairs(pairs),
                     notes: notes(path, &screening),
+                    has_gold: false,
                 })
             }
             DataConfig::Files(config) => Self::files(config, columns, seed),
@@ -128,6 +132,7 @@ impl World {
             judgements,
             prompts,
             notes,
+            has_gold: false,
         })
     }
 
@@ -152,6 +157,7 @@ impl World {
             prompts: Parts { train: world.train, heldout: world.heldout }
                 .map(|it| Question::of_text(it.as_str())),
             notes: Vec::new(),
+            has_gold: true,
         }
     }
 
@@ -189,6 +195,7 @@ impl World {
             prompts,
             judgements: Judgements::Labels(rows),
             notes: told,
+            has_gold: false,
         })
     }
 
@@ -200,7 +207,29 @@ impl World {
 
     /// Whether the truth is known, so that gold rewards can be measured.
     pub(crate) fn has_gold(&self) -> bool {
-        matches!(self.judgements, Judgements::Simulated)
+        self.has_gold
+    }
+
+    /// The same with what people said in a store, or in one project of it, in place of all other judgements.
+    pub(crate) fn judged_in(mut self, store: &Path, project: Option<&str>) -> Result<Self> {
+        let all = Store::read(store)?;
+        let mut names: Vec<String> = all.projects()?.into_iter().map(|it| it.name).collect();
+        if let Some(wanted) = project {
+            names.retain(|name| name == wanted);
+        }
+        let of_split = |split: Split| -> Result<Vec<Example>> {
+            let rows = names.iter().map(|name| judged(&all, name, split));
+            Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        };
+        let parts = Parts { train: of_split(Split::Train)?, heldout: of_split(Split::Heldout)? };
+        if parts.train.is_empty() {
+            let place = project.map(|name| format!(", project `{name}`")).unwrap_or_default();
+            bail!("{}{place}: nobody has judged anything yet", store.display());
+        }
+        let name = store.display();
+        self.notes.push(format!("{name}: {} rows of what people said", parts.train.len()));
+        self.judgements = unmixed(parts).with_context(|| name.to_string())?;
+        Ok(self)
     }
 }
 
@@ -247,6 +276,29 @@ fn judgements(path: &Path, heldout_share: f64) -> Result<(Judgements, Vec<String
         Judgements::Pairs(split(path, pairs, heldout_share, |pair| &pair.prompt)?)
     };
     Ok((judgements, notes))
+}
+
+/// Judgements of one form.
+fn unmixed(Parts { train, heldout }: Parts<Example>) -> Result<Judgements> {
+    let form = |row: &Example| std::mem::discriminant(&row.body);
+    let first = form(&train[0]);
+    if train.iter().chain(&heldout).any(|row| form(row) != first) {
+        bail!(
+            "pairs, labels, rankings and scores don't mix; choose one of its projects by `feedback.project`"
+        );
+    }
+    let pairs = |rows: &[Example]| -> Option<Vec<Preference>> {
+        rows.iter()
+            .map(|row| match plain(row)? {
+                Plain::Pair(pair) => Some(pair),
+                Plain::Label(_) => None,
+            })
+            .collect()
+    };
+    Ok(match (pairs(&train), pairs(&heldout)) {
+        (Some(train), Some(heldout)) => Judgements::Pairs(Parts { train, heldout }),
+        _ => Judgements::Examples(Parts { train, heldout }),
+    })
 }
 
 fn notes(path: &Path, screening: &Screening) -> Vec<String> {

@@ -13,11 +13,13 @@ pub mod serve;
 pub mod simulate;
 
 mod error;
+mod judged;
 mod preferences;
 mod records;
 mod store;
 
 pub use error::{FeedbackError, Refusal};
+pub use judged::judged;
 pub use preferences::{Answered, majority, preferences};
 pub use records::{
     Annotation, Answer, Aspect, Choice, Judgement, Kind, MAX_SUCCESS, MAX_TEXT, NewTask, Response,

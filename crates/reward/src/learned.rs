@@ -143,6 +143,11 @@ impl<B: LmBackend> LearnedReward<B> {
         self.model.whole()
     }
 
+    /// What its scores are normalised by.
+    pub fn normalization(&self) -> &Normalization {
+        &self.normalization
+    }
+
     /// Scores of rows of tokens as the model gives them, of several models their mean: probabilities follow from
     /// these.
     pub fn raw_rows(&self, rows: &[impl AsRef<[u32]>]) -> Vec<f32> {

@@ -38,6 +38,7 @@ mod judgements;
 mod learned;
 mod logistic;
 mod mixture;
+mod online;
 mod pass;
 mod sources;
 mod uncertainty;
@@ -49,6 +50,7 @@ pub use error::RewardError;
 pub use gold::Gold;
 pub use learned::{LearnedReward, Normalization};
 pub use mixture::{Failure, Mixture, Scores, Weighted, scores};
+pub use online::{OnlineReward, RIDGE};
 pub use sources::{ErrorPolicy, RewardKind, RewardSource, RuleSource};
 pub use verdict::Verdict;
 

@@ -259,11 +259,25 @@ pub(crate) struct FeedbackConfig {
     pub(crate) annotators: usize,
     /// People who judge each pair; what most of them say counts.
     pub(crate) overlap: u32,
+    /// A store of judgements to learn from, instead of asking simulated people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) store: Option<PathBuf>,
+    /// Take only what was said in this project of the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) project: Option<String>,
 }
 
 impl Default for FeedbackConfig {
     fn default() -> Self {
-        Self { pairs: 8192, heldout_pairs: 1024, batch_pairs: 512, annotators: 12, overlap: 5 }
+        Self {
+            pairs: 8192,
+            heldout_pairs: 1024,
+            batch_pairs: 512,
+            annotators: 12,
+            overlap: 5,
+            store: None,
+            project: None,
+        }
     }
 }
 

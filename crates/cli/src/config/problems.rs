@@ -14,12 +14,18 @@ impl Config {
         if has_reward && !possible.contains(&Stage::Rl) {
             possible.push(Stage::Rl);
         }
-        let judges = possible.contains(&Stage::Reward);
+        let judges = possible.contains(&Stage::Reward) || self.feedback.store.is_some();
         let is_inverse = self.reward.demonstrations.is_some();
         for stage in [Stage::Reward, Stage::Rl] {
             if is_inverse && !possible.contains(&stage) {
                 possible.push(stage);
             }
+        }
+        let of_store = self.feedback.store.is_some();
+        if of_store {
+            possible.retain(|stage| *stage != Stage::Feedback);
+            let more = [Stage::Reward, Stage::Rl].into_iter().filter(|it| !possible.contains(it));
+            possible.extend(more.collect::<Vec<_>>());
         }
         if self.stages.is_empty() {
             self.stages.clone_from(&possible);
@@ -62,6 +68,9 @@ impl Config {
         for stage in self.stages.iter().filter(|stage| !possible.contains(stage)) {
             let name = stage.name();
             let reason = match stage {
+                Stage::Feedback if self.feedback.store.is_some() => {
+                    "`feedback.store` holds judgements already"
+                }
                 Stage::Feedback => "only the help-desk world has simulated people",
                 Stage::Rl => {
                     "nothing says what is good: name `data.preferences`, a `reward_model` or rules in \
@@ -81,6 +90,9 @@ impl Config {
         problems.extend(self.data_problems());
         problems.extend(self.personal_problems());
         let feedback = &self.feedback;
+        if feedback.project.is_some() && feedback.store.is_none() {
+            problems.push("`feedback.project` needs a `feedback.store`".into());
+        }
         let counts = [
             ("feedback.pairs", feedback.pairs),
             ("feedback.batch_pairs", feedback.batch_pairs),

@@ -10,6 +10,7 @@ mod generate;
 mod judge;
 mod rules;
 mod settings;
+mod speaker;
 mod terminal;
 mod texts;
 
@@ -30,12 +31,13 @@ use crate::args::RowsArgs;
 use crate::chat_template::chat_template;
 use crate::watch::PlainLines;
 
-pub(crate) use args::{ChatArgs, GenerateArgs, ScoreArgs};
+pub(crate) use args::{ChatArgs, GenerateArgs, GuardArgs, SamplingArgs, ScoreArgs};
 pub(crate) use chat::Chat;
 pub(crate) use folders::ModelFolders;
 pub(crate) use generate::Generate;
 pub(crate) use judge::{Logprobs, Score};
 pub(crate) use rules::score_by_rules;
+pub(crate) use speaker::{Speaker, Spoken};
 
 /// What such a command reads: a model's folder and rows of tokens.
 struct Inputs {

@@ -13,7 +13,7 @@ use super::args::{GuardArgs, OnViolation, SamplingArgs, Tokens};
 const ATTEMPTS: usize = 4;
 
 /// What the command line says about sampling, with a model's folder at hand.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Settings {
     /// Where it stops is known, how long it may get is not.
     pub(super) sampling: Sampling,

@@ -34,6 +34,7 @@ mod start;
 use crate::encoding::Pair;
 
 pub(crate) use file::{NUMBERS, TENSORS};
+pub(crate) use logistic::ridge_head;
 
 pub use config::{Method, PersonalConfig};
 pub use descent::{Descent, fomaml, outer_step, reptile};

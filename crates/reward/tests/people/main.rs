@@ -7,6 +7,7 @@
 mod golden;
 
 mod draws;
+mod online;
 mod queries;
 
 use std::fs;
@@ -219,7 +220,7 @@ fn a_person_on_disk_scores_as_the_model_with_their_head_does() {
     }
 }
 
-fn shape() -> ModelConfig {
+pub(crate) fn shape() -> ModelConfig {
     let shape = LlamaShape {
         vocab_size: 32,
         hidden_size: N_FEATURES,

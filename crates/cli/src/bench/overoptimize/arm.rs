@@ -92,7 +92,10 @@ impl<'a> World<'a> {
     ) -> Result<Vec<Point>> {
         let config = weak(self.args, self.seed)?;
         let mut rl = config.rl;
-        rl.rewards = vec![RewardSource { pessimism: arm.pessimism(self.args.deviations), ..RewardSource::MODEL }];
+        rl.rewards = vec![RewardSource {
+            pessimism: arm.pessimism(self.args.deviations),
+            ..RewardSource::MODEL
+        }];
         let config = Config {
             model: ModelSource::Pretrained { path: self.policy.clone() },
             reward_model: Some(self.reward.clone()),

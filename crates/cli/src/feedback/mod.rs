@@ -1,0 +1,67 @@
+//! `rein feedback`: people's judgements, from the question to rows that models learn from.
+
+mod live;
+mod people;
+mod places;
+mod serve;
+mod status;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::args::{RunArgs, StageArgs};
+
+pub(crate) use self::places::{POLICIES, newest};
+
+use self::people::PeopleArgs;
+use self::serve::ServeArgs;
+use self::status::StatusArgs;
+
+const EXAMPLES: &str = "\
+Examples:
+  # Let simulated people of the help desk judge what a run's fine-tuned model says
+  rein feedback --run runs/mine
+  # Judge it yourself, in a browser, and go on with what you said
+  rein feedback serve --run runs/mine
+  rein feedback status --run runs/mine
+  rein train --feedback runs/mine/feedback.sqlite
+  # Talk with a model, and say which of two answers is better where it isn't sure
+  rein feedback serve --store talk.sqlite --model DIR --reward-model RM --ask-disagreement 0.3";
+
+/// A bare `rein feedback` is the stage of a run.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub(crate) struct FeedbackArgs {
+    #[command(subcommand)]
+    command: Option<FeedbackCommand>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// What can be done with people's judgements.
+#[derive(Debug, Subcommand)]
+enum FeedbackCommand {
+    /// Let people judge in a browser
+    Serve(Box<ServeArgs>),
+    /// Say who may judge, and give them links
+    People(PeopleArgs),
+    /// Say how far the projects of a store are
+    Status(StatusArgs),
+}
+
+impl FeedbackArgs {
+    /// The run whose stage a bare `rein feedback` is.
+    pub(crate) fn stage(&self) -> Option<StageArgs> {
+        self.command.is_none().then(|| StageArgs { run: self.run.clone() })
+    }
+
+    /// Does what a command below asks for.
+    pub(crate) fn run(&self) -> Result<()> {
+        match &self.command {
+            Some(FeedbackCommand::Serve(args)) => serve::run(args),
+            Some(FeedbackCommand::People(args)) => people::run(args),
+            Some(FeedbackCommand::Status(args)) => status::run(args),
+            None => unreachable!("the stage is run elsewhere"),
+        }
+    }
+}
