@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::learn::LearnArgs;
 use super::meta::MetaArgs;
 use super::overoptimize::OveroptimizeArgs;
+use super::query::QueryArgs;
 use super::shape::Shape;
 use super::{Axis, Workload};
 use crate::args::BenchArgs;
@@ -68,6 +69,11 @@ pub(crate) enum BenchCommand {
     /// fits the curve of Gao et al. (2023). Takes about a quarter of an hour; runs that are done aren't repeated
     /// when it is started again.
     Overoptimize(OveroptimizeArgs),
+    /// Say how many labels a reward model of the help desk needs where those pairs are asked about that tell most
+    ///
+    /// Compares pairs chosen at random with those of which the reward is least certain (BALD) and those that tell most
+    /// of it as a whole (D-optimal), on the pairs of replies that a run sampled.
+    Query(QueryArgs),
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ mod learn;
 mod meta;
 mod ops;
 mod overoptimize;
+mod query;
 mod shape;
 mod slopes;
 mod soak;
@@ -34,6 +35,7 @@ use self::learn::Learn;
 use self::meta::Meta;
 use self::ops::Ops;
 use self::overoptimize::Overoptimize;
+use self::query::Queries;
 use self::soak::Soak;
 use self::workloads::Networks;
 use crate::args::BenchArgs;
@@ -77,6 +79,11 @@ pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
         BenchCommand::Meta(args) => {
             let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
             let is_good = run_on(backend, Meta { args })?;
+            Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        BenchCommand::Query(args) => {
+            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+            let is_good = run_on(backend, Queries { args })?;
             Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         BenchCommand::Overoptimize(args) => {

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 
 use crate::args::{RunArgs, StageArgs};
 
-pub(crate) use self::places::{POLICIES, newest};
+pub(crate) use self::places::{POLICIES, STORE, newest};
 
 use self::people::PeopleArgs;
 use self::serve::ServeArgs;

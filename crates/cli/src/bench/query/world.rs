@@ -1,0 +1,199 @@
+//! The pairs that people can be asked about, what they say, and the reward model that learns from it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use rand::RngExt;
+use rein_data::helpdesk::people::{Person, Seen};
+use rein_data::run_dir::RunDir;
+use rein_data::seed::Seed;
+use rein_data::tokenizer::Tokenizer;
+use rein_feedback::simulate::gold_reward;
+use rein_feedback::{Split, Store, Task};
+use rein_model::backend::LmAutodiffBackend;
+use rein_model::checkpoint::MODEL;
+use rein_model::{ScalarModel, load_causal_lm, load_scalar_model};
+use rein_reward::encoding::{Judgements, Pair};
+use rein_reward::meta::{Difference, differences};
+use rein_reward::train::{RewardConfig, RewardTraining};
+
+use super::choose::Query;
+use super::{ENOUGH, Point, QueryArgs};
+use crate::bench::learn::{at_the_end, drive_quietly};
+use crate::config;
+use crate::config::Stage;
+use crate::feedback::STORE;
+use crate::inference::tokenizer_of;
+use crate::pipeline::PROJECT;
+
+const BATCH_ROWS: usize = 64;
+const PEOPLE: usize = 12;
+
+/// A pair as both people and models read it.
+struct Candidate {
+    /// The truth of both replies.
+    gold: [f32; 2],
+    texts: [String; 2],
+    /// The first reply stands as chosen.
+    pair: Pair,
+}
+
+/// Pairs to ask about, and pairs to measure with, of which the first reply is truly better.
+pub(super) struct World<B: LmAutodiffBackend> {
+    pool: Vec<Candidate>,
+    heldout: Vec<Pair>,
+    /// The fine-tuned model.
+    base: PathBuf,
+    /// Where reward models are written.
+    run: RunDir,
+    config: RewardConfig,
+    device: B::Device,
+}
+
+impl<B: LmAutodiffBackend> World<B> {
+    /// What a run sampled.
+    pub(super) fn load(run: &Path, out: &Path, device: B::Device) -> Result<Self> {
+        let folder = RunDir::join(run);
+        let finished = folder.finished(Stage::Sft.name())?;
+        let finished =
+            finished.with_context(|| format!("{}: run its stage `sft` first", run.display()))?;
+        let base = folder.checkpoints(Stage::Sft.name()).path(finished.step).join(MODEL);
+        let tokenizer = tokenizer_of(&base)?;
+        let store = Store::read(&run.join(STORE))?;
+        let candidates = |split| -> Result<Vec<Candidate>> {
+            let tasks = store.tasks(PROJECT, split)?;
+            Ok(tasks.into_iter().map(|task| candidate(task, &tokenizer)).collect())
+        };
+        let (pool, heldout) = (candidates(Split::Train)?, candidates(Split::Heldout)?);
+        if pool.is_empty() || heldout.is_empty() {
+            bail!("{}: run its stage `feedback` first", run.display());
+        }
+        let mut config = config::load(None, &[])?.reward;
+        (config.checkpoints.evaluate_every, config.checkpoints.use_best) = (0, false);
+        let run = if out.join("checkpoints").exists() {
+            RunDir::open(out)?
+        } else {
+            RunDir::create(out)?
+        };
+        Ok(Self { pool, heldout: far(heldout), base, run, config, device })
+    }
+
+    /// The accuracy after each batch, until it is enough.
+    pub(super) fn ask(&self, query: Query, seed: u64, args: &QueryArgs) -> Result<Vec<Point>> {
+        let root = Seed::new(seed).child("query");
+        let crowd = Person::crowd(PEOPLE, root.child("people"));
+        let mut left: Vec<usize> = (0..self.pool.len()).collect();
+        let mut said: Vec<Pair> = Vec::new();
+        let mut points = Vec::new();
+        let mut model: Option<ScalarModel<B::InnerBackend>> = None;
+        while said.len() < args.most && left.len() >= args.batch {
+            let batch_seed = root.child(query.name()).index(said.len() as u64);
+            let mut places = self.choose(query, &left, &said, model.as_ref(), args.batch, batch_seed);
+            places.sort_unstable_by(|a, b| b.cmp(a));
+            for place in places {
+                let number = left.swap_remove(place);
+                said.push(self.pool[number].judged(&crowd, root.child("say").index(number as u64)));
+            }
+            let name = format!("{}-{seed}-{}", query.name(), said.len());
+            let trained = self.train(&name, &said, root.child("train"))?;
+            let accuracy = self.accuracy(&trained);
+            points.push(Point { query: query.name(), seed, labels: said.len(), accuracy });
+            model = Some(trained);
+            if accuracy >= ENOUGH {
+                break;
+            }
+        }
+        Ok(points)
+    }
+
+    /// The places, among those left, of what is asked next.
+    fn choose(
+        &self,
+        query: Query,
+        left: &[usize],
+        said: &[Pair],
+        model: Option<&ScalarModel<B::InnerBackend>>,
+        count: usize,
+        seed: Seed,
+    ) -> Vec<usize> {
+        let features = |pairs: &[Pair]| match model {
+            Some(model) if query != Query::Random => {
+                differences(model, pairs, BATCH_ROWS, &self.device)
+            }
+            _ => Vec::new(),
+        };
+        let pairs: Vec<Pair> = left.iter().map(|it| self.pool[*it].pair.clone()).collect();
+        let (said, mut pairs) = (features(said), features(&pairs));
+        // Without features only their number counts.
+        pairs.resize(left.len(), Difference::new());
+        query.choose(&pairs, &said, count, seed)
+    }
+
+    fn train(
+        &self,
+        name: &str,
+        said: &[Pair],
+        seed: Seed,
+    ) -> Result<ScalarModel<B::InnerBackend>> {
+        let base = load_causal_lm::<B>(&self.base, &self.device)?;
+        let model = ScalarModel::from_causal_lm(base, seed.child("head"), &self.device)?;
+        let judgements = [Judgements::Pairs(said.to_vec()), Judgements::Pairs(Vec::new())];
+        let config = self.config.clone();
+        let mut stage = RewardTraining::new(config, model, None, judgements, seed, &self.device)?;
+        let n_steps = stage.n_steps();
+        let folder = drive_quietly(&self.run, name, &mut stage, n_steps, &at_the_end())?;
+        Ok(load_scalar_model(&folder.join(MODEL), &self.device)?)
+    }
+
+    fn accuracy(&self, model: &ScalarModel<B::InnerBackend>) -> f64 {
+        let head: Vec<f64> = model.head().into_iter().map(f64::from).collect();
+        let gaps = differences(model, &self.heldout, BATCH_ROWS, &self.device);
+        let gap = |x: &Difference| x.iter().zip(&head).map(|(x, w)| x * w).sum::<f64>();
+        let right = gaps.iter().filter(|x| gap(x) > 0.0).count();
+        right as f64 / gaps.len() as f64
+    }
+}
+
+impl Candidate {
+    /// What one of the crowd says: always the same person, and the same thing, whoever asks when.
+    fn judged(&self, crowd: &[Person], seed: Seed) -> Pair {
+        let mut rng = seed.rng();
+        let person = &crowd[rng.random_range(0..crowd.len())];
+        let seen = [0, 1].map(|place| Seen { gold: self.gold[place], text: &self.texts[place] });
+        if person.prefers_first(seen[0], seen[1], &mut rng) {
+            self.pair.clone()
+        } else {
+            turned(self.pair.clone())
+        }
+    }
+}
+
+fn turned(pair: Pair) -> Pair {
+    Pair { chosen: pair.rejected, rejected: pair.chosen, ..pair }
+}
+
+fn candidate(task: Task, tokenizer: &Tokenizer) -> Candidate {
+    let row = |place: usize| {
+        let response = &task.responses[place];
+        let mut row = tokenizer.encode_prompt(&task.prompt);
+        row.extend(tokenizer.encode_completion(&response.text));
+        row.extend(response.finished.then_some(tokenizer.special().eos));
+        row
+    };
+    let [chosen, rejected] = [0, 1].map(row);
+    Candidate {
+        gold: [0, 1].map(|place| gold_reward(&task, &task.responses[place])),
+        texts: [0, 1].map(|place| task.responses[place].text.clone()),
+        pair: Pair { chosen, rejected, margin: None, chosen_probability: None, weight: None },
+    }
+}
+
+/// Those whose truths differ by more than the median difference, the better reply first.
+fn far(mut all: Vec<Candidate>) -> Vec<Pair> {
+    let gap = |it: &Candidate| (it.gold[0] - it.gold[1]).abs();
+    all.retain(|it| gap(it) > 0.0);
+    all.sort_by(|a, b| gap(a).total_cmp(&gap(b)));
+    let median = all.get(all.len() / 2).map_or(0.0, gap);
+    let far = all.into_iter().filter(|it| gap(it) > median);
+    far.map(|it| if it.gold[0] > it.gold[1] { it.pair } else { turned(it.pair) }).collect()
+}
