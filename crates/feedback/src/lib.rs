@@ -6,6 +6,8 @@
 //! into rows that a reward model is trained on. [`implicit`] reads what people did instead of what they
 //! said: clicks, copies, edits.
 //!
+//! People err and differ: [`aggregate`] makes one label of many votes.
+//!
 //! This crate knows neither tensors nor rewards.
 
 pub mod implicit;
@@ -14,12 +16,19 @@ pub mod simulate;
 
 mod error;
 mod judged;
+pub mod aggregate;
+pub mod simulate;
+
+mod error;
+mod optimize;
 mod preferences;
 mod records;
 mod store;
 
 pub use error::{FeedbackError, Refusal};
 pub use judged::judged;
+pub use error::FeedbackError;
+pub use optimize::Climb;
 pub use preferences::{Answered, majority, preferences};
 pub use records::{
     Annotation, Answer, Aspect, Choice, Judgement, Kind, MAX_SUCCESS, MAX_TEXT, NewTask, Response,
