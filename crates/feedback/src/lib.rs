@@ -6,7 +6,7 @@
 //! into rows that a reward model is trained on. [`implicit`] reads what people did instead of what they
 //! said: clicks, copies, edits.
 //!
-//! People err and differ: [`aggregate`] makes one label of many votes.
+//! People err and differ: [`aggregate`] makes one label of many votes, and [`ability`] scores of comparisons.
 //!
 //! This crate knows neither tensors nor rewards.
 
@@ -16,6 +16,7 @@ pub mod simulate;
 
 mod error;
 mod judged;
+pub mod ability;
 pub mod aggregate;
 pub mod simulate;
 

@@ -1,11 +1,13 @@
 //! Tops of functions of some dozens of unknowns.
 //!
-//! [`maximize`] climbs by gradients (L-BFGS).
+//! [`maximize`] climbs by gradients (L-BFGS) and [`newton`] by second derivatives, for functions that are concave.
 
 mod lbfgs;
+mod newton;
 
 pub use lbfgs::Climb;
 pub(crate) use lbfgs::maximize;
+pub(crate) use newton::{Local, newton, pseudo_inverse};
 
 /// Where a climb ended.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! Numbers of independent code (NumPy, SciPy, scikit-learn, choix, crowd-kit and krippendorff, cross-checked),
 //! reproduced. `REIN_FIXTURES` names another folder of them.
 
+mod comparisons;
 mod labels;
 
 use std::path::{Path, PathBuf};

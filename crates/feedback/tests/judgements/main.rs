@@ -1,6 +1,7 @@
 //! What must hold of aggregated judgements whatever they are: the order of rows says nothing, names say nothing, and
 //! nothing is NaN.
 
+mod comparisons;
 mod labels;
 
 use proptest::prelude::*;
