@@ -6,7 +6,8 @@
 //! into rows that a reward model is trained on. [`implicit`] reads what people did instead of what they
 //! said: clicks, copies, edits.
 //!
-//! People err and differ: [`aggregate`] makes one label of many votes, and [`ability`] scores of comparisons.
+//! People err and differ: [`aggregate`] makes one label of many votes, [`ability`] scores of comparisons, and
+//! [`consensus`] one order of many; [`agreement`] says how far people agree.
 //!
 //! This crate knows neither tensors nor rewards.
 
@@ -18,6 +19,8 @@ mod error;
 mod judged;
 pub mod ability;
 pub mod aggregate;
+pub mod agreement;
+pub mod consensus;
 pub mod simulate;
 
 mod error;

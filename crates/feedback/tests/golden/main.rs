@@ -1,8 +1,10 @@
 //! Numbers of independent code (NumPy, SciPy, scikit-learn, choix, crowd-kit and krippendorff, cross-checked),
 //! reproduced. `REIN_FIXTURES` names another folder of them.
 
+mod agreement;
 mod comparisons;
 mod labels;
+mod rankings;
 
 use std::path::{Path, PathBuf};
 

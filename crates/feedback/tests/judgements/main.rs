@@ -3,6 +3,7 @@
 
 mod comparisons;
 mod labels;
+mod rankings;
 
 use proptest::prelude::*;
 
