@@ -7,7 +7,7 @@
 //! said: clicks, copies, edits.
 //!
 //! People err and differ: [`aggregate`] makes one label of many votes, [`ability`] scores of comparisons, and
-//! [`consensus`] one order of many; [`agreement`] says how far people agree.
+//! [`consensus`] one order of many; [`agreement`] says how far people agree, [`win_rate`] and [`elo`] who wins.
 //!
 //! This crate knows neither tensors nor rewards.
 
@@ -21,7 +21,9 @@ pub mod ability;
 pub mod aggregate;
 pub mod agreement;
 pub mod consensus;
+pub mod elo;
 pub mod simulate;
+pub mod win_rate;
 
 mod error;
 mod optimize;

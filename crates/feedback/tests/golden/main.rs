@@ -3,6 +3,7 @@
 
 mod agreement;
 mod comparisons;
+mod games;
 mod labels;
 mod rankings;
 
