@@ -56,7 +56,9 @@ impl WinRate {
     /// sides, without ties (the sign test). 1 without games.
     pub fn p_two_sided(&self) -> f64 {
         let fewer = self.wins.min(self.losses);
-        let Ok(coin) = Binomial::new(0.5, self.wins + self.losses) else { return 1.0 };
+        let Ok(coin) = Binomial::new(0.5, self.wins.saturating_add(self.losses)) else {
+            return 1.0;
+        };
         (2.0 * coin.cdf(fewer)).min(1.0)
     }
 
@@ -83,6 +85,20 @@ mod tests {
         let games = WinRate { wins: 1, ties: 4, losses: 0 };
         assert_eq!(games.value(), Some(0.6));
         assert!((games.p_two_sided() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn many_games_leave_little_open() {
+        // p ± 1.96 √(p (1 − p) / n)
+        for n in [1_000_000_u64, 1_000_000_000, 1_000_000_000_000] {
+            let games = WinRate { wins: n / 4, ties: 0, losses: n - n / 4 };
+            let half = 1.959_964 * (0.25 * 0.75 / n as f64).sqrt();
+            for interval in [games.wilson(0.95), games.clopper_pearson(0.95)] {
+                let off = [interval[0] - (0.25 - half), interval[1] - (0.25 + half)];
+                assert!(off.iter().all(|it| it.abs() < 0.01 * half), "{n}: {interval:?}");
+            }
+            assert!(games.p_two_sided() < 1e-12);
+        }
     }
 
     #[test]

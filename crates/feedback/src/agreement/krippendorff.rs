@@ -48,15 +48,18 @@ impl Scale {
         let mut counts: BTreeMap<u64, f64> = BTreeMap::new();
         values.for_each(|value| *counts.entry(key(*value)).or_insert(0.0) += 1.0);
         let n: f64 = counts.values().sum();
-        let sum: f64 = counts.iter().map(|(key, count)| value(*key) * count).sum();
+        // Alpha has no unit, and squares in another one could overflow.
+        let largest = counts.keys().map(|key| value(*key).abs()).fold(f64::MIN_POSITIVE, f64::max);
+        let mean =
+            counts.iter().map(|(key, count)| value(*key) / largest * (count / n)).sum::<f64>();
         let mut below = 0.0;
         let place = counts.into_iter().map(|(key, count)| {
             below += count;
             let place = match level {
                 Level::Ordinal => below - 0.5 * count - 0.5 * n,
                 // Squares of what is far from 0 would lose digits.
-                Level::Interval => value(key) - sum / n,
-                Level::Nominal | Level::Ratio => value(key),
+                Level::Interval => value(key) / largest - mean,
+                Level::Nominal | Level::Ratio => value(key) / largest,
             };
             (key, place)
         });
@@ -111,6 +114,20 @@ mod tests {
         assert!(numbers.windows(2).all(|pair| key(pair[0]) < key(pair[1])));
         assert!(numbers.iter().all(|it| value(key(*it)) == *it));
         assert_eq!(key(-0.0), key(0.0));
+    }
+
+    #[test]
+    fn units_of_measurement_say_nothing() {
+        let alpha = |scale: f64, level| {
+            let units = [[1.0, 1.0], [2.0, 3.0], [4.0, 4.0], [1.0, 4.0]];
+            let units = units.map(|unit| unit.map(|it| it * scale).to_vec());
+            krippendorff(&units, level).expect("values differ")
+        };
+        for level in [Level::Nominal, Level::Ordinal, Level::Interval, Level::Ratio] {
+            for scale in [1e-300, 1e-3, 4e307] {
+                assert!((alpha(scale, level) - alpha(1.0, level)).abs() < 1e-12, "{level:?}");
+            }
+        }
     }
 
     #[test]
