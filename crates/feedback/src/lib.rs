@@ -11,21 +11,18 @@
 //!
 //! This crate knows neither tensors nor rewards.
 
-pub mod implicit;
-pub mod serve;
-pub mod simulate;
-
-mod error;
-mod judged;
 pub mod ability;
 pub mod aggregate;
 pub mod agreement;
 pub mod consensus;
 pub mod elo;
+pub mod implicit;
+pub mod serve;
 pub mod simulate;
 pub mod win_rate;
 
 mod error;
+mod judged;
 mod optimize;
 mod preferences;
 mod records;
@@ -33,7 +30,6 @@ mod store;
 
 pub use error::{FeedbackError, Refusal};
 pub use judged::judged;
-pub use error::FeedbackError;
 pub use optimize::Climb;
 pub use preferences::{Answered, majority, preferences};
 pub use records::{
