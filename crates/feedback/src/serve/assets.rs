@@ -44,6 +44,8 @@ const ASSETS: &[Asset] = &[
     asset("/ranks.js", JS, include_str!("assets/ranks.js")),
     asset("/session.js", JS, include_str!("assets/session.js")),
     asset("/sheet.js", JS, include_str!("assets/sheet.js")),
+    asset("/signals.js", JS, include_str!("assets/signals.js")),
+    asset("/stream.js", JS, include_str!("assets/stream.js")),
     asset("/text.js", JS, include_str!("assets/text.js")),
     asset("/ticks.js", JS, include_str!("assets/ticks.js")),
     asset("/top.js", JS, include_str!("assets/top.js")),

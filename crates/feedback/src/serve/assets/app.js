@@ -72,7 +72,7 @@ async function open({ projects, live }) {
   main.replaceChildren(...[guidelines(project), place].filter(Boolean));
   const onProgress = (it) => top({ project, ...it });
   onProgress(project);
-  if (where === "live" && live) work = new Live(project, live, session, outbox, place, onProgress);
+  if (where === "live" && live?.project === project.name) work = new Live(project, live, session, outbox, place, onProgress);
   else work = new Desk(project, session, outbox, place, onProgress);
   await work.next();
 }

@@ -2,6 +2,8 @@
 
 /** A letter, digit or name of a key, in lower case: what stands on it, or where that isn't Latin, what lies there. */
 export function keyOf(event) {
+  if (event.key === "?") return "?";
+  if (shiftedDigit(event)) return "Shift";
   if (/^[a-z0-9?+-]$/i.test(event.key)) return event.key.toLowerCase();
   const place = /^(?:Key|Digit|Numpad)([A-Z0-9])$/.exec(event.code);
   return place ? place[1].toLowerCase() : event.key;

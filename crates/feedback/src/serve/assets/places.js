@@ -38,7 +38,7 @@ export function projectList(projects, live) {
 function entry(project, place, live) {
   const { name, kind, progress } = project;
   const where = encodeURIComponent(name);
-  const talk = live && kind === "pair" ? h("a", { class: "live", href: `#/live/${where}`, "data-testid": `live-${name}` }, t("liveOpen", { model: live.model })) : null;
+  const talk = live?.project === name ? h("a", { class: "live", href: `#/live/${where}`, "data-testid": `live-${name}` }, t("liveOpen", { model: live.model })) : null;
   const counts = t("nTasks", { done: number(progress.n_done), all: number(progress.n_tasks) });
   const link = h(
     "a",

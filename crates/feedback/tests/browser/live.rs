@@ -1,0 +1,115 @@
+//! A model that answers on the page.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+
+use rein_feedback::serve::{Answers, Ask, AskWhen, Lesson, Live, Model, Sampled};
+use rein_feedback::{Choice, Judgement, Settings, Store};
+
+use crate::chromium::{DESKTOP, Driver};
+use crate::page::hook;
+use crate::served::{Project, Served};
+
+/// Answers everything twice, and isn't sure of questions with a question mark.
+#[derive(Debug, Default)]
+struct Parrot {
+    lessons: Mutex<Vec<Lesson>>,
+}
+
+impl Model for Parrot {
+    fn name(&self) -> String {
+        "parrot".into()
+    }
+
+    fn answer(
+        &self,
+        ask: &Ask,
+        tell: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
+    ) -> Result<Answers, String> {
+        let prompt = &ask.messages[0].content;
+        if prompt == "fail" {
+            return Err("the parrot sleeps".into());
+        }
+        let sample = |place: usize| {
+            let text = format!("Answer {place} to {prompt}\n\n<b>{place}</b>");
+            for piece in text.split_inclusive(' ') {
+                let _ = tell(place, piece);
+            }
+            let score = Some(place as f64);
+            Sampled { text, finished: true, n_tokens: 5, entropy: Some(1.0), score }
+        };
+        let samples = [0, 1].map(sample).to_vec();
+        let disagreement = Some(if prompt.ends_with('?') { 0.5 } else { 0.1 });
+        Ok(Answers { samples, n_prompt_tokens: 3, disagreement })
+    }
+
+    fn learn(&self, lesson: &Lesson) -> Result<(), String> {
+        self.lessons.lock().map_err(|it| it.to_string())?.push(lesson.clone());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_model_is_asked_and_taught() {
+    let Some(driver) = Driver::start() else { return };
+    let parrot = Arc::new(Parrot::default());
+    let ask = AskWhen { disagreement: Some(0.3), entropy: None };
+    let live = Live { model: parrot.clone(), project: "p".into(), ask };
+    let project = Project::of(Settings::default(), Vec::new());
+    let served = Served::start_with(&[project], &["ann"], |it| it.live = Some(live));
+    let browser = driver.open(DESKTOP);
+    browser.log_in(&served.address, &served.tokens[0]);
+    assert!(browser.text_of("live-p").contains("parrot"));
+    browser.click_on("live-p");
+
+    // It isn't sure: somebody says which is better.
+    browser.wait_for(&hook("question"));
+    browser.write("why 1?");
+    browser.press(&["Enter"]);
+    browser.wait_for(&hook("choose-first"));
+    let choice = if browser.shown(2)[0] == 0 { Choice::First } else { Choice::Second };
+    browser.press(&["Escape"]);
+    browser.press(&["1", "1"]);
+    browser.wait_for_banner("Thank you");
+    assert_eq!(served.judgements("p"), [Judgement::preferred(choice)]);
+    let learned = || parrot.lessons.lock().expect("a list").len() == 1;
+    while !learned() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+
+    // It is sure: the better one alone is shown, and what is done with it is told.
+    browser.click_on("question");
+    browser.write("say it");
+    browser.press(&["Enter"]);
+    browser.wait_for(&hook("live-up"));
+    assert!(browser.text_of("item-0").starts_with("Answer 1 to say it"));
+    assert!(!browser.has("item-1"));
+    for testid in ["live-up", "live-copy", "live-again"] {
+        browser.click_on(testid);
+    }
+    browser.wait_for(&hook("live-up"));
+    browser.click_on("live-edit");
+    browser.write("!");
+    browser.click_on("live-keep");
+    let kinds = || -> Vec<String> {
+        let events = Store::read(&served.store).and_then(|it| it.events("p")).expect("reads");
+        events.iter().filter_map(|it| it["type"].as_str().map(str::to_owned)).collect()
+    };
+    let expected = ["live", "live", "thumb", "copy", "regenerate", "close", "live", "edit"];
+    let begin = std::time::Instant::now();
+    while kinds().len() < expected.len() && begin.elapsed().as_secs() < 10 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let sorted = |mut all: Vec<String>| {
+        all.sort();
+        all
+    };
+    assert_eq!(sorted(kinds()), sorted(expected.map(String::from).to_vec()));
+
+    browser.click_on("question");
+    browser.write("fail");
+    browser.press(&["Enter"]);
+    browser.wait_for_banner("No answer came (the parrot sleeps)");
+    assert_eq!(browser.value_of("question"), "fail", "it can be sent again");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}

@@ -1,0 +1,124 @@
+//! Pictures of the page, for people to look at: written where `REIN_SCREENSHOTS` is set.
+
+use std::path::PathBuf;
+
+use rein_feedback::{Kind, NewTask, Settings};
+
+use crate::chromium::{Browser, DESKTOP, Driver, Screen};
+use crate::served::{Project, Served, task};
+
+const QUESTION: &str = "My bread dough hasn't risen after two hours. The kitchen is rather cold. What should I do?";
+const ANSWERS: [&str; 4] = [
+    "Cold slows yeast down, so the dough most likely just needs more time and a warmer place.\n\nPut the bowl into the oven with only the light on, or next to a pot of hot water, at about 26 °C, and look again after an hour. If it has grown by half by then, all is well: wait until it has doubled.\n\nIf nothing moves, the yeast may be dead. Stir a teaspoon of fresh yeast into a little lukewarm water with a pinch of sugar; once it foams, knead it into the dough and let it rise again.",
+    "Throw it away and start over. Dough that doesn't rise in two hours never will.",
+    "Two things matter:\n\n1. **Warmth.** Yeast works best between 24 and 28 °C.\n2. **Time.** In a cold kitchen, a rise of four hours is nothing unusual.\n\nSo move it somewhere warm and be patient. Don't add more flour.",
+    "You could bake it anyway; flat breads are fine, too. Spread it with oil and salt, bake it at 230 °C for 15 minutes, and call it focaccia.",
+];
+const FRAGE: &str = "面团放了两个小时还没有发起来，厨房比较冷。我该怎么办？";
+const ANTWORTEN: [&str; 2] = [
+    "温度低时酵母会变慢，所以面团多半只是需要更多时间和更暖的地方。\n\n把盆放进只开灯的烤箱里，或放在一锅热水旁边，保持 26 °C 左右，一小时后再看。如果长大了一半，就继续等到两倍大。\n\n如果毫无动静，酵母可能已经失效：取一小勺新酵母，用温水加一点糖化开，起泡后揉进面团，重新发酵。",
+    "扔掉重来吧。两个小时都发不起来的面团，再等也没有用。",
+];
+
+fn bread(name: &str, n_items: usize) -> NewTask {
+    let mut task = task(name, &ANSWERS[..n_items]);
+    task.prompt = QUESTION.into();
+    task
+}
+
+fn projects() -> Vec<Project> {
+    let settings = |kind| Settings {
+        guidelines: "Prefer what a patient friend who bakes would say: right, kind, and no longer than it must be.".into(),
+        reasons: ["correct", "complete", "clear", "polite"].map(String::from).to_vec(),
+        aspects: ["helpful", "harmless"].map(String::from).to_vec(),
+        ..Settings::of(kind)
+    };
+    let one = |name, kind, n_items| Project { name, settings: settings(kind), tasks: vec![bread(name, n_items)] };
+    let mut chinese = task("zh", &ANTWORTEN);
+    chinese.prompt = FRAGE.into();
+    let zh = Settings {
+        guidelines: "请选出一位有耐心、会烘焙的朋友会说的话：正确、友善、不啰嗦。".into(),
+        reasons: ["正确", "完整", "清楚"].map(String::from).to_vec(),
+        ..Settings::of(Kind::Pair { points: 6, ties: true })
+    };
+    let mut bidi = task("hidden", &["Send it to \u{202e}gro.elpmaxe\u{202c} and\u{200b} wait.", "No."]);
+    bidi.prompt = "Where do I send the form?".into();
+    vec![
+        one("pair", Kind::PAIR, 2),
+        one("strength", Kind::Pair { points: 8, ties: true }, 2),
+        one("ranking", Kind::Ranking { ties: true }, 4),
+        one("score", Kind::Score { least: 1, most: 7 }, 1),
+        one("percent", Kind::Score { least: 0, most: 100 }, 1),
+        one("thumbs", Kind::Thumbs, 1),
+        one("edit", Kind::Edit, 1),
+        one("red-team", Kind::RedTeam, 1),
+        Project { name: "pair-zh", settings: zh, tasks: vec![chinese] },
+        Project { name: "hidden", settings: Settings::default(), tasks: vec![bidi] },
+    ]
+}
+
+/// A project, the screen it is seen on, what is pressed before, and the picture's name.
+const PICTURES: [(&str, Screen, &[&str], &str); 17] = [
+    ("pair", DESKTOP, &["Shift+1", "1"], "pair-light"),
+    ("pair", DARK, &["2"], "pair-dark"),
+    ("pair", NARROW, &["1"], "pair-narrow"),
+    ("strength", DESKTOP, &["2"], "strength-light"),
+    ("strength", NARROW, &["7"], "strength-narrow"),
+    ("ranking", DARK, &["1", "ArrowRight", "4", "ArrowRight", "1"], "ranking-dark"),
+    ("ranking", DESKTOP, &["1", "ArrowRight", "4"], "ranking-light"),
+    ("ranking", NARROW, &["1"], "ranking-narrow"),
+    ("score", DESKTOP, &["6"], "score-light"),
+    ("percent", DESKTOP, &["6", "4"], "percent-light"),
+    ("thumbs", DARK, &["1"], "thumbs-dark"),
+    ("edit", DESKTOP, &["e"], "edit-light"),
+    ("red-team", DESKTOP, &["3", "Shift+2"], "red-team-light"),
+    ("pair-zh", CHINESE, &["2"], "pair-chinese"),
+    ("hidden", DESKTOP, &[], "hidden-characters"),
+    ("pair", DESKTOP, &["Enter"], "incomplete"),
+    ("pair", DESKTOP, &["?"], "help"),
+];
+const DARK: Screen = Screen { is_dark: true, ..DESKTOP };
+const NARROW: Screen = Screen { width: 500, height: 900, ..DESKTOP };
+const CHINESE: Screen = Screen { language: "zh-CN", ..DESKTOP };
+
+#[test]
+fn every_mode_has_a_picture() {
+    let Some(folder) = std::env::var_os("REIN_SCREENSHOTS").map(PathBuf::from) else { return };
+    let Some(driver) = Driver::start() else { return };
+    std::fs::create_dir_all(&folder).expect("makes the folder");
+    let served = Served::start(&projects(), &["ann"]);
+    for (project, screen, keys, name) in PICTURES {
+        let browser = driver.open(screen);
+        browser.log_in(&served.address, &served.tokens[0]);
+        if name == "pair-light" {
+            save(&browser, &folder.join("projects.png"));
+        }
+        browser.open_project(project);
+        browser.press(keys);
+        save(&browser, &folder.join(format!("{name}.png")));
+    }
+}
+
+fn save(browser: &Browser, path: &std::path::Path) {
+    // What has just changed is painted first.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::fs::write(path, decode(&browser.screenshot())).expect("writes the picture");
+}
+
+/// Base 64.
+fn decode(text: &str) -> Vec<u8> {
+    let value = |it: u8| match it {
+        b'A'..=b'Z' => Some(it - b'A'),
+        b'a'..=b'z' => Some(it - b'a' + 26),
+        b'0'..=b'9' => Some(it - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let digits: Vec<u32> = text.bytes().filter_map(value).map(u32::from).collect();
+    let group = |it: &[u32]| {
+        let bits = it.iter().fold(0, |bits, digit| bits << 6 | digit) << (6 * (4 - it.len()));
+        bits.to_be_bytes()[1..it.len()].to_vec()
+    };
+    digits.chunks(4).flat_map(group).collect()
+}
