@@ -142,9 +142,7 @@ impl Browser {
 
     /// Drags what is at one place of the window to another one.
     pub(crate) fn drag(&self, from: (f64, f64), to: (f64, f64)) {
-        let go = |(x, y): (f64, f64)| {
-            json!({ "type": "pointerMove", "duration": 50, "x": x as i64, "y": y as i64 })
-        };
+        let go = |(x, y): (f64, f64)| json!({ "type": "pointerMove", "duration": 50, "x": x as i64, "y": y as i64 });
         let middle = (f64::midpoint(from.0, to.0), f64::midpoint(from.1, to.1));
         let actions = [
             go(from),
@@ -154,7 +152,9 @@ impl Browser {
             json!({ "type": "pointerUp", "button": 0 }),
         ];
         let pointer = json!({ "pointerType": "mouse" });
-        self.act(&json!({ "type": "pointer", "id": "mouse", "parameters": pointer, "actions": actions }));
+        self.act(
+            &json!({ "type": "pointer", "id": "mouse", "parameters": pointer, "actions": actions }),
+        );
     }
 
     /// A picture of the window, as PNG in base 64.

@@ -38,18 +38,21 @@ impl Browser {
     /// The text of the element of this hook, once it is there.
     pub(crate) fn text_of(&self, testid: &str) -> String {
         self.wait_for(&hook(testid));
-        let text = self.run("return document.querySelector(arguments[0]).textContent", &[json!(hook(testid))]);
+        let text = self
+            .run("return document.querySelector(arguments[0]).textContent", &[json!(hook(testid))]);
         text.as_str().expect("a text").to_owned()
     }
 
     /// What a field holds.
     pub(crate) fn value_of(&self, testid: &str) -> String {
-        let value = self.run("return document.querySelector(arguments[0]).value", &[json!(hook(testid))]);
+        let value =
+            self.run("return document.querySelector(arguments[0]).value", &[json!(hook(testid))]);
         value.as_str().expect("a value").to_owned()
     }
 
     pub(crate) fn has(&self, testid: &str) -> bool {
-        let found = self.run("return document.querySelector(arguments[0]) !== null", &[json!(hook(testid))]);
+        let found = self
+            .run("return document.querySelector(arguments[0]) !== null", &[json!(hook(testid))]);
         found == true
     }
 
@@ -108,7 +111,10 @@ impl Browser {
         while self.run(script, arguments) != true {
             if begin.elapsed() > PATIENCE {
                 let page = self.run("return document.body.innerText", &[]);
-                panic!("waited in vain for {what}; the page says:\n{page}\n{:?}", self.complaints());
+                panic!(
+                    "waited in vain for {what}; the page says:\n{page}\n{:?}",
+                    self.complaints()
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -88,7 +88,8 @@ impl<B: LmAutodiffBackend> World<B> {
         let mut model: Option<ScalarModel<B::InnerBackend>> = None;
         while said.len() < args.most && left.len() >= args.batch {
             let batch_seed = root.child(query.name()).index(said.len() as u64);
-            let mut places = self.choose(query, &left, &said, model.as_ref(), args.batch, batch_seed);
+            let mut places =
+                self.choose(query, &left, &said, model.as_ref(), args.batch, batch_seed);
             places.sort_unstable_by(|a, b| b.cmp(a));
             for place in places {
                 let number = left.swap_remove(place);
@@ -129,12 +130,7 @@ impl<B: LmAutodiffBackend> World<B> {
         query.choose(&pairs, &said, count, seed)
     }
 
-    fn train(
-        &self,
-        name: &str,
-        said: &[Pair],
-        seed: Seed,
-    ) -> Result<ScalarModel<B::InnerBackend>> {
+    fn train(&self, name: &str, said: &[Pair], seed: Seed) -> Result<ScalarModel<B::InnerBackend>> {
         let base = load_causal_lm::<B>(&self.base, &self.device)?;
         let model = ScalarModel::from_causal_lm(base, seed.child("head"), &self.device)?;
         let judgements = [Judgements::Pairs(said.to_vec()), Judgements::Pairs(Vec::new())];
