@@ -7,7 +7,7 @@
 //! said: clicks, copies, edits.
 //!
 //! People err and differ: [`aggregate`] makes one label of many votes, [`ability`] scores of comparisons, and
-//! [`consensus`] one order of many; [`agreement`] says how far people agree, [`win_rate`] and [`elo`] who wins.
+//! [`consensus`] one order of many; [`agreement`] says how far people agree, [`gates`] whose answers shouldn't count, [`win_rate`] and [`elo`] who wins.
 //!
 //! This crate knows neither tensors nor rewards.
 
@@ -16,6 +16,7 @@ pub mod aggregate;
 pub mod agreement;
 pub mod consensus;
 pub mod elo;
+pub mod gates;
 pub mod implicit;
 pub mod serve;
 pub mod simulate;

@@ -220,7 +220,8 @@ fn skips_flags_and_undoing() {
     // One after another, what was said before.
     for prompt in [&answered, &flagged, &skipped] {
         browser.press(&["Backspace"]);
-        let script = "return document.querySelector('[data-testid=prompt]')?.textContent === arguments[0]";
+        let script =
+            "return document.querySelector('[data-testid=prompt]')?.textContent === arguments[0]";
         browser.wait_until(script, &[prompt.as_str().into()], prompt);
     }
     browser.press(&["u"]);

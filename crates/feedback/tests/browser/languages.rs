@@ -28,8 +28,7 @@ fn both_languages_say_everything() {
 #[test]
 fn the_browsers_language_is_spoken_until_another_is_chosen() {
     let Some(driver) = Driver::start() else { return };
-    let served =
-        Served::start(&[Project::of(Settings::default(), tasks(2, 2))], &["ann"]);
+    let served = Served::start(&[Project::of(Settings::default(), tasks(2, 2))], &["ann"]);
     let browser = driver.open(Screen { language: "zh-CN", ..DESKTOP });
     browser.log_in(&served.address, &served.tokens[0]);
     browser.open_project("p");

@@ -61,9 +61,12 @@ fn strengths() {
         return;
     };
     let mut expected = Vec::new();
-    for (point, place, strength) in
-        [(1, Choice::First, 2), (2, Choice::First, 1), (3, Choice::Second, 1), (4, Choice::Second, 2)]
-    {
+    for (point, place, strength) in [
+        (1, Choice::First, 2),
+        (2, Choice::First, 1),
+        (3, Choice::Second, 1),
+        (4, Choice::Second, 2),
+    ] {
         let choice = if browser.shown(2) == [0, 1] { place } else { place.other() };
         assert!(!browser.has("tie"), "this project has no ties");
         browser.say(&[&format!("strength-{point}")]);

@@ -90,7 +90,10 @@ fn payloads_stay_text() {
         }
         check_harmless(&browser, payload);
         // What comes back into a field stays text, too.
-        browser.run("document.querySelector('[data-testid=comment]').value = arguments[0]", &[json!(payload)]);
+        browser.run(
+            "document.querySelector('[data-testid=comment]').value = arguments[0]",
+            &[json!(payload)],
+        );
         browser.finish(|| browser.press(&["1", "1"]));
         n_seen += 1;
     }
@@ -104,8 +107,22 @@ fn payloads_stay_text() {
 fn payloads_stay_harmless_as_markdown() {
     let Some((_driver, _served, browser)) = begin() else { return };
     const ALLOWED: [&str; 16] = [
-        "P.", "PRE.", "CODE.", "STRONG.", "EM.", "UL.", "OL.", "LI.", "H4.", "H5.", "H6.",
-        "SPAN.mark", "BR.", "H1.", "H2.", "H3.",
+        "P.",
+        "PRE.",
+        "CODE.",
+        "STRONG.",
+        "EM.",
+        "UL.",
+        "OL.",
+        "LI.",
+        "H4.",
+        "H5.",
+        "H6.",
+        "SPAN.mark",
+        "BR.",
+        "H1.",
+        "H2.",
+        "H3.",
     ];
     browser.press(&["m"]);
     let mut seen = std::collections::BTreeSet::new();
@@ -133,11 +150,19 @@ fn what_cannot_be_seen_is_marked() {
           'a\\u200Cb', '\\u3164', 'caf\\u00e9', '\\u00ad', '\\u{1F44D}\\u{1F3FD}\\u200D\\u{1F4BB}',
         ].map(shown)";
     let expected = json!([
-        "a⟦U+202E⟧b", "a⟦U+200B U+200B⟧b", "x⟦U+000D⟧b",
-        "⟦U+E0041 U+E0041 U+E0041 U+E0041 U+E0041 U+E0041 U+E0041 U+E0041 +12⟧", "a\nb\tc",
-        "\u{1F468}\u{200D}\u{1F469}", "\u{2764}\u{FE0F}",
+        "a⟦U+202E⟧b",
+        "a⟦U+200B U+200B⟧b",
+        "x⟦U+000D⟧b",
+        "⟦U+E0041 U+E0041 U+E0041 U+E0041 U+E0041 U+E0041 U+E0041 U+E0041 +12⟧",
+        "a\nb\tc",
+        "\u{1F468}\u{200D}\u{1F469}",
+        "\u{2764}\u{FE0F}",
         "\u{0645}\u{06CC}\u{200C}\u{062E}\u{0648}\u{0627}\u{0647}\u{0645}",
-        "a⟦U+200C⟧b", "⟦U+3164⟧", "caf\u{e9}", "⟦U+00AD⟧", "\u{1F44D}\u{1F3FD}\u{200D}\u{1F4BB}",
+        "a⟦U+200C⟧b",
+        "⟦U+3164⟧",
+        "caf\u{e9}",
+        "⟦U+00AD⟧",
+        "\u{1F44D}\u{1F3FD}\u{200D}\u{1F4BB}",
     ]);
     assert_eq!(browser.run_async(script), expected);
 }

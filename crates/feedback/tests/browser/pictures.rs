@@ -7,7 +7,8 @@ use rein_feedback::{Kind, NewTask, Settings};
 use crate::chromium::{Browser, DESKTOP, Driver, Screen};
 use crate::served::{Project, Served, task};
 
-const QUESTION: &str = "My bread dough hasn't risen after two hours. The kitchen is rather cold. What should I do?";
+const QUESTION: &str =
+    "My bread dough hasn't risen after two hours. The kitchen is rather cold. What should I do?";
 const ANSWERS: [&str; 4] = [
     "Cold slows yeast down, so the dough most likely just needs more time and a warmer place.\n\nPut the bowl into the oven with only the light on, or next to a pot of hot water, at about 26 °C, and look again after an hour. If it has grown by half by then, all is well: wait until it has doubled.\n\nIf nothing moves, the yeast may be dead. Stir a teaspoon of fresh yeast into a little lukewarm water with a pinch of sugar; once it foams, knead it into the dough and let it rise again.",
     "Throw it away and start over. Dough that doesn't rise in two hours never will.",
@@ -27,13 +28,19 @@ fn bread(name: &str, n_items: usize) -> NewTask {
 }
 
 fn projects() -> Vec<Project> {
-    let settings = |kind| Settings {
+    let settings = |kind| {
+        Settings {
         guidelines: "Prefer what a patient friend who bakes would say: right, kind, and no longer than it must be.".into(),
         reasons: ["correct", "complete", "clear", "polite"].map(String::from).to_vec(),
         aspects: ["helpful", "harmless"].map(String::from).to_vec(),
         ..Settings::of(kind)
+    }
     };
-    let one = |name, kind, n_items| Project { name, settings: settings(kind), tasks: vec![bread(name, n_items)] };
+    let one = |name, kind, n_items| Project {
+        name,
+        settings: settings(kind),
+        tasks: vec![bread(name, n_items)],
+    };
     let mut chinese = task("zh", &ANTWORTEN);
     chinese.prompt = FRAGE.into();
     let zh = Settings {
@@ -41,7 +48,8 @@ fn projects() -> Vec<Project> {
         reasons: ["正确", "完整", "清楚"].map(String::from).to_vec(),
         ..Settings::of(Kind::Pair { points: 6, ties: true })
     };
-    let mut bidi = task("hidden", &["Send it to \u{202e}gro.elpmaxe\u{202c} and\u{200b} wait.", "No."]);
+    let mut bidi =
+        task("hidden", &["Send it to \u{202e}gro.elpmaxe\u{202c} and\u{200b} wait.", "No."]);
     bidi.prompt = "Where do I send the form?".into();
     vec![
         one("pair", Kind::PAIR, 2),

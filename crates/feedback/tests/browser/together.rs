@@ -13,12 +13,16 @@ fn both(overlap: u32) -> Option<(Served, Vec<(String, Judgement)>)> {
     let of_overlap = |task| NewTask { overlap, ..task };
     let tasks = tasks(6, 2).into_iter().map(of_overlap).collect();
     let served = Served::start(&[Project::of(Settings::default(), tasks)], &["ann", "bob"]);
-    let people: Vec<Browser> = served.tokens.iter().map(|token| {
-        let browser = driver.open(DESKTOP);
-        browser.log_in(&served.address, token);
-        browser.open_project("p");
-        browser
-    }).collect();
+    let people: Vec<Browser> = served
+        .tokens
+        .iter()
+        .map(|token| {
+            let browser = driver.open(DESKTOP);
+            browser.log_in(&served.address, token);
+            browser.open_project("p");
+            browser
+        })
+        .collect();
     let mut said = Vec::new();
     while people.iter().any(|it| it.has("prompt")) {
         for (browser, (name, key)) in people.iter().zip([("ann", "1"), ("bob", "2")]) {

@@ -42,6 +42,9 @@ pub(crate) struct QueryArgs {
     /// Labels after which it is given up
     #[arg(long, value_name = "N", default_value_t = 8192)]
     most: usize,
+    /// How noisy people are: 1 as in a default run, where they are wrong about a fifth of the pairs; 0 never wrong
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    noise: f32,
     /// How batches are chosen; all ways if left out, may be repeated
     #[arg(long = "query", value_enum)]
     queries: Vec<Query>,

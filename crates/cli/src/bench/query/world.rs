@@ -81,7 +81,10 @@ impl<B: LmAutodiffBackend> World<B> {
     /// The accuracy after each batch, until it is enough.
     pub(super) fn ask(&self, query: Query, seed: u64, args: &QueryArgs) -> Result<Vec<Point>> {
         let root = Seed::new(seed).child("query");
-        let crowd = Person::crowd(PEOPLE, root.child("people"));
+        let mut crowd = Person::crowd(PEOPLE, root.child("people"));
+        for person in &mut crowd {
+            person.noise = (person.noise * args.noise).max(1e-3);
+        }
         let mut left: Vec<usize> = (0..self.pool.len()).collect();
         let mut said: Vec<Pair> = Vec::new();
         let mut points = Vec::new();
