@@ -314,13 +314,12 @@ impl Change<'_> {
         Ok(self.connection.last_insert_rowid())
     }
 
-    /// Whether a task is open follows from what people said of it.
-    fn recount(&self, task: i64) -> Result<(), FeedbackError> {
+    /// Whether a task is open follows from what people said of it and what rules left of that.
+    pub(super) fn recount(&self, task: i64) -> Result<(), FeedbackError> {
         self.connection
             .prepare_cached(
                 "UPDATE task SET is_open =
-                     (SELECT count(*) FROM standing WHERE task_id = ?1 AND status = 'submitted')
-                         < overlap
+                     (SELECT count(*) FROM counted WHERE task_id = ?1) < overlap
                      AND (SELECT count(*) FROM standing WHERE task_id = ?1 AND status = 'flagged')
                          < ?2
                  WHERE id = ?1",

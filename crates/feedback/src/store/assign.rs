@@ -42,7 +42,7 @@ const FREE: &str = "
     AND NOT EXISTS (SELECT 1 FROM standing
                     WHERE task_id = task.id AND annotator_id = ?2
                       AND status IN ('submitted', 'skipped', 'flagged'))
-    AND (SELECT count(*) FROM standing WHERE task_id = task.id AND status = 'submitted')
+    AND (SELECT count(*) FROM counted WHERE task_id = task.id)
         + (SELECT count(*) FROM lease
            WHERE task_id = task.id AND annotator_id <> ?2 AND expires_at > ?3) < overlap";
 
@@ -157,8 +157,7 @@ impl Change<'_> {
 
     /// Whether a task has a free place for somebody who doesn't hold one.
     pub(super) fn has_place(&self, task: i64, annotator: i64) -> Result<bool, FeedbackError> {
-        let query = "SELECT (SELECT count(*) FROM standing
-                             WHERE task_id = ?1 AND status = 'submitted')
+        let query = "SELECT (SELECT count(*) FROM counted WHERE task_id = ?1)
                           + (SELECT count(*) FROM lease
                              WHERE task_id = ?1 AND annotator_id <> ?2 AND expires_at > ?3)
                           < overlap FROM task WHERE id = ?1";

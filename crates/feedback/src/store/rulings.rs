@@ -59,7 +59,7 @@ impl Verdict {
 }
 
 impl Change<'_> {
-    /// Writes decisions down. Of what one rule says of one subject, the newest holds; one that says what holds already isn't
+    /// Writes decisions down; what they throw out is asked again. Of what one rule says of one subject, the newest holds; one that says what holds already isn't
     /// written again.
     pub fn rule(&self, rulings: &[Ruling]) -> Result<usize, FeedbackError> {
         let mut n_new = 0;
@@ -81,8 +81,22 @@ impl Change<'_> {
             if let Subject::Annotator(name) = subject {
                 self.suspend(name, self.is_ruled_out(name)?)?;
             }
+            self.recount_all(annotation, annotator)?;
         }
         Ok(n_new)
+    }
+
+    /// Tasks whose answers don't count any more are asked again, and those that have enough again aren't.
+    fn recount_all(
+        &self,
+        annotation: Option<i64>,
+        annotator: Option<i64>,
+    ) -> Result<(), FeedbackError> {
+        let query = "SELECT DISTINCT task_id FROM annotation WHERE id = ?1 OR annotator_id = ?2";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let rows = statement.query_map(params![annotation, annotator], |row| row.get(0))?;
+        let tasks = rows.collect::<rusqlite::Result<Vec<i64>>>()?;
+        tasks.into_iter().try_for_each(|task| self.recount(task))
     }
 
     fn is_ruled_out(&self, annotator: &str) -> Result<bool, FeedbackError> {

@@ -71,3 +71,13 @@ CREATE VIEW ruling_in_force AS
     WHERE id = (SELECT max(id) FROM ruling AS b
                 WHERE b.annotation_id IS a.annotation_id AND b.annotator_id IS a.annotator_id
                   AND b.rule = a.rule);
+
+-- The answers that count: those that stand and that no rule threw out.
+CREATE VIEW counted AS
+    SELECT * FROM standing AS a
+    WHERE status = 'submitted'
+      AND NOT EXISTS (SELECT 1 FROM ruling_in_force AS r
+                      WHERE r.annotation_id = a.id AND verdict = 'drop')
+      AND NOT EXISTS (SELECT 1 FROM ruling_in_force AS r
+                      WHERE r.annotation_id IS NULL AND r.annotator_id = a.annotator_id
+                        AND verdict = 'suspend');
