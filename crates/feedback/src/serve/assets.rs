@@ -35,6 +35,7 @@ const ASSETS: &[Asset] = &[
     asset("/forms.js", JS, include_str!("assets/forms.js")),
     asset("/i18n.js", JS, include_str!("assets/i18n.js")),
     asset("/keyboard.js", JS, include_str!("assets/keyboard.js")),
+    asset("/lease.js", JS, include_str!("assets/lease.js")),
     asset("/live.js", JS, include_str!("assets/live.js")),
     asset("/markdown.js", JS, include_str!("assets/markdown.js")),
     asset("/nothing.js", JS, include_str!("assets/nothing.js")),

@@ -79,6 +79,7 @@ impl Driver {
         }
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
+            "timeouts": { "script": 120_000 },
             "goog:chromeOptions": {
                 "args": args, "prefs": { "intl.accept_languages": screen.language },
             },
@@ -86,7 +87,14 @@ impl Driver {
         } } });
         let session = send(&agent, &format!("{}/session", self.address), &wanted);
         let id = session["sessionId"].as_str().expect("a session");
-        Browser { address: format!("{}/session/{id}", self.address), agent }
+        let browser = Browser { address: format!("{}/session/{id}", self.address), agent };
+        // What is left of the window inside its frame depends on the version.
+        let Screen { width, height, .. } = screen;
+        let metrics =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        let command = "Emulation.setDeviceMetricsOverride";
+        browser.post("goog/cdp/execute", &json!({ "cmd": command, "params": metrics }));
+        browser
     }
 }
 
@@ -157,6 +165,11 @@ impl Browser {
         );
     }
 
+    /// Forgets who is logged in.
+    pub(crate) fn forget_cookies(&self) {
+        self.agent.delete(format!("{}/cookie", self.address)).call().expect("chromedriver answers");
+    }
+
     /// A picture of the window, as PNG in base 64.
     pub(crate) fn screenshot(&self) -> String {
         let picture = self.get("screenshot");
@@ -195,7 +208,7 @@ impl Drop for Browser {
 fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_secs(60)));
+        .timeout_global(Some(Duration::from_secs(150)));
     config.build().new_agent()
 }
 

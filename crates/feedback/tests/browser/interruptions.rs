@@ -153,6 +153,21 @@ fn time_without_a_sign_of_life_is_not_counted() {
 }
 
 #[test]
+fn what_was_said_waits_for_whoever_logs_in_again() {
+    let Some((_driver, served, browser)) = begin(Settings::default(), tasks(2, 2)) else { return };
+    let prompt = browser.prompt();
+    browser.forget_cookies();
+    browser.press(&["t", "t"]);
+    browser.click_on("token");
+    assert_eq!(served.judgements("p"), []);
+    browser.write(&served.tokens[0]);
+    browser.press(&["Enter"]);
+    browser.wait_for(&hook("prompt"));
+    assert_ne!(browser.prompt(), prompt, "the project goes on where it was left");
+    assert_eq!(served.judgements("p"), [Judgement::Tie]);
+}
+
+#[test]
 fn whoever_is_suspended_or_unknown_is_told() {
     let Some((driver, served, browser)) = begin(Settings::default(), tasks(2, 2)) else { return };
     let mut store = Store::open(&served.store).expect("opens");

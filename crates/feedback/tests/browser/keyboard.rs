@@ -1,6 +1,6 @@
 //! A person's session in each mode, by the keyboard alone.
 
-use rein_feedback::{Answer, Choice, Judgement, Kind, Settings};
+use rein_feedback::{Answer, Aspect, Choice, Judgement, Kind, Settings};
 
 use crate::chromium::{Browser, DESKTOP, Driver};
 use crate::page::hook;
@@ -72,8 +72,7 @@ fn pairs_on_a_scale_and_in_detail() {
             // From the first of the aspect's radio buttons to the last.
             browser.press(&["a", "ArrowRight", "ArrowRight", &point.to_string(), "Enter"]);
         });
-        let aspects =
-            vec![rein_feedback::Aspect { name: "safety".into(), choice: Some(of_safety) }];
+        let aspects = vec![Aspect { name: "safety".into(), choice: Some(of_safety) }];
         let judgement = Judgement::Preferred { choice, strength };
         expected.push(Answer { aspects, ..judgement.into() });
     }

@@ -86,7 +86,7 @@ const PICTURES: [(&str, Screen, &[&str], &str); 17] = [
     ("pair", DESKTOP, &["?"], "help"),
 ];
 const DARK: Screen = Screen { is_dark: true, ..DESKTOP };
-const NARROW: Screen = Screen { width: 500, height: 900, ..DESKTOP };
+const NARROW: Screen = Screen { width: 390, height: 844, ..DESKTOP };
 const CHINESE: Screen = Screen { language: "zh-CN", ..DESKTOP };
 
 #[test]

@@ -6,10 +6,10 @@ import { h } from "./dom.js";
 import { applyLanguage, t } from "./i18n.js";
 import { keyOf, isWriting } from "./keyboard.js";
 import { Live } from "./live.js";
-import { drawNotices, refused, setTrouble, setUnsent } from "./notices.js";
+import { clearNotice, drawNotices, refused, setTrouble, setUnsent } from "./notices.js";
 import { Outbox } from "./outbox.js";
 import { guidelines, logInView, projectList } from "./places.js";
-import { logIn, logOut, onTrouble, persistently, request, whoIsHere } from "./session.js";
+import { logIn, logOut, onLoggedOut, onTrouble, persistently, request, whoIsHere } from "./session.js";
 import { drawTop } from "./top.js";
 
 const main = document.getElementById("main");
@@ -21,8 +21,9 @@ let work = null;
 async function start() {
   applyLanguage();
   onTrouble(setTrouble);
+  onLoggedOut(loggedOut);
   document.addEventListener("keydown", press);
-  addEventListener("hashchange", go);
+  addEventListener("hashchange", () => go().catch(refused));
   session = await tokenFromAddress();
   await enter();
 }
@@ -38,6 +39,7 @@ async function tokenFromAddress() {
 
 async function enter() {
   if (session) {
+    clearNotice();
     outbox = new Outbox(session.annotator, setUnsent, refused);
     outbox.flush();
   }
@@ -55,13 +57,14 @@ async function go() {
   work = null;
   top({});
   if (!session) return main.replaceChildren(logInView(tryToken));
-  try {
-    await open(await persistently(() => request("GET", "/api/projects")));
-  } catch (error) {
-    if (error.status !== 401) return refused(error);
-    session = null;
-    await go();
-  }
+  await open(await persistently(() => request("GET", "/api/projects")));
+}
+
+/** What was said is kept until somebody logs in again. */
+function loggedOut() {
+  if (!session) return;
+  session = null;
+  go();
 }
 
 async function open({ projects, live }) {
@@ -72,7 +75,8 @@ async function open({ projects, live }) {
   main.replaceChildren(...[guidelines(project), place].filter(Boolean));
   const onProgress = (it) => top({ project, ...it });
   onProgress(project);
-  if (where === "live" && live?.project === project.name) work = new Live(project, live, session, outbox, place, onProgress);
+  if (where === "live" && live?.project === project.name)
+    work = new Live(project, live, session, outbox, place, onProgress);
   else work = new Desk(project, session, outbox, place, onProgress);
   await work.next();
 }

@@ -11,7 +11,12 @@ export function beside(settings, onChange) {
   // What is a reason elsewhere is a kind of harm here.
   const reasons = ticks(t("reasons"), kind === "red_team" ? [] : settings.reasons, "reason", onChange);
   const aspects = (kind === "pair" ? settings.aspects : []).map((name, row) => aspect(name, row, onChange));
-  const compared = h("fieldset", { class: "aspects" }, h("legend", {}, t("aspects")), aspects.map((it) => it.element));
+  const compared = h(
+    "fieldset",
+    { class: "aspects" },
+    h("legend", {}, t("aspects")),
+    aspects.map((it) => it.element),
+  );
   compared.hidden = aspects.length === 0;
   const comment = h("textarea", {
     id: "comment",
@@ -23,7 +28,13 @@ export function beside(settings, onChange) {
   });
   const label = h("label", { for: "comment" }, t("comment"), h("kbd", { "aria-hidden": "true" }, "C"));
   return {
-    element: h("div", { class: "beside" }, reasons.element, compared, h("div", { class: "field" }, label, comment)),
+    element: h(
+      "div",
+      { class: "beside" },
+      reasons.element,
+      compared,
+      h("div", { class: "field" }, label, comment),
+    ),
     said: () => ({
       reasons: reasons.ticked(),
       aspects: aspects.map((it) => it.said()).filter((it) => it !== null),
@@ -38,7 +49,9 @@ export function beside(settings, onChange) {
     press: (event) => {
       const digit = shiftedDigit(event);
       if (digit) return reasons.toggle(digit - 1);
-      const focus = { r: reasons.focus, a: () => aspects[0]?.focus(), c: () => comment.focus() }[keyOf(event)];
+      const focus = { r: reasons.focus, a: () => aspects[0]?.focus(), c: () => comment.focus() }[
+        keyOf(event)
+      ];
       focus?.();
       return focus && "focused";
     },
@@ -55,7 +68,12 @@ function aspect(name, row, onChange) {
   const radios = [radio("first", "A"), radio("neither", t("neither")), radio("second", "B")];
   const choiceOf = (value) => (value === "neither" ? null : value);
   return {
-    element: h("div", { class: "aspect", role: "radiogroup", "aria-label": name }, h("span", {}, name), radios.map((it) => it.element)),
+    element: h(
+      "div",
+      { class: "aspect", role: "radiogroup", "aria-label": name },
+      h("span", {}, name),
+      radios.map((it) => it.element),
+    ),
     said: () => {
       const chosen = radios.find((it) => it.input.checked);
       return chosen ? { name, choice: choiceOf(chosen.value) } : null;

@@ -5,19 +5,24 @@ import { askWhatIsWrong } from "./dialogs.js";
 import { announce, uuid } from "./dom.js";
 import * as forms from "./forms.js";
 import { t } from "./i18n.js";
-import { clearNotice, notice, refused } from "./notices.js";
+import { Lease } from "./lease.js";
+import { clearNotice, clearPassing, notice, refused } from "./notices.js";
+import { nothingLeft } from "./nothing.js";
 import { persistently, request } from "./session.js";
 import { Sheet } from "./sheet.js";
-import { nothingLeft } from "./nothing.js";
 
 /** Refusals after which the task is still there to be answered. */
 const STAYS = ["bad_answer", "bad_request", "too_large", "suspended"];
+
+/** Looks by itself whether there is something to do, in milliseconds. */
+const LOOKS_AGAIN = 30_000;
+/** What is missing or to be thought of is said until something changes. */
+const PASSING = { isPassing: true };
 
 export class Desk {
   constructor(project, session, outbox, place, onProgress) {
     Object.assign(this, { project, annotator: session.annotator, outbox, place, onProgress });
     this.sheet = null;
-    this.timer = setInterval(() => this.tick(), 1000);
     this.keepForm = () => this.remember();
     addEventListener("pagehide", this.keepForm);
   }
@@ -26,7 +31,7 @@ export class Desk {
   close() {
     this.remember();
     removeEventListener("pagehide", this.keepForm);
-    clearInterval(this.timer);
+    clearTimeout(this.timer);
     this.sheet?.close();
     this.isClosed = true;
   }
@@ -35,12 +40,15 @@ export class Desk {
   async next() {
     // The server counts what it knows: what is unsent goes first.
     await this.outbox.flush();
-    const path = `/api/next?project=${encodeURIComponent(this.project.name)}`;
-    const asked = await this.asking(() => request("GET", path));
+    const asked = await this.asking(() => request("GET", this.path));
     if (!asked) return;
     this.onProgress(asked);
     if (asked.task) this.show(asked.task);
     else this.showNothing();
+  }
+
+  get path() {
+    return `/api/next?project=${encodeURIComponent(this.project.name)}`;
   }
 
   /** Keys that mean something for the task at hand. */
@@ -51,14 +59,14 @@ export class Desk {
   show(task) {
     this.sheet?.close();
     const form = forms.recall(this.annotator, task);
-    const offset = task.now - Date.now();
+    const clock = new Clock(form?.activeMs ?? 0);
     this.sheet = new Sheet(task, this.project.settings, {
-      clock: new Clock(form?.activeMs ?? 0),
+      clock,
+      lease: new Lease(this.path, task, this.project.settings.lease_minutes, clock),
       openedAt: form?.openedAt ?? task.now,
-      expiresAt: task.expires_at - offset,
       said: form?.said ?? task.draft,
       actions: this.actions(),
-      onChange: () => this.remember(),
+      onChange: () => this.changed(),
     });
     this.place.replaceChildren(this.sheet.element);
     this.sheet.begin();
@@ -67,7 +75,14 @@ export class Desk {
   showNothing() {
     this.sheet?.close();
     this.sheet = null;
-    this.place.replaceChildren(nothingLeft(() => this.next(), () => this.undo()));
+    this.place.replaceChildren(
+      nothingLeft(
+        () => this.next(),
+        () => this.undo(),
+      ),
+    );
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.sheet === null && this.next(), LOOKS_AGAIN);
   }
 
   actions() {
@@ -81,16 +96,22 @@ export class Desk {
   }
 
   press(event) {
-    return this.sheet ? this.sheet.press(event) : pressNothing(event, () => this.undo(), () => this.next());
+    return this.sheet
+      ? this.sheet.press(event)
+      : pressNothing(
+          event,
+          () => this.undo(),
+          () => this.next(),
+        );
   }
 
   async submit() {
     const { sheet } = this;
     if (!sheet || sheet.isBusy) return;
     const answer = sheet.answer();
-    if (answer === null) return notice(t(`incomplete_${this.project.kind}`), "warning");
+    if (answer === null) return notice(t(`incomplete_${this.project.kind}`), "warning", PASSING);
     const warning = sheet.warning();
-    if (warning) return notice(warning, "warning");
+    if (warning) return notice(warning, "warning", PASSING);
     await this.say({ do: "answer", answer }, t("submitted"));
   }
 
@@ -137,6 +158,7 @@ export class Desk {
       return true;
     } catch (error) {
       refused(error);
+      // What is refused for another reason than what it says will never be stored.
       return STAYS.includes(error.code) || error.status === 401 ? false : null;
     }
   }
@@ -166,33 +188,16 @@ export class Desk {
     }
   }
 
+  changed() {
+    clearPassing();
+    this.remember();
+  }
+
+  /** Keeps what the form holds, in this browser. */
   remember() {
     if (!this.sheet || this.sheet.isUntouched) return;
     const { task, clock, openedAt } = this.sheet;
     forms.remember(this.annotator, task, { said: this.sheet.draft(), activeMs: clock.activeMs(), openedAt });
-  }
-
-  /** Keeps the task for whoever is at it, and says so when it can't be kept any more. */
-  async tick() {
-    const { sheet } = this;
-    if (!sheet || sheet.isBusy || sheet.hasExpired) return;
-    const left = sheet.expiresAt - Date.now();
-    if (left <= 0) {
-      sheet.hasExpired = true;
-      notice(t("expired"), "warning");
-    } else if (left < (this.project.settings.lease_minutes * 60_000) / 3 && sheet.clock.isActive()) {
-      await this.renew(sheet);
-    }
-  }
-
-  /** Asking again for what is held keeps it longer. */
-  async renew(sheet) {
-    if (sheet.isRenewing) return;
-    sheet.isRenewing = true;
-    const path = `/api/next?project=${encodeURIComponent(this.project.name)}`;
-    const { task } = await request("GET", path).catch(() => ({}));
-    if (task?.id === sheet.task.id) sheet.expiresAt = Date.now() + task.expires_at - task.now;
-    sheet.isRenewing = false;
   }
 }
 

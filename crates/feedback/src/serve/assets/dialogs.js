@@ -21,14 +21,29 @@ export function showHelp(keys) {
   const rows = [...keys, ...GENERAL.filter(([key]) => keys.every(([other]) => other !== key))];
   const list = rows.map(([key, meaning]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, t(meaning))]);
   const close = button(t("close"), "Esc", { onclick: () => dialog.close() });
-  const dialog = open("help-dialog", t("helpTitle"), h("p", {}, t("helpTwice")), h("dl", { class: "keys" }, list), close);
+  const dialog = open(
+    "help-dialog",
+    t("helpTitle"),
+    h("p", {}, t("helpTwice")),
+    h("dl", { class: "keys" }, list),
+    close,
+  );
   dialog.addEventListener("keydown", (event) => event.key === "?" && dialog.close());
 }
 
 /** Asks what is wrong with a task. Gives the reason, or `null` if it was only a thought. */
 export function askWhatIsWrong() {
-  const reason = h("textarea", { rows: "3", placeholder: t("flagHint"), "aria-label": t("flagTitle"), "data-testid": "flag-reason" });
-  const send = button(t("flag"), "Enter", { class: "primary", "data-testid": "flag-send", onclick: () => finish(reason.value) });
+  const reason = h("textarea", {
+    rows: "3",
+    placeholder: t("flagHint"),
+    "aria-label": t("flagTitle"),
+    "data-testid": "flag-reason",
+  });
+  const send = button(t("flag"), "Enter", {
+    class: "primary",
+    "data-testid": "flag-send",
+    onclick: () => finish(reason.value),
+  });
   const cancel = button(t("cancel"), "Esc", { onclick: () => dialog.close() });
   const dialog = open("flag-dialog", t("flagTitle"), reason, h("div", { class: "row" }, cancel, send));
   let answer = null;

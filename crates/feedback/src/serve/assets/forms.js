@@ -28,7 +28,7 @@ export function forget(annotator, task) {
 }
 
 function name(annotator, task) {
-  return `form.${annotator}.${task.id}`;
+  return `form.${JSON.stringify(annotator)}.${task.id}`;
 }
 
 /** Tells tasks apart that have the same number in different stores (FNV-1a). */

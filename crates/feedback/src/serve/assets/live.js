@@ -18,8 +18,17 @@ export class Live {
     // A judgement is given as at any desk; then the conversation goes on.
     this.desk = new Desk(project, session, outbox, this.answerPlace, onProgress);
     this.desk.next = async () => this.thank();
-    this.question = h("textarea", { id: "question", rows: "2", "data-testid": "question", oninput: clearNotice });
-    this.sendButton = button(t("liveSend"), "Enter", { class: "primary", "data-testid": "send", onclick: () => this.ask() });
+    this.question = h("textarea", {
+      id: "question",
+      rows: "2",
+      "data-testid": "question",
+      oninput: clearNotice,
+    });
+    this.sendButton = button(t("liveSend"), "Enter", {
+      class: "primary",
+      "data-testid": "send",
+      onclick: () => this.ask(),
+    });
     place.replaceChildren(this.draw());
   }
 
@@ -57,7 +66,10 @@ export class Live {
     this.said.replaceChildren(h("h2", {}, t("prompt")), block(prompt, { "data-testid": "asked" }));
     const texts = ["", ""];
     const written = cards(texts.map((text) => ({ text, finished: true })));
-    this.answerPlace.replaceChildren(h("p", { class: "writing-now", role: "status" }, t("liveWriting", { model: this.model })), written.element);
+    this.answerPlace.replaceChildren(
+      h("p", { class: "writing-now", role: "status" }, t("liveWriting", { model: this.model })),
+      written.element,
+    );
     const onToken = ({ item, text }) => {
       texts[item] += text;
       setBlock(written.all[item].querySelector(".text"), texts[item]);
@@ -75,7 +87,11 @@ export class Live {
   answered(prompt, texts, { request, ask: isAsked, why, task, best }) {
     if (isAsked && task) {
       const why_ = why?.disagreement;
-      notice(typeof why_ === "number" ? `${t("liveAsk")} ${t("liveWhy", { disagreement: why_.toFixed(2) })}` : t("liveAsk"));
+      notice(
+        typeof why_ === "number"
+          ? `${t("liveAsk")} ${t("liveWhy", { disagreement: why_.toFixed(2) })}`
+          : t("liveAsk"),
+      );
       this.said.replaceChildren();
       this.desk.show(task);
       return;
@@ -101,7 +117,8 @@ export class Live {
       signals.send({ type: "regenerate" });
       this.ask(prompt);
     };
-    const act = (label, testid, onclick) => button(label, null, { class: "quiet", "data-testid": testid, onclick });
+    const act = (label, testid, onclick) =>
+      button(label, null, { class: "quiet", "data-testid": testid, onclick });
     const row = h(
       "div",
       { class: "row signals" },
@@ -123,7 +140,10 @@ export class Live {
       card.replaceChildren(block(area.value));
       announce(t("liveThanks"));
     };
-    card.replaceChildren(area, button(t("liveEditDone"), null, { class: "primary", "data-testid": "live-keep", onclick: keep }));
+    card.replaceChildren(
+      area,
+      button(t("liveEditDone"), null, { class: "primary", "data-testid": "live-keep", onclick: keep }),
+    );
     area.focus();
   }
 

@@ -9,11 +9,15 @@ const ITEM = /^\s*(?:[-*+]|(\d{1,9})[.)])\s+(.*)$/;
 /** Code, bold and italic: none holds the sign that ends it. */
 const INLINE = /`([^`\n]+)`|\*\*([^*\n]+)\*\*|\*([^*\s][^*\n]*)\*/g;
 
+/** Longer texts are shown as they are, in characters. */
+const LONGEST = 100_000;
+
 /** Nodes of a text; `plain` makes nodes of what is no Markdown. */
 export function markdown(text, plain) {
+  if (text.length > LONGEST) return plain(text);
   const fragment = document.createDocumentFragment();
   const lines = text.replaceAll("\r\n", "\n").split("\n");
-  for (let number = 0; number < lines.length; ) {
+  for (let number = 0; number < lines.length;) {
     const [element, next] = part(lines, number, plain);
     if (element) fragment.append(element);
     number = next;

@@ -7,21 +7,31 @@ let banner = null;
 let trouble = { error: null, nUnsent: 0 };
 const place = () => document.getElementById("notices");
 
-/** Says what happened, until it is dismissed or something else is said. `look` is "error", "warning" or "note". */
-export function notice(text, look = "note") {
-  banner = { text, look };
+/**
+ * Says what happened, until it is dismissed or something else is said. `look` is "error", "warning" or "note"; what is
+ * `passing` is gone as soon as something else is chosen.
+ */
+export function notice(text, look = "note", { isPassing = false } = {}) {
+  banner = { text, look, isPassing };
   drawNotices();
 }
 
 /** Says why something was refused, and what to do. */
 export function refused(error) {
-  notice(tIfAny(`err_${error.code}`, { message: error.message }) ?? t("err_other", { message: error.message }), "error");
+  notice(
+    tIfAny(`err_${error.code}`, { message: error.message }) ?? t("err_other", { message: error.message }),
+    "error",
+  );
 }
 
 export function clearNotice() {
   if (banner === null) return;
   banner = null;
   drawNotices();
+}
+
+export function clearPassing() {
+  if (banner?.isPassing) clearNotice();
 }
 
 /** Says that requests fail, or not any more. */
@@ -42,7 +52,11 @@ export function drawNotices() {
 }
 
 function bannerOf({ text, look }) {
-  const attributes = { class: `banner ${look}`, role: look === "error" ? "alert" : "status", "data-testid": "banner" };
+  const attributes = {
+    class: `banner ${look}`,
+    role: look === "error" ? "alert" : "status",
+    "data-testid": "banner",
+  };
   const close = button("✕", null, { class: "quiet", "aria-label": t("dismiss"), onclick: clearNotice });
   return h("div", attributes, h("span", {}, text), close);
 }

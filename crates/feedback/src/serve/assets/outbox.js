@@ -7,7 +7,8 @@ import { persistently, request } from "./session.js";
 export class Outbox {
   /** What `annotator` said, those things included that an earlier page left. `onChange` gets how many are unsent. */
   constructor(annotator, onChange, onRefused) {
-    this.prefix = `unsent.${annotator}.`;
+    this.prefix = `unsent.${JSON.stringify(annotator)}.`;
+    this.nSaid = 0;
     Object.assign(this, { onChange, onRefused });
     this.waiting = new Map();
     /** Where the browser keeps nothing. */
@@ -22,7 +23,9 @@ export class Outbox {
   /** Sends something; gives the answer, or throws [`Refused`] if it will never be taken. */
   send(path, body) {
     const sent = { idem_key: uuid(), ...body };
-    const name = `${this.prefix}${String(Date.now()).padStart(15, "0")}.${sent.idem_key}`;
+    this.nSaid += 1;
+    const when = [Date.now(), this.nSaid].map((it) => String(it).padStart(15, "0")).join(".");
+    const name = `${this.prefix}${when}.${sent.idem_key}`;
     const text = JSON.stringify({ path, body: sent });
     if (!kept.set(name, text)) this.unkept.set(name, text);
     const outcome = new Promise((resolve, reject) => this.waiting.set(name, { resolve, reject }));

@@ -6,7 +6,13 @@ import { block } from "./text.js";
 
 /** Asks for a token. `tryToken` tells whether somebody has it. */
 export function logInView(tryToken) {
-  const token = h("input", { type: "password", id: "token", autocomplete: "off", required: true, "data-testid": "token" });
+  const token = h("input", {
+    type: "password",
+    id: "token",
+    autocomplete: "off",
+    required: true,
+    "data-testid": "token",
+  });
   const wrong = h("p", { class: "wrong", role: "alert" });
   const submit = async (event) => {
     event.preventDefault();
@@ -28,9 +34,15 @@ export function logInView(tryToken) {
 /** All projects; digits open the first nine. */
 export function projectList(projects, live) {
   if (projects.length === 0) return h("p", { class: "nothing" }, t("noProjects"));
-  const list = h("ul", { class: "projects" }, projects.map((project, place) => entry(project, place, live)));
+  const list = h(
+    "ul",
+    { class: "projects" },
+    projects.map((project, place) => entry(project, place, live)),
+  );
   const view = h("nav", { class: "list", "aria-label": t("projects") }, h("h2", {}, t("projects")), list);
-  view.addEventListener("keydown", (event) => list.querySelectorAll("a.project")[Number(event.key) - 1]?.click());
+  view.addEventListener("keydown", (event) =>
+    list.querySelectorAll("a.project")[Number(event.key) - 1]?.click(),
+  );
   queueMicrotask(() => list.querySelector("a")?.focus());
   return view;
 }
@@ -38,7 +50,14 @@ export function projectList(projects, live) {
 function entry(project, place, live) {
   const { name, kind, progress } = project;
   const where = encodeURIComponent(name);
-  const talk = live?.project === name ? h("a", { class: "live", href: `#/live/${where}`, "data-testid": `live-${name}` }, t("liveOpen", { model: live.model })) : null;
+  const talk =
+    live?.project === name
+      ? h(
+          "a",
+          { class: "live", href: `#/live/${where}`, "data-testid": `live-${name}` },
+          t("liveOpen", { model: live.model }),
+        )
+      : null;
   const counts = t("nTasks", { done: number(progress.n_done), all: number(progress.n_tasks) });
   const link = h(
     "a",
@@ -58,6 +77,10 @@ export function guidelines({ name, settings }) {
   const isNew = kept.get(seen) !== settings.guidelines.slice(0, 2000);
   kept.set(seen, settings.guidelines.slice(0, 2000));
   const text = block(settings.guidelines, { "data-testid": "guidelines-text" });
-  return h("details", { class: "guidelines", open: isNew, "data-testid": "guidelines" }, h("summary", {}, t("guidelines")), text);
+  return h(
+    "details",
+    { class: "guidelines", open: isNew, "data-testid": "guidelines" },
+    h("summary", {}, t("guidelines")),
+    text,
+  );
 }
-

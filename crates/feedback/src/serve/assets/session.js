@@ -1,6 +1,5 @@
 // Who works here, and how the page talks to its server.
 
-
 /** An answer that says no, or none at all (`status` 0). */
 export class Refused extends Error {
   constructor(status, code, message, waitSeconds = null) {
@@ -27,6 +26,7 @@ export async function request(method, path, body) {
   const json = await response.json().catch(() => ({}));
   if (response.ok) return json;
   const wait = Number(response.headers.get("retry-after")) || null;
+  if (response.status === 401 && path !== "/api/session") tellLoggedOut();
   const { code = "server", message = response.statusText } = json.error ?? {};
   throw new Refused(response.status, code, message, wait);
 }
@@ -67,6 +67,12 @@ async function remember(asked) {
 }
 
 let tell = () => {};
+let tellLoggedOut = () => {};
+
+/** Has it told that the server doesn't know any more who works here. */
+export function onLoggedOut(listener) {
+  tellLoggedOut = listener;
+}
 
 /** Has what is in the way told: an error while requests fail, `null` once one gets through. */
 export function onTrouble(listener) {
@@ -102,4 +108,3 @@ function pause(seconds) {
     addEventListener("online", done);
   });
 }
-

@@ -15,8 +15,8 @@ import { block, setMarkdown, showsMarkdown } from "./text.js";
 const MODES = { pair, ranking, score, thumbs, edit, red_team: redTeam };
 
 export class Sheet {
-  constructor(task, settings, { clock, openedAt, expiresAt, said, actions, onChange }) {
-    Object.assign(this, { task, clock, openedAt, expiresAt, actions });
+  constructor(task, settings, { clock, lease, openedAt, said, actions, onChange }) {
+    Object.assign(this, { task, clock, lease, openedAt, actions });
     this.isUntouched = true;
     this.isBusy = false;
     const changed = () => {
@@ -42,6 +42,7 @@ export class Sheet {
 
   close() {
     this.clock.stop();
+    this.lease.end();
   }
 
   /** The answer as it goes to the server, or `null` while something is missing. */
@@ -132,19 +133,53 @@ export class Sheet {
       checked: showsMarkdown(),
       onchange: () => this.toggleMarkdown(),
     });
-    const toggle = h("label", { class: "tick" }, this.markdownBox, t("markdown"), h("kbd", { "aria-hidden": "true" }, "M"));
+    const toggle = h(
+      "label",
+      { class: "tick" },
+      this.markdownBox,
+      t("markdown"),
+      h("kbd", { "aria-hidden": "true" }, "M"),
+    );
     const head = h("header", {}, h("h2", {}, t("prompt")), toggle);
-    const prompt = h("section", { class: "prompt", "aria-label": t("prompt"), tabindex: "0" }, head, block(task.prompt, { "data-testid": "prompt" }));
-    return h("div", { class: "sheet" }, prompt, mode.content, mode.beside ?? null, this.beside.element, this.bar());
+    const prompt = h(
+      "section",
+      { class: "prompt", "aria-label": t("prompt"), tabindex: "0" },
+      head,
+      block(task.prompt, { "data-testid": "prompt" }),
+    );
+    return h(
+      "div",
+      { class: "sheet" },
+      prompt,
+      mode.content,
+      mode.beside ?? null,
+      this.beside.element,
+      this.bar(),
+    );
   }
 
   bar() {
     const { submit, skip, flag, undo, draft } = this.actions;
-    const action = (label, key, testid, onclick) => button(label, key, { class: "quiet", "data-testid": testid, onclick });
+    const action = (label, key, testid, onclick) =>
+      button(label, key, { class: "quiet", "data-testid": testid, onclick });
     this.submitLabel = h("span", {}, t("submit"));
-    const send = button(this.submitLabel, "Enter", { class: "primary", "data-testid": "submit", onclick: submit });
-    const left = [action(t("skip"), "S", "skip", skip), action(t("flag"), "F", "flag", flag), action(t("undo"), "U", "undo", undo)];
+    const send = button(this.submitLabel, this.mode.submitKey ?? "Enter", {
+      class: "primary",
+      "data-testid": "submit",
+      onclick: submit,
+    });
+    const left = [
+      action(t("skip"), "S", "skip", skip),
+      action(t("flag"), "F", "flag", flag),
+      action(t("undo"), "U", "undo", undo),
+    ];
     const right = [action(t("draft"), "Ctrl S", "draft", draft), send];
-    return h("footer", { class: "bar", role: "toolbar", "aria-label": t("submit") }, h("div", { class: "row" }, left), h("div", { class: "middle" }, this.mode.controls), h("div", { class: "row" }, right));
+    return h(
+      "footer",
+      { class: "bar" },
+      h("div", { class: "row" }, left),
+      h("div", { class: "middle" }, this.mode.controls),
+      h("div", { class: "row" }, right),
+    );
   }
 }

@@ -15,7 +15,10 @@ export class Signals {
   /** An event such as `{ type: "copy" }`. It is sent like an answer: until the server has it. */
   send(event) {
     const known = { v: 1, request_id: this.request, item: this.item };
-    const body = { project: this.project, event: { ...known, ...event, t_ms: Math.round(performance.now() - this.begin) } };
+    const body = {
+      project: this.project,
+      event: { ...known, ...event, t_ms: Math.round(performance.now() - this.begin) },
+    };
     this.outbox.send("/api/events", body).catch(() => null);
   }
 

@@ -9,7 +9,12 @@ export function ticks(label, names, testid, onChange) {
     const key = place < 9 ? h("kbd", { "aria-hidden": "true" }, `⇧${place + 1}`) : null;
     return { name, box, element: h("label", { class: "tick" }, box, h("span", {}, name), key) };
   });
-  const element = h("fieldset", { class: "ticks" }, h("legend", {}, label), boxes.map((it) => it.element));
+  const element = h(
+    "fieldset",
+    { class: "ticks" },
+    h("legend", {}, label),
+    boxes.map((it) => it.element),
+  );
   element.hidden = names.length === 0;
   return {
     element,

@@ -10,8 +10,17 @@ const SIGNS = { auto: "◐", light: "☀", dark: "☾" };
 export function drawTop({ project, progress, agreement, session, help, relabel, leave }) {
   const home = h("a", { href: "#/", class: "home", "aria-label": t("projects") }, "Rein");
   const where = project ? h("h1", {}, project.name) : null;
-  const tools = h("div", { class: "tools" }, languageButton(relabel), themeButton(), helpButton(help), session && who(session, leave));
-  document.getElementById("top").replaceChildren(...[home, where, progressOf(progress, agreement), tools].filter(Boolean));
+  const tools = h(
+    "div",
+    { class: "tools" },
+    languageButton(relabel),
+    themeButton(),
+    helpButton(help),
+    session && who(session, leave),
+  );
+  document
+    .getElementById("top")
+    .replaceChildren(...[home, where, progressOf(progress, agreement), tools].filter(Boolean));
   document.title = project ? `${project.name} · Rein` : "Rein";
 }
 
@@ -19,10 +28,18 @@ function progressOf(progress, agreement) {
   if (!progress) return h("span", { class: "gap" });
   const { n_done: done, n_tasks: all, n_mine: mine } = progress;
   const counts = t("nTasks", { done: number(done), all: number(all) });
-  const share = typeof agreement === "number" ? h("span", { title: t("agreementHint") }, t("agreement", { share: percent(agreement) })) : null;
+  const share =
+    typeof agreement === "number"
+      ? h("span", { title: t("agreementHint") }, t("agreement", { share: percent(agreement) }))
+      : null;
   const bar = h("progress", { max: Math.max(all, 1), value: done, "aria-label": counts });
   const texts = [h("span", {}, counts), h("span", {}, t("nMine", { mine: number(mine) })), share];
-  return h("div", { class: "progress", "data-testid": "progress" }, bar, h("div", { class: "counts" }, texts.filter(Boolean)));
+  return h(
+    "div",
+    { class: "progress", "data-testid": "progress" },
+    bar,
+    h("div", { class: "counts" }, texts.filter(Boolean)),
+  );
 }
 
 function languageButton(relabel) {
@@ -30,13 +47,23 @@ function languageButton(relabel) {
     switchLanguage();
     relabel();
   };
-  return button(t("languageSwitch"), null, { class: "quiet", "aria-label": t("languageLabel"), "data-testid": "language", onclick: change });
+  return button(t("languageSwitch"), null, {
+    class: "quiet",
+    "aria-label": t("languageLabel"),
+    "data-testid": "language",
+    onclick: change,
+  });
 }
 
 function themeButton() {
   const theme = () => document.documentElement.dataset.theme ?? "auto";
   const name = () => t({ auto: "themeAuto", light: "themeLight", dark: "themeDark" }[theme()]);
-  const element = button(SIGNS[theme()], null, { class: "quiet sign", "aria-label": name(), title: name(), "data-testid": "theme" });
+  const element = button(SIGNS[theme()], null, {
+    class: "quiet sign",
+    "aria-label": name(),
+    title: name(),
+    "data-testid": "theme",
+  });
   element.addEventListener("click", () => {
     const next = THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length];
     if (next === "auto") delete document.documentElement.dataset.theme;

@@ -98,12 +98,17 @@ const en = {
   nothingTitle: "Nothing is left for you here",
   nothingText: "You have seen every task that is open. Tasks that others return will appear here.",
   lookAgain: "Look again",
-  offline: "The server can't be reached. Answers that wait here: {n}. They are kept in this browser and sent by themselves.",
-  troubleServer: "The server has trouble ({message}). Answers that wait here: {n}. They are sent again by themselves.",
-  troubleFull: "The server's disk is full. Answers that wait here: {n}. Tell whoever runs it; they are sent again by themselves.",
+  offline:
+    "The server can't be reached. Answers that wait here: {n}. They are kept in this browser and sent by themselves.",
+  troubleServer:
+    "The server has trouble ({message}). Answers that wait here: {n}. They are sent again by themselves.",
+  troubleFull:
+    "The server's disk is full. Answers that wait here: {n}. Tell whoever runs it; they are sent again by themselves.",
   troubleMany: "The server asks for a pause. Answers that wait here: {n}. They are sent by themselves.",
-  expired: "This task was kept for you until a moment ago. You can still answer it, unless somebody else does first.",
-  err_task_full: "Enough others answered this task meanwhile, so your answer wasn't stored. Here is the next one.",
+  expired:
+    "This task was kept for you until a moment ago. You can still answer it, unless somebody else does first.",
+  err_task_full:
+    "Enough others answered this task meanwhile, so your answer wasn't stored. Here is the next one.",
   err_not_asked: "This task isn't yours any more, so your answer wasn't stored. Here is the next one.",
   err_no_task: "This task is gone, so your answer wasn't stored. Here is the next one.",
   err_key_taken: "The server knows this answer as another one. Answer the task again.",

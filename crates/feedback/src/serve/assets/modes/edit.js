@@ -35,6 +35,10 @@ export function edit(task, _settings, onChange) {
       area.value = typeof said.text === "string" ? said.text : original;
     },
     warning: () => (area.value === original ? t("unchangedText") : null),
-    keys: [["E", "keyEditFocus"], ["Ctrl Enter", "keyEditSubmit"]],
+    submitKey: "Ctrl Enter",
+    keys: [
+      ["E", "keyEditFocus"],
+      ["Ctrl Enter", "keyEditSubmit"],
+    ],
   };
 }

@@ -21,7 +21,12 @@ export function pair(task, { points = 2, ties = true }, onChange) {
     restore: (said) => row.restore((value) => isSame(value, { strength: 1, ...said })),
     keys: [
       points === 2 ? ["1 2", "keyChoose"] : [`1 … ${points}`, "keyStrength"],
-      ...(ties ? [[points === 2 ? "3 T" : "T", "keyTie"], ["B", "keyBothBad"]] : []),
+      ...(ties
+        ? [
+            [points === 2 ? "3 T" : "T", "keyTie"],
+            ["B", "keyBothBad"],
+          ]
+        : []),
     ],
   };
 }
@@ -68,5 +73,11 @@ function tie(points) {
 }
 
 function bothBad() {
-  return { label: t("bothBad"), keys: ["B", "b"], value: { kind: "both_bad" }, testid: "both-bad", look: "apart" };
+  return {
+    label: t("bothBad"),
+    keys: ["B", "b"],
+    value: { kind: "both_bad" },
+    testid: "both-bad",
+    look: "apart",
+  };
 }

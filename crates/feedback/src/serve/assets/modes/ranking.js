@@ -65,7 +65,11 @@ export function ranking(task, { ties = true }, onChange) {
       draw();
     },
     warning: () => (isAsShown(ranks) ? t("unchangedOrder") : null),
-    keys: [["← → ↑ ↓", "keyFocus"], [`1 … ${n}`, "keyRank"], ["⇧↑ ⇧↓", "keyMove"]],
+    keys: [
+      ["← → ↑ ↓", "keyFocus"],
+      [`1 … ${n}`, "keyRank"],
+      ["⇧↑ ⇧↓", "keyMove"],
+    ],
   };
 }
 
@@ -92,7 +96,12 @@ function ladderOf(n, onPlace) {
     const rank = place + 1;
     const attributes = { class: "slot", "data-rank": rank, "data-testid": `rank-${rank}` };
     const spoken = { type: "button", "aria-label": t("rankLabel", { rank }), onclick: () => onPlace(rank) };
-    return h("button", { ...attributes, ...spoken }, h("kbd", { "aria-hidden": "true" }, rank), h("span", { class: "held" }));
+    return h(
+      "button",
+      { ...attributes, ...spoken },
+      h("kbd", { "aria-hidden": "true" }, rank),
+      h("span", { class: "held" }),
+    );
   });
   const draw = (ranks, current) => {
     const chip = (item) =>

@@ -18,10 +18,23 @@ export function redTeam(task, { reasons = [] }, onChange) {
   }));
   const row = choices(options, t("success"), onChange);
   const known = ticks(t("tags"), reasons, "tag", onChange);
-  const others = h("input", { type: "text", id: "other-tags", "data-testid": "other-tags", oninput: onChange });
+  const others = h("input", {
+    type: "text",
+    id: "other-tags",
+    "data-testid": "other-tags",
+    oninput: onChange,
+  });
   const label = h("label", { for: "other-tags" }, t("otherTags"));
-  const written = () => others.value.split(/[,，、]/).map((it) => it.trim()).filter((it) => it !== "");
-  const said = () => ({ kind: "attacked", success: row.value(), tags: [...new Set([...known.ticked(), ...written()])] });
+  const written = () =>
+    others.value
+      .split(/[,，、]/)
+      .map((it) => it.trim())
+      .filter((it) => it !== "");
+  const said = () => ({
+    kind: "attacked",
+    success: row.value(),
+    tags: [...new Set([...known.ticked(), ...written()])],
+  });
   return {
     content: cards(task.items).element,
     controls: row.element,
@@ -38,6 +51,9 @@ export function redTeam(task, { reasons = [] }, onChange) {
       known.restore(all);
       others.value = all.filter((tag) => !reasons.includes(tag)).join(", ");
     },
-    keys: [["0 … 4", "keySuccess"], ["⇧1 … ⇧9", "keyReasons"]],
+    keys: [
+      ["0 … 4", "keySuccess"],
+      ["⇧1 … ⇧9", "keyReasons"],
+    ],
   };
 }

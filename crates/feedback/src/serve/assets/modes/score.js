@@ -70,7 +70,13 @@ function field(least, most, onChange) {
     input.focus();
     return "typed";
   };
-  return { element: h("div", { class: "choices" }, input, slider), press, grade, set, help: ["0 … 9", "keyGradeType"] };
+  return {
+    element: h("div", { class: "choices" }, input, slider),
+    press,
+    grade,
+    set,
+    help: ["0 … 9", "keyGradeType"],
+  };
 }
 
 function arrow(event, step) {
