@@ -1,5 +1,7 @@
 //! `rein feedback`: people's judgements, from the question to rows that models learn from.
 
+mod check;
+mod export;
 mod live;
 mod people;
 mod places;
@@ -13,6 +15,8 @@ use crate::args::{RunArgs, StageArgs};
 
 pub(crate) use self::places::{POLICIES, STORE, newest};
 
+use self::check::CheckArgs;
+use self::export::ExportArgs;
 use self::people::PeopleArgs;
 use self::serve::ServeArgs;
 use self::status::StatusArgs;
@@ -47,6 +51,10 @@ enum FeedbackCommand {
     People(PeopleArgs),
     /// Say how far the projects of a store are
     Status(StatusArgs),
+    /// Look for answers that shouldn't count, and for people who don't care
+    Check(CheckArgs),
+    /// Write what people said as rows that models learn from
+    Export(ExportArgs),
 }
 
 impl FeedbackArgs {
@@ -61,6 +69,8 @@ impl FeedbackArgs {
             Some(FeedbackCommand::Serve(args)) => serve::run(args),
             Some(FeedbackCommand::People(args)) => people::run(args),
             Some(FeedbackCommand::Status(args)) => status::run(args),
+            Some(FeedbackCommand::Check(args)) => check::run(args),
+            Some(FeedbackCommand::Export(args)) => export::run(args),
             None => unreachable!("the stage is run elsewhere"),
         }
     }

@@ -83,19 +83,20 @@ impl Gates {
         RULES.iter().flat_map(|(_, rule)| rule(self, &project)).collect()
     }
 
-    /// Looks at a project and writes down what the rules say, and what they say no longer. Tells what is new.
-    pub fn apply(&self, store: &mut Store, project: &str) -> Result<Vec<Ruling>, FeedbackError> {
+    /// What the rules say of a project, and what they say no longer, of which nothing is known yet.
+    pub fn look(&self, store: &Store, project: &str) -> Result<Vec<Ruling>, FeedbackError> {
         let answers = store.all_answers(project)?;
         let mut tasks = store.tasks(project, Split::Train)?;
         tasks.extend(store.tasks(project, Split::Heldout)?);
         let said = self.rulings(&answers, &tasks);
         let held = store.rulings()?;
-        let changes: Vec<Ruling> = said
-            .iter()
-            .filter(|it| !held.contains(it))
-            .cloned()
-            .chain(lifted(&held, &said, &answers))
-            .collect();
+        let lifted = lifted(&held, &said, &answers);
+        Ok(said.into_iter().filter(|it| !held.contains(it)).chain(lifted).collect())
+    }
+
+    /// Looks at a project and writes down what the rules say, and what they say no longer. Tells what is new.
+    pub fn apply(&self, store: &mut Store, project: &str) -> Result<Vec<Ruling>, FeedbackError> {
+        let changes = self.look(store, project)?;
         store.change(|change| change.rule(&changes))?;
         Ok(changes)
     }
