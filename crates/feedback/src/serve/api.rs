@@ -145,22 +145,22 @@ async fn annotate(
 ) -> Reply {
     let sent = json_of(body)?;
     let who = caller.annotator.name;
-    let learns = state.live.is_some();
+    let live = state.live.clone();
     let stored = state.change(move |change| {
         let shown = change.shown_to(&who, sent.task)?;
         let sent = sent.in_task_order(&shown).map_err(Refusal::BadAnswer)?;
         let receipt = change.submit(&who, &sent)?;
-        let lesson = match sent.said {
-            Said::Answer(answer) if learns && !receipt.is_replay => {
-                Some((change.task(sent.task)?, answer.judgement))
+        let lesson = match (&live, &sent.said) {
+            (Some(live), Said::Answer(answer)) if !receipt.is_replay => {
+                live::lesson(live, change, sent.task, &answer.judgement)?
             }
             _ => None,
         };
         Ok((receipt, lesson))
     });
     let (receipt, lesson) = stored.await?;
-    if let Some((task, judgement)) = lesson {
-        live::learn(&state, task, &judgement);
+    if let Some(lesson) = lesson {
+        live::learn(&state, lesson);
     }
     Ok(Json(json!({ "id": receipt.annotation, "replay": receipt.is_replay })).into_response())
 }

@@ -23,11 +23,14 @@ use super::error::ApiError;
 use super::guard::Caller;
 use super::model::{Answers, Ask, AskWhen, Lesson, Message, Model, Wishes};
 use super::{State, api, wire};
-use crate::records::{Judgement, Kind, NewTask, Response, Split, Task};
-use crate::store::{now, sha256};
+use crate::error::FeedbackError;
+use crate::records::{Choice, Judgement, Kind, NewTask, Response, Split};
+use crate::store::{Change, now, sha256};
 
 /// Pieces that wait for a slow browser before the model waits, too.
 const PIECES: usize = 256;
+/// What the names of the model's own tasks begin with.
+const OURS: &str = "live/";
 /// The longest question, in bytes.
 const MAX_PROMPT: usize = 64 << 10;
 
@@ -74,6 +77,8 @@ pub(super) async fn ask(
         let message = "the model answers others; try again in a moment";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
     })?;
+    // What was said before the question counts for its answer.
+    let _ = state.lessons.subscribe().wait_for(|n_pending| *n_pending == 0).await;
     let (sender, receiver) = channel(PIECES);
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
@@ -111,11 +116,18 @@ fn answer(
         n: 2,
         wishes: Wishes::default(),
     };
-    let mut tell = |item, text: &str| told("token", json!({ "item": item, "text": text }));
-    let done = live
-        .model
-        .answer(&ask, &mut tell)
-        .and_then(|answers| keep(state, live, annotator, question, &id, &answers));
+    let mut is_heard = true;
+    let mut tell = |item, text: &str| {
+        let told = told("token", json!({ "item": item, "text": text }));
+        is_heard = told.is_continue();
+        told
+    };
+    let done = live.model.answer(&ask, &mut tell);
+    if !is_heard {
+        // Half an answer is nothing to judge.
+        return;
+    }
+    let done = done.and_then(|answers| keep(state, live, annotator, question, &id, &answers));
     let _ = match done {
         Ok(done) => told("done", done),
         Err(message) => told("error", json!({ "code": "model", "message": message })),
@@ -161,7 +173,7 @@ fn new_task(live: &Live, question: &SentQuestion, id: &str, answers: &Answers) -
         source: live.model.name(),
     };
     NewTask {
-        external_id: format!("live/{id}"),
+        external_id: format!("{OURS}{id}"),
         prompt: question.prompt.clone(),
         split: Split::Train,
         responses: answers.samples.iter().map(response).collect(),
@@ -171,21 +183,49 @@ fn new_task(live: &Live, question: &SentQuestion, id: &str, answers: &Answers) -
     }
 }
 
-/// Lets a judgement of a pair have its effect, if a model is there to learn it.
-pub(super) fn learn(state: &Arc<State>, task: Task, judgement: &Judgement) {
-    let (Some(live), Judgement::Preferred { choice, .. }) = (&state.live, judgement) else {
-        return;
-    };
-    let [chosen, rejected] = [*choice, choice.other()].map(|it| task.responses.get(it.index()));
-    let (Some(chosen), Some(rejected)) = (chosen, rejected) else { return };
-    let lesson = Lesson {
-        chosen: chosen.text.clone(),
-        rejected: rejected.text.clone(),
-        prompt: task.prompt,
-    };
-    let model = live.model.clone();
+/// What a judgement teaches, if it is one of the model's own answers. Other tasks may be kept to measure with.
+pub(super) fn lesson(
+    live: &Live,
+    change: &Change<'_>,
+    task: i64,
+    judgement: &Judgement,
+) -> Result<Option<Lesson>, FeedbackError> {
+    let Judgement::Preferred { choice, .. } = judgement else { return Ok(None) };
+    let is_ours = change.project_of(task)?.name == live.project;
+    let task = change.task(task)?;
+    if !is_ours || !task.external_id.starts_with(OURS) {
+        return Ok(None);
+    }
+    let text = |choice: Choice| task.responses.get(choice.index()).map(|it| it.text.clone());
+    let texts = text(*choice).zip(text(choice.other()));
+    Ok(texts.map(|(chosen, rejected)| Lesson { prompt: task.prompt, chosen, rejected }))
+}
+
+/// Lets the model learn; questions wait until it has.
+pub(super) fn learn(state: &Arc<State>, lesson: Lesson) {
+    let Some(live) = &state.live else { return };
+    let (model, pending) = (live.model.clone(), Pending::new(state.clone()));
     // What it says of itself is told with its next answer.
-    drop(tokio::task::spawn_blocking(move || model.learn(&lesson)));
+    drop(tokio::task::spawn_blocking(move || {
+        let _pending = pending;
+        model.learn(&lesson)
+    }));
+}
+
+/// A lesson that isn't learnt yet.
+struct Pending(Arc<State>);
+
+impl Pending {
+    fn new(state: Arc<State>) -> Self {
+        state.lessons.send_modify(|n_pending| *n_pending += 1);
+        Self(state)
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.lessons.send_modify(|n_pending| *n_pending -= 1);
+    }
 }
 
 /// A name for a question that other people's keys can't take.

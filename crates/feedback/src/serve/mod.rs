@@ -91,6 +91,8 @@ pub(crate) struct State {
     live: Option<Live>,
     /// Questions that the model may be at, or that wait for it.
     generations: Arc<Semaphore>,
+    /// How many lessons the model hasn't learnt yet.
+    lessons: watch::Sender<usize>,
 }
 
 /// Questions at a time: a few may wait while one is answered.
@@ -122,6 +124,7 @@ impl Server {
             hosts: hosts(ip, &options.hosts),
             live: options.live.clone(),
             generations: Arc::new(Semaphore::new(GENERATIONS)),
+            lessons: watch::Sender::new(0),
         };
         Ok(Self { listener, address, state: Arc::new(state), stop: watch::channel(false) })
     }

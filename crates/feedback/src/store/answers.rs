@@ -338,7 +338,7 @@ impl Change<'_> {
         Ok(n_items as usize)
     }
 
-    pub(super) fn project_of(&self, task: i64) -> Result<Project, FeedbackError> {
+    pub(crate) fn project_of(&self, task: i64) -> Result<Project, FeedbackError> {
         let query = "SELECT name FROM project
                      WHERE id = (SELECT project_id FROM task WHERE task.id = ?1)";
         let mut statement = self.connection.prepare_cached(query)?;

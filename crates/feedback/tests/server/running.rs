@@ -1,6 +1,6 @@
 //! A server in this process, and a client of it.
 
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -67,6 +67,20 @@ impl Running {
         let thread = std::thread::spawn(move || server.run().expect("serves"));
         let running = Self { address, store: path, stop, thread: Some(thread), _folder: folder };
         (running, tokens.expect("fills the store"))
+    }
+
+    /// Sends a request of a program with this token, and leaves the response to whoever reads it.
+    pub(crate) fn open(&self, line: &str, token: &str, body: &Value) -> BufReader<TcpStream> {
+        let (host, body) = (self.address, body.to_string());
+        let length = body.len();
+        let request = format!(
+            "{line} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        let mut stream = TcpStream::connect(host).expect("connects");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("sets a timeout");
+        stream.write_all(request.as_bytes()).expect("sends");
+        BufReader::new(stream)
     }
 
     /// Sends a request as it stands, and reads all of the response.
