@@ -71,6 +71,7 @@ fn answers_wait_while_the_server_is_away() {
     served.stop();
     browser.press(&["1", "1"]);
     browser.wait_for(&hook("offline"));
+    browser.picture("offline");
     assert!(browser.text_of("offline").contains("Answers that wait here: 1."));
     served.come_back();
     browser.wait_past(&prompt);
@@ -165,6 +166,27 @@ fn what_was_said_waits_for_whoever_logs_in_again() {
     browser.wait_for(&hook("prompt"));
     assert_ne!(browser.prompt(), prompt, "the project goes on where it was left");
     assert_eq!(served.judgements("p"), [Judgement::Tie]);
+}
+
+#[test]
+fn nothing_is_said_in_the_name_of_somebody_else() {
+    let Some((_driver, served, browser)) = begin(Settings::default(), tasks(2, 2)) else { return };
+    // Another page of this browser logs bob in.
+    let script = format!(
+        "const body = JSON.stringify({{ token: '{}' }});
+         const headers = {{ 'content-type': 'application/json' }};
+         return (await fetch('/api/session', {{ method: 'POST', headers, body }})).status",
+        served.tokens[1]
+    );
+    assert_eq!(browser.run_async(&script), 200);
+    browser.press(&["t", "t"]);
+    browser.click_on("token");
+    assert_eq!(served.stored("p").len(), 0);
+    browser.write(&served.tokens[0]);
+    browser.press(&["Enter"]);
+    browser.wait_for(&hook("prompt"));
+    let by: Vec<_> = served.stored("p").into_iter().map(|it| it.annotator).collect();
+    assert_eq!(by, ["ann"]);
 }
 
 #[test]

@@ -236,7 +236,8 @@ fn help_tells_the_keys() {
     assert!(browser.text_of("help-dialog").contains("good, bad"));
     let prompt = browser.prompt();
     browser.press(&["s", "1", "1", "Escape"]);
-    assert!(!browser.has("help-dialog"));
+    let script = "return document.querySelector('dialog') === null";
+    browser.wait_until(script, &[], "the page");
     assert_eq!(browser.prompt(), prompt, "nothing happens behind it");
     assert!(!browser.is_chosen("thumb-up"));
 }

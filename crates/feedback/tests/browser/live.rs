@@ -67,6 +67,7 @@ fn a_model_is_asked_and_taught() {
     browser.write("why 1?");
     browser.press(&["Enter"]);
     browser.wait_for(&hook("choose-first"));
+    browser.picture("live-asks");
     let choice = if browser.shown(2)[0] == 0 { Choice::First } else { Choice::Second };
     browser.press(&["Escape"]);
     browser.press(&["1", "1"]);
@@ -84,6 +85,7 @@ fn a_model_is_asked_and_taught() {
     browser.wait_for(&hook("live-up"));
     assert!(browser.text_of("item-0").starts_with("Answer 1 to say it"));
     assert!(!browser.has("item-1"));
+    browser.picture("live-answers");
     for testid in ["live-up", "live-copy", "live-again"] {
         browser.click_on(testid);
     }

@@ -50,6 +50,7 @@ fn pairs() {
     browser.say(&["both-bad"]);
     expected.extend([Judgement::Tie, Judgement::BothBad].map(Answer::from));
     assert_eq!(served.answers("p"), expected);
+    browser.picture("nothing-left");
     assert!(browser.text_of("nothing").contains("Nothing is left for you here"));
     assert!(browser.text_of("progress").contains("4 of 4 tasks done"));
 }

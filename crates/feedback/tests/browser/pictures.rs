@@ -1,11 +1,11 @@
 //! Pictures of the page, for people to look at: written where `REIN_SCREENSHOTS` is set.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rein_feedback::{Kind, NewTask, Settings};
+use rein_feedback::{Annotation, Choice, Judgement, Kind, NewTask, Settings, Shown, Split, Store};
 
 use crate::chromium::{Browser, DESKTOP, Driver, Screen};
-use crate::served::{Project, Served, task};
+use crate::served::{Project, Served, task, tasks};
 
 const QUESTION: &str =
     "My bread dough hasn't risen after two hours. The kitchen is rather cold. What should I do?";
@@ -24,7 +24,7 @@ const ANTWORTEN: [&str; 2] = [
 fn bread(name: &str, n_items: usize) -> NewTask {
     let mut task = task(name, &ANSWERS[..n_items]);
     task.prompt = QUESTION.into();
-    task
+    NewTask { priority: 1.0, ..task }
 }
 
 fn projects() -> Vec<Project> {
@@ -39,13 +39,15 @@ fn projects() -> Vec<Project> {
     let one = |name, kind, n_items| Project {
         name,
         settings: settings(kind),
-        tasks: vec![bread(name, n_items)],
+        tasks: [vec![bread(name, n_items)], earlier(n_items)].concat(),
     };
     let mut chinese = task("zh", &ANTWORTEN);
     chinese.prompt = FRAGE.into();
+    chinese.priority = 1.0;
     let zh = Settings {
         guidelines: "请选出一位有耐心、会烘焙的朋友会说的话：正确、友善、不啰嗦。".into(),
         reasons: ["正确", "完整", "清楚"].map(String::from).to_vec(),
+        random_share: 0.0,
         ..Settings::of(Kind::Pair { points: 6, ties: true })
     };
     let mut bidi =
@@ -60,7 +62,7 @@ fn projects() -> Vec<Project> {
         one("thumbs", Kind::Thumbs, 1),
         one("edit", Kind::Edit, 1),
         one("red-team", Kind::RedTeam, 1),
-        Project { name: "pair-zh", settings: zh, tasks: vec![chinese] },
+        Project { name: "pair-zh", settings: zh, tasks: [vec![chinese], earlier(2)].concat() },
         Project { name: "hidden", settings: Settings::default(), tasks: vec![bidi] },
     ]
 }
@@ -91,26 +93,71 @@ const CHINESE: Screen = Screen { language: "zh-CN", ..DESKTOP };
 
 #[test]
 fn every_mode_has_a_picture() {
-    let Some(folder) = std::env::var_os("REIN_SCREENSHOTS").map(PathBuf::from) else { return };
+    if folder().is_none() {
+        return;
+    }
     let Some(driver) = Driver::start() else { return };
-    std::fs::create_dir_all(&folder).expect("makes the folder");
-    let served = Served::start(&projects(), &["ann"]);
+    let served = Served::start(&projects(), &["ann", "bob"]);
+    for project in ["pair", "pair-zh", "ranking"] {
+        answer_earlier(&served.store, project);
+    }
     for (project, screen, keys, name) in PICTURES {
         let browser = driver.open(screen);
         browser.log_in(&served.address, &served.tokens[0]);
         if name == "pair-light" {
-            save(&browser, &folder.join("projects.png"));
+            browser.picture("projects");
         }
         browser.open_project(project);
         browser.press(keys);
-        save(&browser, &folder.join(format!("{name}.png")));
+        browser.picture(name);
     }
 }
 
-fn save(browser: &Browser, path: &std::path::Path) {
-    // What has just changed is painted first.
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    std::fs::write(path, decode(&browser.screenshot())).expect("writes the picture");
+impl Browser {
+    /// Writes a picture of the window, if pictures are wanted.
+    pub(crate) fn picture(&self, name: &str) {
+        let Some(folder) = folder() else { return };
+        // What has just changed is painted first.
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::fs::create_dir_all(&folder).expect("makes the folder");
+        let path = folder.join(format!("{name}.png"));
+        std::fs::write(path, decode(&self.screenshot())).expect("writes the picture");
+    }
+}
+
+fn folder() -> Option<PathBuf> {
+    std::env::var_os("REIN_SCREENSHOTS").map(PathBuf::from)
+}
+
+/// Tasks that were answered before, so that the pictures show some progress.
+fn earlier(n_items: usize) -> Vec<NewTask> {
+    tasks(23, n_items).into_iter().map(|task| NewTask { overlap: 2, ..task }).collect()
+}
+
+/// Ann and bob answer most of them, and agree on most of those.
+fn answer_earlier(path: &Path, project: &str) {
+    let mut store = Store::open(path).expect("opens");
+    let tasks = store.tasks(project, Split::Train).expect("reads");
+    let mut said = Vec::new();
+    for (number, task) in tasks.iter().filter(|it| it.overlap == 2).take(14).enumerate() {
+        for (annotator, agrees) in [("ann", true), ("bob", number % 6 != 5)] {
+            let choice = if agrees { Choice::First } else { Choice::Second };
+            let n_items = task.responses.len();
+            let ranks = if agrees { (1..=4).collect() } else { vec![4, 3, 2, 1] };
+            let judgement = match n_items {
+                2 => Judgement::preferred(choice),
+                _ => Judgement::Ranked { ranks },
+            };
+            said.push(Annotation {
+                task: task.id,
+                annotator: annotator.into(),
+                answer: judgement.into(),
+                shown: Shown((0..n_items).collect()),
+                idem_key: format!("{project} {annotator} {number}"),
+            });
+        }
+    }
+    store.annotate(&said).expect("stores");
 }
 
 /// Base 64.

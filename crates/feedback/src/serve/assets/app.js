@@ -3,7 +3,7 @@
 import { Desk } from "./desk.js";
 import { isDialogOpen, showHelp } from "./dialogs.js";
 import { h } from "./dom.js";
-import { applyLanguage, t } from "./i18n.js";
+import { applyLanguage } from "./i18n.js";
 import { keyOf, isWriting } from "./keyboard.js";
 import { Live } from "./live.js";
 import { clearNotice, drawNotices, refused, setTrouble, setUnsent } from "./notices.js";
@@ -17,6 +17,8 @@ let session = null;
 let outbox = null;
 /** What is worked at: a [`Desk`], a [`Live`] conversation, or nothing. */
 let work = null;
+/** How often one went somewhere. */
+let nGone = 0;
 
 async function start() {
   applyLanguage();
@@ -40,6 +42,7 @@ async function tokenFromAddress() {
 async function enter() {
   if (session) {
     clearNotice();
+    outbox?.stop();
     outbox = new Outbox(session.annotator, setUnsent, refused);
     outbox.flush();
   }
@@ -53,18 +56,22 @@ async function go() {
     session = (await tokenFromAddress()) ?? session;
     return enter();
   }
+  nGone += 1;
+  const turn = nGone;
   work?.close();
   work = null;
   top({});
   if (!session) return main.replaceChildren(logInView(tryToken));
-  await open(await persistently(() => request("GET", "/api/projects")));
+  const known = await persistently(() => request("GET", "/api/projects"));
+  // Whoever went on meanwhile doesn't want to come here any more.
+  if (turn === nGone) await open(known);
 }
 
 /** What was said is kept until somebody logs in again. */
 function loggedOut() {
   if (!session) return;
   session = null;
-  go();
+  go().catch(refused);
 }
 
 async function open({ projects, live }) {

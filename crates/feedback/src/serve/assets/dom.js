@@ -20,7 +20,12 @@ export function h(tag, attributes = {}, ...children) {
 /** A button that shows its key. */
 export function button(label, key, attributes) {
   const kbd = key ? h("kbd", { "aria-hidden": "true" }, key) : null;
-  return h("button", { type: "button", "aria-keyshortcuts": key, ...attributes }, label, kbd);
+  return h(
+    "button",
+    { type: "button", "aria-keyshortcuts": key?.replace("Ctrl ", "Control+") || null, ...attributes },
+    label,
+    kbd,
+  );
 }
 
 /** Says something to those who listen to the page rather than see it. */

@@ -48,6 +48,7 @@ export class Live {
 
   press(event) {
     if (event.target === this.question) {
+      if (event.key === "Escape") this.question.blur();
       const sends = event.key === "Enter" && !event.shiftKey && !event.isComposing;
       if (!sends) return undefined;
       event.preventDefault();
@@ -86,12 +87,8 @@ export class Live {
 
   answered(prompt, texts, { request, ask: isAsked, why, task, best }) {
     if (isAsked && task) {
-      const why_ = why?.disagreement;
-      notice(
-        typeof why_ === "number"
-          ? `${t("liveAsk")} ${t("liveWhy", { disagreement: why_.toFixed(2) })}`
-          : t("liveAsk"),
-      );
+      const disagreement = why?.disagreement?.toFixed(2);
+      notice([t("liveAsk"), disagreement && t("liveWhy", { disagreement })].filter(Boolean).join(" "));
       this.said.replaceChildren();
       this.desk.show(task);
       return;

@@ -2,7 +2,7 @@
 // server has it, and is sent again with the same `idem_key`, which stores it once however often it arrives.
 
 import { kept, uuid } from "./dom.js";
-import { persistently, request } from "./session.js";
+import { persistently, Refused, request } from "./session.js";
 
 export class Outbox {
   /** What `annotator` said, those things included that an earlier page left. `onChange` gets how many are unsent. */
@@ -14,6 +14,11 @@ export class Outbox {
     /** Where the browser keeps nothing. */
     this.unkept = new Map();
     this.sending = null;
+  }
+
+  /** Sends nothing more: somebody else works here now. What is unsent is kept. */
+  stop() {
+    this.isStopped = true;
   }
 
   get count() {
@@ -50,7 +55,7 @@ export class Outbox {
       try {
         // Another page may have sent it meanwhile.
         const { path, body } = JSON.parse(text ?? "{}");
-        const answer = path ? await persistently(() => request("POST", path, body)) : null;
+        const answer = path ? await persistently(() => this.post(path, body)) : null;
         this.settle(name, (it) => it.resolve(answer));
       } catch (error) {
         // Whoever isn't known any more may log in again.
@@ -60,6 +65,11 @@ export class Outbox {
         if (!isAwaited) this.onRefused(error);
       }
     }
+  }
+
+  async post(path, body) {
+    if (this.isStopped) throw new Refused(401, "unauthorized", "somebody else works here");
+    return request("POST", path, body);
   }
 
   names() {

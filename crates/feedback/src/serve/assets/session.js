@@ -16,6 +16,7 @@ export class Refused extends Error {
 /** A request takes at most so long, in milliseconds. */
 const PATIENCE = 30_000;
 let csrf = "";
+let annotator = null;
 
 /** Asks the server once. Gives JSON, or throws [`Refused`]. */
 export async function request(method, path, body) {
@@ -58,7 +59,7 @@ export async function logOut() {
 async function remember(asked) {
   try {
     const session = await asked;
-    csrf = session.csrf;
+    ({ csrf, annotator } = session);
     return session;
   } catch (error) {
     if (error.status === 401 || error.status === 400) return null;
@@ -90,10 +91,20 @@ export async function persistently(attempt) {
       if (!(error instanceof Refused)) throw error;
       tell(error.isLasting ? null : error);
       if (error.isLasting) throw error;
-      if (error.code === "bad_csrf") await whoIsHere().catch(() => null);
+      if (error.code === "bad_csrf") await renew();
       await pause(error.waitSeconds ?? Math.min(2 ** nFailed / 2, 15));
     }
   }
+}
+
+/** Asks for the page's proof again. Where another page logged somebody else in, nothing is said in their name. */
+async function renew() {
+  const before = annotator;
+  const session = await whoIsHere().catch(() => ({ annotator: before }));
+  if (session?.annotator === before) return;
+  [csrf, annotator] = ["", null];
+  tellLoggedOut();
+  throw new Refused(401, "unauthorized", "somebody else works here");
 }
 
 /** Waits, but no longer than until the network is back. */

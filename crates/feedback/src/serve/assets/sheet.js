@@ -72,7 +72,7 @@ export class Sheet {
     this.isBusy = isBusy;
     this.element.setAttribute("aria-busy", String(isBusy));
     this.submitLabel.textContent = t(isBusy ? "sending" : "submit");
-    for (const it of this.element.querySelectorAll("button")) it.disabled = isBusy;
+    for (const it of this.element.querySelectorAll("button, input, textarea")) it.disabled = isBusy;
   }
 
   press(event) {
