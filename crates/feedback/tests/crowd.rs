@@ -1,5 +1,7 @@
 //! A crowd of which a fifth doesn't care: gates and Dawid-Skene find what the others say.
 
+#![allow(clippy::print_stdout, reason = "a test tells its figures")]
+
 use std::collections::BTreeMap;
 
 use rand::{Rng, RngExt};

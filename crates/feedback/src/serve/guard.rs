@@ -86,7 +86,7 @@ pub(super) async fn authenticate(
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(response) => response,
+        Err(error) => error.into_response(),
     }
 }
 
@@ -94,14 +94,13 @@ async fn caller(
     state: &Arc<State>,
     method: &Method,
     headers: &HeaderMap,
-) -> Result<Caller, Response> {
-    let refuse = |error: ApiError| error.into_response();
+) -> Result<Caller, ApiError> {
     let bearer = bearer(headers);
     let Some(token) = bearer.clone().or_else(|| cookie(headers)) else {
-        return Err(refuse(ApiError::unauthorized()));
+        return Err(ApiError::unauthorized());
     };
-    let found = who(state, token.clone()).await.map_err(refuse)?;
-    let Some(annotator) = found else { return Err(refuse(ApiError::unauthorized())) };
+    let found = who(state, token.clone()).await?;
+    let Some(annotator) = found else { return Err(ApiError::unauthorized()) };
     limit(state, &annotator.name)?;
     let csrf = csrf_of(&token);
     let is_read = matches!(*method, Method::GET | Method::HEAD);
@@ -109,7 +108,7 @@ async fn caller(
         let shown = headers.get(&CSRF).map(HeaderValue::as_bytes).unwrap_or_default();
         if !bool::from(shown.ct_eq(csrf.as_bytes())) {
             let message = "the page is out of date; load it again";
-            return Err(refuse(ApiError::forbidden("bad_csrf", message)));
+            return Err(ApiError::forbidden("bad_csrf", message));
         }
     }
     Ok(Caller { annotator, csrf })
@@ -126,15 +125,9 @@ pub(super) fn csrf_of(token: &str) -> String {
 }
 
 /// Says no to whoever asks too often.
-pub(super) fn limit(state: &State, whose: &str) -> Result<(), Response> {
-    state.rate.take(whose, Instant::now()).map_err(|wait| {
-        let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
-        let message = "too many requests; the page tries again by itself";
-        let mut response =
-            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many", message).into_response();
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        response
-    })
+pub(super) fn limit(state: &State, whose: &str) -> Result<(), ApiError> {
+    let wait = |wait: Duration| ApiError::too_many(wait.as_secs_f64().ceil().max(1.0) as u64);
+    state.rate.take(whose, Instant::now()).map_err(wait)
 }
 
 /// Why a request isn't meant for us, if it isn't.

@@ -26,7 +26,9 @@ pub struct Writer {
 }
 
 /// Does its change in a transaction, if there could be one.
-struct Job(Box<dyn FnOnce(Result<&Change<'_>, FeedbackError>) -> Acknowledge + Send>);
+struct Job(Box<Work>);
+
+type Work = dyn FnOnce(Result<&Change<'_>, FeedbackError>) -> Acknowledge + Send;
 
 /// Tells a client what became of its change, once that is certain: nothing if it is on the disk, else why it isn't.
 type Acknowledge = Box<dyn FnOnce(Option<FeedbackError>) + Send>;

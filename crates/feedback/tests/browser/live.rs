@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use rein_feedback::serve::{Answers, Ask, AskWhen, Lesson, Live, Model, Sampled};
 use rein_feedback::{Choice, Judgement, Settings, Store};
 
-use crate::chromium::{DESKTOP, Driver};
+use crate::chromium::{Browser, DESKTOP, Driver};
 use crate::page::hook;
 use crate::served::{Project, Served};
 
@@ -78,7 +78,18 @@ fn a_model_is_asked_and_taught() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
 
-    // It is sure: the better one alone is shown, and what is done with it is told.
+    the_better_answer_alone(&browser, &served);
+
+    browser.click_on("question");
+    browser.write("fail");
+    browser.press(&["Enter"]);
+    browser.wait_for_banner("No answer came (the parrot sleeps)");
+    assert_eq!(browser.value_of("question"), "fail", "it can be sent again");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+/// It is sure: the better one alone is shown, and what is done with it is told.
+fn the_better_answer_alone(browser: &Browser, served: &Served) {
     browser.click_on("question");
     browser.write("say it");
     browser.press(&["Enter"]);
@@ -107,11 +118,4 @@ fn a_model_is_asked_and_taught() {
         all
     };
     assert_eq!(sorted(kinds()), sorted(expected.map(String::from).to_vec()));
-
-    browser.click_on("question");
-    browser.write("fail");
-    browser.press(&["Enter"]);
-    browser.wait_for_banner("No answer came (the parrot sleeps)");
-    assert_eq!(browser.value_of("question"), "fail", "it can be sent again");
-    assert_eq!(browser.complaints(), Vec::<String>::new());
 }

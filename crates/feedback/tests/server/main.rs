@@ -1,5 +1,7 @@
 //! The labelling server over real sockets, with a real store.
 
+#![allow(clippy::print_stdout, reason = "a test tells its figures, a server where it listens")]
+
 mod durability;
 mod live;
 mod load;
