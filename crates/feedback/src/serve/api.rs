@@ -245,6 +245,8 @@ async fn export(
 ) -> Reply {
     caller.must_be_admin()?;
     let OfProject { project } = query_of(query)?;
+    let name = project.clone();
+    state.change(move |change| change.project(&name)).await?;
     let answers = state.readers.read(move |store| store.answers(&project)).await?;
     let lines: String = answers.iter().map(|it| jsonl::line(&wire::stored(it))).collect();
     Ok(([(CONTENT_TYPE, "application/jsonl")], lines).into_response())

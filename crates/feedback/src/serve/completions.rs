@@ -49,7 +49,7 @@ pub(super) struct SentChat {
     #[serde(default)]
     seed: Option<i64>,
     #[serde(default)]
-    stream: bool,
+    stream: Option<bool>,
     #[serde(default)]
     stream_options: Option<StreamOptions>,
     #[serde(default)]
@@ -115,7 +115,7 @@ pub(super) async fn complete(
 ) -> Result<Response, ApiError> {
     let sent = api::json_of(body)?;
     let live = state.live()?.clone();
-    let (is_stream, is_kept) = (sent.stream, sent.store == Some(true));
+    let (is_stream, is_kept) = (sent.stream == Some(true), sent.store == Some(true));
     let chat = Chat::new(sent, live.model.name())?;
     let permit = state.generations.clone().try_acquire_owned().map_err(|_| {
         let message = "the model answers others; try again in a moment";
@@ -125,7 +125,9 @@ pub(super) async fn complete(
     let working = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let done = chat.work(&live, is_stream.then_some(&sender));
-        if let (true, Ok(answers)) = (is_kept, &done) {
+        // What nobody waited for is kept by nobody's wish.
+        let is_whole = !(is_stream && sender.is_closed());
+        if let (true, Ok(answers)) = (is_kept && is_whole, &done) {
             chat.keep(&state, &live, &caller.annotator.name, answers)?;
         }
         done.map(|answers| chat.whole(&answers))
@@ -157,6 +159,10 @@ impl Chat {
         if !in_range(sent.temperature, 2.0) || !in_range(sent.top_p, 1.0) {
             return Err(ApiError::bad_request("`temperature` is 0 to 2 and `top_p` 0 to 1"));
         }
+        let max_tokens = sent.max_completion_tokens.or(sent.max_tokens);
+        if max_tokens == Some(0) {
+            return Err(ApiError::bad_request("`max_tokens` is at least 1"));
+        }
         let stop = match sent.stop {
             None => Vec::new(),
             Some(Stop::One(text)) => vec![text],
@@ -170,7 +176,7 @@ impl Chat {
         let wishes = Wishes {
             temperature: sent.temperature,
             top_p: sent.top_p,
-            max_tokens: sent.max_completion_tokens.or(sent.max_tokens),
+            max_tokens,
             stop,
             seed: sent.seed.map(i64::cast_unsigned),
         };

@@ -2,9 +2,12 @@
 
 #![allow(clippy::print_stdout, reason = "a test tells its figures, a server where it listens")]
 
+
+mod chat;
 mod durability;
 mod live;
 mod load;
+mod programs;
 mod protocol;
 mod running;
 mod scripted;
