@@ -33,6 +33,7 @@ fn projects() -> Vec<Project> {
         guidelines: "Prefer what a patient friend who bakes would say: right, kind, and no longer than it must be.".into(),
         reasons: ["correct", "complete", "clear", "polite"].map(String::from).to_vec(),
         aspects: ["helpful", "harmless"].map(String::from).to_vec(),
+        random_share: 0.0,
         ..Settings::of(kind)
     }
     };

@@ -6,6 +6,7 @@ import { announce, button, h, uuid } from "./dom.js";
 import { t } from "./i18n.js";
 import { isWriting } from "./keyboard.js";
 import { clearNotice, notice } from "./notices.js";
+import { request } from "./session.js";
 import { Signals } from "./signals.js";
 import { ask } from "./stream.js";
 import { block, setBlock } from "./text.js";
@@ -17,7 +18,7 @@ export class Live {
     this.answerPlace = h("div");
     // A judgement is given as at any desk; then the conversation goes on.
     this.desk = new Desk(project, session, outbox, this.answerPlace, onProgress);
-    this.desk.next = async () => this.thank();
+    this.desk.next = () => this.thank();
     this.question = h("textarea", {
       id: "question",
       rows: "2",
@@ -85,7 +86,7 @@ export class Live {
     this.setAsking(false);
   }
 
-  answered(prompt, texts, { request, ask: isAsked, why, task, best }) {
+  answered(prompt, texts, { request: id, ask: isAsked, why, task, best }) {
     if (isAsked && task) {
       const disagreement = why?.disagreement?.toFixed(2);
       notice([t("liveAsk"), disagreement && t("liveWhy", { disagreement })].filter(Boolean).join(" "));
@@ -93,12 +94,12 @@ export class Live {
       this.desk.show(task);
       return;
     }
-    this.showBest(prompt, texts[best], request, best);
+    this.showBest(prompt, texts[best], id, best);
   }
 
   /** One answer, and what can be done with it. */
-  showBest(prompt, text, request, best) {
-    const signals = new Signals(this.project.name, request, best, this.outbox);
+  showBest(prompt, text, id, best) {
+    const signals = new Signals(this.project.name, id, best, this.outbox);
     this.signals = signals;
     const { element, all } = cards([{ text, finished: true }]);
     const thumb = (up) => () => {
@@ -152,11 +153,14 @@ export class Live {
   }
 
   /** After a judgement. */
-  thank() {
+  async thank() {
     if (this.desk.isClosed) return;
     notice(t("liveThanks"));
     this.answerPlace.replaceChildren();
     this.question.focus();
+    const path = `/api/progress?project=${encodeURIComponent(this.project.name)}`;
+    const counted = await request("GET", path).catch(() => null);
+    if (counted && !this.desk.isClosed) this.desk.onProgress(counted);
   }
 
   leaveAnswer() {
