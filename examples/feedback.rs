@@ -10,11 +10,8 @@ use rein_feedback::{
 fn main() -> Result<(), FeedbackError> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut store = Store::open(&folder.path().join("feedback.sqlite"))?;
-    let response = |text: &str| Response {
-        text: text.into(),
-        finished: true,
-        source: "model-a".into(),
-    };
+    let response =
+        |text: &str| Response { text: text.into(), finished: true, source: "model-a".into() };
     let pair = NewTask {
         external_id: "greeting-1".into(),
         prompt: "Say hello.".into(),

@@ -2,7 +2,6 @@
 
 #![allow(clippy::print_stdout, reason = "a test tells its figures, a server where it listens")]
 
-
 mod chat;
 mod durability;
 mod live;
