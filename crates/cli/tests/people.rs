@@ -124,7 +124,7 @@ fn answer(browser: &Browser, number: usize) -> String {
         ("choose-second", "2")
     };
     browser.finish(|| {
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             browser.click_on(hook);
             browser.click_on("submit");
         } else {
