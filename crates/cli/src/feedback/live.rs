@@ -51,7 +51,7 @@ pub(super) struct LiveArgs {
 
 impl LiveArgs {
     /// The model as the server knows it, and what it is told to do; `None` without a model.
-    pub(super) fn model(&self) -> Result<Option<(Arc<dyn Model>, Receiver<Job>)>> {
+    pub(super) fn model(&self) -> Result<Option<Connected>> {
         let Some(folder) = &self.model else { return Ok(None) };
         // What can be refused is refused before anybody is let in.
         self.speaker(&newest(folder, &POLICIES)?)?;
@@ -69,6 +69,9 @@ impl LiveArgs {
         Speaker::new(folder, self.chat_template.as_deref(), &self.sampling, &self.guards)
     }
 }
+
+/// The model as the server knows it, and where its questions arrive.
+pub(super) type Connected = (Arc<dyn Model>, Receiver<Job>);
 
 /// What the server asks of the model's thread.
 pub(super) enum Job {
