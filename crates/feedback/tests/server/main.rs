@@ -6,6 +6,7 @@ mod chat;
 mod durability;
 mod live;
 mod load;
+mod openapi;
 mod programs;
 mod protocol;
 mod running;
