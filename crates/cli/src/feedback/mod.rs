@@ -5,6 +5,7 @@ mod export;
 mod live;
 mod people;
 mod places;
+mod prioritise;
 mod serve;
 mod status;
 
@@ -18,6 +19,7 @@ pub(crate) use self::places::{POLICIES, STORE, newest};
 use self::check::CheckArgs;
 use self::export::ExportArgs;
 use self::people::PeopleArgs;
+use self::prioritise::PrioritiseArgs;
 use self::serve::ServeArgs;
 use self::status::StatusArgs;
 
@@ -51,6 +53,8 @@ enum FeedbackCommand {
     People(PeopleArgs),
     /// Say how far the projects of a store are
     Status(StatusArgs),
+    /// Let those pairs be asked first whose answers tell a reward ensemble most
+    Prioritise(PrioritiseArgs),
     /// Look for answers that shouldn't count, and for people who don't care
     Check(CheckArgs),
     /// Write what people said as rows that models learn from
@@ -69,6 +73,7 @@ impl FeedbackArgs {
             Some(FeedbackCommand::Serve(args)) => serve::run(args),
             Some(FeedbackCommand::People(args)) => people::run(args),
             Some(FeedbackCommand::Status(args)) => status::run(args),
+            Some(FeedbackCommand::Prioritise(args)) => prioritise::run(args),
             Some(FeedbackCommand::Check(args)) => check::run(args),
             Some(FeedbackCommand::Export(args)) => export::run(args),
             None => unreachable!("the stage is run elsewhere"),

@@ -1,0 +1,127 @@
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use rein_data::tokenizer::Tokenizer;
+use rein_feedback::{Split, Store, Task};
+use rein_model::backend::LmAutodiffBackend;
+use rein_reward::LearnedReward;
+use rein_reward::active::bald;
+
+use super::places::{StoreArgs, newest};
+use crate::commands::print;
+use crate::config::Stage;
+use crate::device::{BackendName, Work, run_on};
+use crate::inference::tokenizer_of;
+
+/// Tasks scored side by side.
+const BATCH_ROWS: usize = 32;
+
+/// What is asked first.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+A pair's priority is what an answer would tell of the ensemble, in nats: the entropy of the mean probability that
+one side is preferred, less the mean entropy (BALD). Where all models agree it is 0, however close the sides are. A
+tenth of what is asked is chosen at random all the same.
+
+Example:
+  rein feedback prioritise --run runs/mine --reward-model runs/mine")]
+pub(super) struct PrioritiseArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The project
+    #[arg(long, value_name = "NAME", default_value = "people")]
+    project: String,
+    /// The reward model, an ensemble (`reward.ensemble`): a folder, or a run
+    #[arg(long, value_name = "DIR")]
+    reward_model: PathBuf,
+    /// Where to compute; the build's first backend if left out
+    #[arg(long, value_enum)]
+    backend: Option<BackendName>,
+}
+
+/// Lets the pairs that tell most be asked first.
+pub(super) fn run(args: &PrioritiseArgs) -> Result<()> {
+    let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+    let priorities = run_on(backend, Prioritise { args })?;
+    let mut store = Store::open(&args.store.path()?)?;
+    store.change(|change| change.set_priorities(&priorities))?;
+    let mut values: Vec<f64> = priorities.iter().map(|(_, value)| *value).collect();
+    values.sort_by(f64::total_cmp);
+    let at = |share: f64| values[((values.len() - 1) as f64 * share) as usize];
+    print(&format!(
+        "{} tasks of {}: an answer tells {:.4} nats (median), {:.4} at most\n",
+        values.len(),
+        args.project,
+        at(0.5),
+        at(1.0)
+    ));
+    Ok(())
+}
+
+struct Prioritise<'a> {
+    args: &'a PrioritiseArgs,
+}
+
+impl Work for Prioritise<'_> {
+    type Output = Vec<(i64, f64)>;
+
+    fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<Self::Output> {
+        let args = self.args;
+        let store = Store::read(&args.store.path()?)?;
+        let tasks = store.tasks(&args.project, Split::Train)?;
+        if tasks.is_empty() {
+            bail!("{}: project `{}` has no tasks", store.path().display(), args.project);
+        }
+        if tasks.iter().any(|task| task.responses.len() != 2) {
+            bail!("project `{}` doesn't compare pairs", args.project);
+        }
+        let folder = newest(&args.reward_model, &[Stage::Reward])?;
+        let tokenizer = tokenizer_of(&folder)?;
+        let reward = LearnedReward::<B::InnerBackend>::load(&folder, BATCH_ROWS, &device)?;
+        let mut priorities = Vec::with_capacity(tasks.len());
+        for batch in tasks.chunks(BATCH_ROWS) {
+            let rows: Vec<Vec<u32>> = batch
+                .iter()
+                .flat_map(|task| [0, 1].map(|place| row(task, place, &tokenizer)))
+                .collect();
+            let heads = reward.head_scores(&rows).with_context(|| {
+                format!(
+                    "{}: is no ensemble; train one with `reward.ensemble = {{}}`",
+                    folder.display()
+                )
+            })?;
+            let told = heads.chunks_exact(2).map(|sides| information(&sides[0], &sides[1]));
+            priorities.extend(batch.iter().map(|task| task.id).zip(told));
+        }
+        Ok(priorities)
+    }
+}
+
+/// What a comparison would tell of the models whose scores of both sides these are.
+fn information(first: &[f32], second: &[f32]) -> f64 {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let gaps = first.iter().zip(second).map(|(a, b)| f64::from(a - b));
+    bald(&gaps.map(sigmoid).collect::<Vec<_>>())
+}
+
+fn row(task: &Task, place: usize, tokenizer: &Tokenizer) -> Vec<u32> {
+    let response = &task.responses[place];
+    let mut row = tokenizer.encode_prompt(&task.prompt);
+    row.extend(tokenizer.encode_completion(&response.text));
+    row.extend(response.finished.then_some(tokenizer.special().eos));
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_all_models_agree_on_tells_nothing() {
+        assert!(information(&[0.0, 0.0, 0.0], &[0.0, 0.0, 0.0]).abs() < 1e-12, "a coin for all");
+        assert!(information(&[3.0, 3.0], &[0.0, 0.0]).abs() < 1e-12);
+        let disputed = information(&[3.0, -3.0], &[0.0, 0.0]);
+        assert!(disputed > 0.4 && disputed <= std::f64::consts::LN_2, "{disputed}");
+    }
+}
