@@ -110,7 +110,7 @@ impl Refusal {
     }
 }
 
-/// The path follows by [`FeedbackError::at`].
+/// Which file it was is said later.
 impl From<rusqlite::Error> for FeedbackError {
     fn from(source: rusqlite::Error) -> Self {
         Self::Store { path: PathBuf::new(), source }
