@@ -64,7 +64,7 @@ fn majority_of_task(answers: &[Answered]) -> Option<Preference> {
     prefers(winner).next().and_then(Answered::preference)
 }
 
-/// How often two people who were asked the same say the same; `None` if no two were.
+/// How often two people who were asked the same say the same, however strongly; `None` if no two were.
 pub(crate) fn raw_agreement(answers: &[Stored]) -> Option<f64> {
     let mut by_task: HashMap<i64, Vec<&Judgement>> = HashMap::new();
     for stored in answers {
@@ -72,11 +72,20 @@ pub(crate) fn raw_agreement(answers: &[Stored]) -> Option<f64> {
     }
     let pairs = by_task.values().flat_map(|said| {
         let first = said.iter().enumerate();
-        first.flat_map(|(place, one)| said[place + 1..].iter().map(move |other| one == other))
+        first.flat_map(|(place, one)| said[place + 1..].iter().map(move |other| agree(one, other)))
     });
     let (n_equal, n_pairs) =
         pairs.fold((0_u64, 0_u64), |(equal, all), it| (equal + u64::from(it), all + 1));
     (n_pairs > 0).then(|| n_equal as f64 / n_pairs as f64)
+}
+
+fn agree(one: &Judgement, other: &Judgement) -> bool {
+    match (one, other) {
+        (Judgement::Preferred { choice: one, .. }, Judgement::Preferred { choice: other, .. }) => {
+            one == other
+        }
+        _ => one == other,
+    }
 }
 
 /// All answers that count to a project's tasks of one split, in the order of the tasks.

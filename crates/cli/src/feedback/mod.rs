@@ -2,6 +2,7 @@
 
 mod check;
 mod export;
+mod implicit;
 mod live;
 mod people;
 mod places;
@@ -18,6 +19,7 @@ pub(crate) use self::places::{POLICIES, STORE, newest};
 
 use self::check::CheckArgs;
 use self::export::ExportArgs;
+use self::implicit::ImplicitArgs;
 use self::people::PeopleArgs;
 use self::prioritise::PrioritiseArgs;
 use self::serve::ServeArgs;
@@ -57,6 +59,8 @@ enum FeedbackCommand {
     Prioritise(PrioritiseArgs),
     /// Look for answers that shouldn't count, and for people who don't care
     Check(CheckArgs),
+    /// Make weighted pairs of what people did: clicks, copies, thumbs, edits
+    Implicit(ImplicitArgs),
     /// Write what people said as rows that models learn from
     Export(ExportArgs),
 }
@@ -76,6 +80,7 @@ impl FeedbackArgs {
             Some(FeedbackCommand::Prioritise(args)) => prioritise::run(args),
             Some(FeedbackCommand::Check(args)) => check::run(args),
             Some(FeedbackCommand::Export(args)) => export::run(args),
+            Some(FeedbackCommand::Implicit(args)) => implicit::run(args),
             None => unreachable!("the stage is run elsewhere"),
         }
     }

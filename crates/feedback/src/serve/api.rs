@@ -258,6 +258,15 @@ fn seen_by<'a>(caller: &Caller, progress: &'a crate::store::Progress) -> WirePro
 }
 
 impl Caller {
+    /// Refuses whoever may not ask or answer any more.
+    pub(super) fn must_be_active(&self) -> Result<(), ApiError> {
+        let Annotator { name, is_suspended, .. } = &self.annotator;
+        if *is_suspended {
+            return Err(FeedbackError::from(Refusal::Suspended(name.clone())).into());
+        }
+        Ok(())
+    }
+
     fn must_be_admin(&self) -> Result<(), ApiError> {
         match self.annotator.role {
             Role::Admin => Ok(()),

@@ -113,6 +113,7 @@ pub(super) async fn complete(
     Extension(caller): Extension<Caller>,
     body: Result<Json<SentChat>, JsonRejection>,
 ) -> Result<Response, ApiError> {
+    caller.must_be_active()?;
     let sent = api::json_of(body)?;
     let live = state.live()?.clone();
     let (is_stream, is_kept) = (sent.stream == Some(true), sent.store == Some(true));

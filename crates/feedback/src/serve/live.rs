@@ -59,6 +59,7 @@ pub(super) async fn ask(
     Extension(caller): Extension<Caller>,
     body: Result<Json<SentQuestion>, JsonRejection>,
 ) -> Result<Reply, ApiError> {
+    caller.must_be_active()?;
     let question = api::json_of(body)?;
     let live = state.live()?.clone();
     if question.project != live.project {

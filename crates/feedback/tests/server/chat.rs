@@ -224,3 +224,15 @@ fn the_model_is_listed_where_there_is_one() {
     }
     assert_eq!(running.ask("GET /api/projects", &tokens[0], None).json()["live"], Value::Null);
 }
+
+#[test]
+fn whoever_is_suspended_is_told_so_at_once() {
+    let (running, _, token) = start(two());
+    let mut store = rein_feedback::Store::open(&running.store).expect("opens");
+    store.change(|it| it.suspend("ann", true)).expect("suspends");
+    let live = json!({ "project": "p", "prompt": "why?", "idem_key": "k" });
+    for (line, body) in [(CHAT, question(json!({}))), ("POST /api/live", live)] {
+        let reply = running.ask(line, &token, Some(&body));
+        assert_eq!((reply.status, reply.code()), (403, "suspended".into()), "{line}");
+    }
+}

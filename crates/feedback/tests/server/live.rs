@@ -134,13 +134,16 @@ fn somebody_is_asked_only_where_a_threshold_is_crossed() {
 fn what_somebody_prefers_is_taught_once_and_in_the_right_order() {
     let model = Scripted { disagreement: Some(1.0), ..Scripted::of(&["good ", "bad "]) };
     let (running, model, tokens) = start(model, ALWAYS, &["ann"]);
+    // In turn, whatever side it is shown on.
+    let preferred = |number: usize| if number.is_multiple_of(2) { "good " } else { "bad " };
     let mut is_turned = Vec::new();
     for number in 0..12 {
         let (prompt, key) = (format!("question {number}"), format!("k{number}"));
         let told = ask(&running, &tokens[0], &prompt, &key);
         let task = &done(&told)["task"];
         is_turned.push(task["items"][0]["text"] == "bad ");
-        let choice = if is_turned[number] { "second" } else { "first" };
+        let wanted = preferred(number);
+        let choice = if task["items"][0]["text"] == wanted { "first" } else { "second" };
         let receipts = [0, 1].map(|_| answer(&running, &tokens[0], task, &key, choice));
         assert_eq!(receipts[0]["id"], receipts[1]["id"]);
         assert_eq!(receipts.map(|it| it["replay"].clone()), [json!(false), json!(true)]);
@@ -149,16 +152,17 @@ fn what_somebody_prefers_is_taught_once_and_in_the_right_order() {
     wait("all is learnt", || model.lessons.lock().expect("whole").len() >= 12);
     let mut lessons = model.lessons.lock().expect("whole").clone();
     lessons.sort_by_key(|it| it.prompt["question ".len()..].parse::<u32>().expect("a number"));
-    let lesson = |number: u32| Lesson {
+    let lesson = |number: usize| Lesson {
         prompt: format!("question {number}"),
-        chosen: "good ".into(),
-        rejected: "bad ".into(),
+        chosen: preferred(number).into(),
+        rejected: preferred(number + 1).into(),
     };
     assert_eq!(lessons, (0..12).map(lesson).collect::<Vec<_>>());
     let stored = Store::read(&running.store).expect("opens").answers("p").expect("reads");
-    let first = Judgement::preferred(Choice::First);
-    assert_eq!(stored.len(), 12);
-    assert!(stored.iter().all(|it| it.answer.judgement == first && it.annotator == "ann"));
+    let expected: Vec<_> =
+        [Choice::First, Choice::Second].repeat(6).into_iter().map(Judgement::preferred).collect();
+    let said: Vec<_> = stored.into_iter().map(|it| it.answer.judgement).collect();
+    assert_eq!(said, expected, "in the task's own order");
 }
 
 #[test]
