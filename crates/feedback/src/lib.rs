@@ -8,6 +8,7 @@
 //!
 //! People err and differ: [`aggregate`] makes one label of many votes, [`ability`] scores of comparisons, and
 //! [`consensus`] one order of many; [`agreement`] says how far people agree, [`gates`] whose answers shouldn't count, [`win_rate`] and [`elo`] who wins.
+//! [`crowd`] asks people of a crowdsourcing platform.
 //!
 //! This crate knows neither tensors nor rewards.
 
@@ -15,6 +16,7 @@ pub mod ability;
 pub mod aggregate;
 pub mod agreement;
 pub mod consensus;
+pub mod crowd;
 pub mod elo;
 pub mod gates;
 pub mod implicit;

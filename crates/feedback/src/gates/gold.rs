@@ -35,7 +35,7 @@ pub(super) fn rule(gates: &Gates, project: &Project<'_>) -> Vec<Ruling> {
 
 /// Whether an answer to a golden task is right; `None` if the task isn't golden. How strong a preference is, is a matter of
 /// taste.
-fn is_right(task: &Task, said: &Judgement) -> Option<bool> {
+pub(crate) fn is_right(task: &Task, said: &Judgement) -> Option<bool> {
     let gold = task.gold.as_ref()?;
     Some(match (gold, said) {
         (Judgement::Preferred { choice: gold, .. }, Judgement::Preferred { choice, .. }) => {

@@ -17,6 +17,8 @@ use crate::error::FeedbackError;
 use crate::records::{Split, Task};
 use crate::store::{Ruling, Store, Stored, Subject, Verdict};
 
+pub(crate) use gold::is_right;
+
 /// What each gate lets pass.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -1,0 +1,3 @@
+//! Crowds elsewhere: tasks go out as a platform's files, and answers come back as such.
+
+pub mod mturk;
