@@ -29,6 +29,7 @@ use crate::plan::Plan;
 use crate::reward::{Attack, Evaluate, RewardCommand};
 use crate::run_config::{holds_run, load_config, run_root};
 use crate::setup::Setup;
+use crate::speech::{note, print};
 use crate::watch::watcher;
 use crate::{bench, export, memory, report, reward, table};
 
@@ -282,7 +283,7 @@ fn catch_interrupts(advice: Option<String>) -> Result<Interrupt> {
         }
         asked.set();
         if let Some(advice) = &advice {
-            complain(advice);
+            note(advice);
         }
     })?;
     Ok(interrupt)
@@ -299,7 +300,7 @@ fn advice(root: &Path) -> String {
 
 /// Tells of a failure in one line and gives the program's exit code.
 pub(crate) fn report(error: &anyhow::Error) -> u8 {
-    complain(&format!("error: {}", one_line(error)));
+    note(&format!("error: {}", one_line(error)));
     if is_failure(error) { FAILED } else { BAD_INPUT }
 }
 
@@ -333,14 +334,4 @@ fn is_failure(error: &anyhow::Error) -> bool {
                 )
             )
     })
-}
-
-#[expect(clippy::print_stderr, reason = "this is where the program talks")]
-fn complain(text: &str) {
-    eprintln!("{text}");
-}
-
-#[expect(clippy::print_stdout, reason = "this is where the program talks")]
-pub(crate) fn print(text: &str) {
-    print!("{text}");
 }

@@ -30,6 +30,7 @@ mod report;
 mod reward;
 mod run_config;
 mod setup;
+mod speech;
 mod table;
 mod watch;
 mod workers;

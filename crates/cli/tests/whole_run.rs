@@ -5,6 +5,7 @@
 mod program;
 
 use std::fs;
+use std::process::Stdio;
 
 use program::{Workplace, n_metrics};
 use serde_json::Value;
@@ -110,4 +111,15 @@ fn a_plan_tells_size_and_time_and_does_nothing() {
         assert!(plan.contains(what), "no {what} in:\n{plan}");
     }
     assert!(!place.path("runs").exists());
+}
+
+#[test]
+fn a_run_goes_on_when_nobody_listens_any_more() {
+    let place = Workplace::new();
+    let args = ["sft", "--config", "tiny.toml", "--plain", "--run", "unheard"];
+    let mut child =
+        place.rein(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    drop((child.stdout.take(), child.stderr.take()));
+    assert!(child.wait().expect("ends").success());
+    assert!(place.path("unheard/checkpoints/sft").is_dir());
 }

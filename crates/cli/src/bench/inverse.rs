@@ -34,11 +34,11 @@ use serde::Serialize;
 
 use super::args::InverseArgs;
 use crate::args::HubArgs;
-use crate::commands::print;
 use crate::config::{self, Config, Stage};
 use crate::device::Work;
 use crate::pipeline::{Ended, Evaluation, Session};
 use crate::setup::Setup;
+use crate::speech::print;
 use crate::watch::watcher;
 
 /// Replies to each held-out prompt that rewards are compared on.

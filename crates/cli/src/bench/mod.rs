@@ -39,9 +39,9 @@ use self::query::Queries;
 use self::soak::Soak;
 use self::workloads::Networks;
 use crate::args::BenchArgs;
-use crate::commands::print;
 use crate::device::{BackendName, Work, run_on};
 use crate::memory;
+use crate::speech::print;
 
 pub(crate) use self::args::{BenchCommand, SizeArgs};
 pub(crate) use self::shape::Shape;

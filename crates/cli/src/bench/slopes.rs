@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::args::SlopesArgs;
 use super::shape::{Shape, Sizes};
 use super::{Axis, SizeArgs, Workload};
-use crate::commands::print;
+use crate::speech::print;
 
 /// How much a slope may exceed the expected one.
 const MOST_EXCESS: f64 = 0.15;

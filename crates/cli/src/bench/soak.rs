@@ -11,9 +11,9 @@ use super::clock::time;
 use super::shape::Shape;
 use super::workloads::Networks;
 use super::{SizeArgs, mib};
-use crate::commands::print;
 use crate::device::Work;
 use crate::memory;
+use crate::speech::{note, print};
 
 /// Iterations between two looks.
 const EVERY: usize = 10;
@@ -101,12 +101,11 @@ impl Work for Soak<'_> {
 }
 
 /// Says how large the process is, and on the other stream how far it has come.
-#[expect(clippy::print_stderr, reason = "this is where the program talks")]
 fn look(iteration: usize, iterations: usize) -> Result<Sample> {
     let bytes = memory::resident().context("this system doesn't say how large a process is")?;
     let sample = Sample { what: "soak_sample", iteration, rss_mib: mib(bytes) };
     print(&format!("{}\n", serde_json::to_string(&sample)?));
-    eprintln!("iteration {iteration} of {iterations}: {:.1} MiB", sample.rss_mib);
+    note(&format!("iteration {iteration} of {iterations}: {:.1} MiB", sample.rss_mib));
     Ok(sample)
 }
 

@@ -6,7 +6,7 @@ use rein_feedback::gates::Gates;
 use rein_feedback::{Ruling, Store, Subject, Verdict};
 
 use super::places::StoreArgs;
-use crate::commands::print;
+use crate::speech::print;
 
 /// Which answers shouldn't count.
 #[derive(Clone, Debug, Args)]

@@ -8,7 +8,7 @@ use rein_feedback::{Split, Store, judged};
 use serde_json::{Map, Value, json};
 
 use super::places::StoreArgs;
-use crate::commands::print;
+use crate::speech::print;
 
 /// Rows that models learn from.
 #[derive(Clone, Debug, Args)]

@@ -8,7 +8,7 @@ use rein_feedback::implicit::{
     ClickPairs, DEFAULT_CLIP, HarvestConfig, Propensities, Tally, Texts, harvest, read_log,
 };
 
-use crate::commands::print;
+use crate::speech::print;
 
 /// What people did, as rows.
 #[derive(Clone, Debug, Args)]

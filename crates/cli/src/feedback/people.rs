@@ -3,7 +3,7 @@ use clap::Args;
 use rein_feedback::{Role, Store};
 
 use super::places::StoreArgs;
-use crate::commands::print;
+use crate::speech::print;
 
 /// Who may judge.
 #[derive(Clone, Debug, Args)]

@@ -9,10 +9,10 @@ use rein_reward::LearnedReward;
 use rein_reward::active::bald;
 
 use super::places::{StoreArgs, newest};
-use crate::commands::print;
 use crate::config::Stage;
 use crate::device::{BackendName, Work, run_on};
 use crate::inference::tokenizer_of;
+use crate::speech::print;
 
 /// Tasks scored side by side.
 const BATCH_ROWS: usize = 32;

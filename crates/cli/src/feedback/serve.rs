@@ -13,9 +13,9 @@ use rein_feedback::{Kind, NewTask, Role, Settings, Split, Store};
 
 use super::live::{LiveArgs, LiveModel};
 use super::places::StoreArgs;
-use crate::commands::print;
 use crate::device::{BackendName, run_on};
 use crate::pipeline::PROJECT;
+use crate::speech::print;
 
 /// Who serves, and to whom.
 #[derive(Debug, Args)]

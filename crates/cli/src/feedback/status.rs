@@ -3,7 +3,7 @@ use clap::Args;
 use rein_feedback::{Project, Store};
 
 use super::places::StoreArgs;
-use crate::commands::print;
+use crate::speech::print;
 
 /// How far a store's projects are.
 #[derive(Clone, Debug, Args)]

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::speech;
+
 /// Who waits no longer needs no bar.
 const PATIENCE: Duration = Duration::from_secs(2);
 const STYLE: &str = "{msg:32!} [{wide_bar}] {bytes}/{total_bytes} {eta:>3} left";
@@ -67,7 +69,6 @@ impl Drop for Progress {
 }
 
 /// Tells of something that is worth a word.
-#[expect(clippy::print_stderr, reason = "this is the program, and standard output is for results")]
 pub(super) fn note(text: &str) {
-    eprintln!("note: {text}");
+    speech::note(&format!("note: {text}"));
 }

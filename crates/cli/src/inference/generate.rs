@@ -16,6 +16,7 @@ use super::terminal::harmless;
 use super::texts::Texts;
 use super::{Inputs, Output};
 use crate::device::Work;
+use crate::speech::note;
 
 /// The limit where nobody sets one.
 const MAX_NEW_TOKENS: usize = 64;
@@ -146,11 +147,6 @@ impl<'a> Generate<'a> {
         }
         Ok(())
     }
-}
-
-#[expect(clippy::print_stderr, reason = "this is where the program talks")]
-fn note(text: &str) {
-    eprintln!("{text}");
 }
 
 impl Work for Generate<'_> {

@@ -17,10 +17,10 @@ use rein_reward::meta::{Difference, Person, Personal, PersonalReward, Taste, dif
 use crate::annotated::{Reading, read_pairs};
 use crate::args::HubArgs;
 use crate::chat_template::chat_template;
-use crate::commands::print;
 use crate::device::{BackendName, Work, run_on};
 use crate::hub;
 use crate::inference::tokenizer_of;
+use crate::speech::print;
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\

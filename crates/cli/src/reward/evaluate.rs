@@ -173,7 +173,7 @@ pub(super) fn by_length(
 }
 
 fn tell(found: &Found, output: Option<&Path>) -> Result<()> {
-    crate::commands::print(&print::table(found));
+    crate::speech::print(&print::table(found));
     if let Some(path) = output {
         let mut text = serde_json::to_string_pretty(found)?;
         text.push('\n');

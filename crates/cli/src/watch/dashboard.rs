@@ -16,6 +16,7 @@ use rein_data::stage::Interrupt;
 
 use super::stage_clock::{StageClock, clock};
 use super::{evaluated, shown};
+use crate::speech;
 
 /// burn-train's dashboard: curves, values, progress and time left of the current stage.
 pub(crate) struct Dashboard {
@@ -41,12 +42,11 @@ impl Dashboard {
         Self { screen: None, notes: Vec::new(), interrupt }
     }
 
-    #[expect(clippy::print_stderr, reason = "this is where the program talks")]
     fn close(&mut self) {
         // Dropping the screen gives the terminal back.
         self.screen = None;
         for note in self.notes.drain(..) {
-            eprintln!("{note}");
+            speech::note(&note);
         }
     }
 }

@@ -4,6 +4,7 @@ use rein_data::log::{Record, Watcher};
 
 use super::stage_clock::{StageClock, clock};
 use super::{evaluated, shown};
+use crate::speech;
 
 /// At most one line of progress in this time.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -51,9 +52,8 @@ impl Watcher for PlainLines {
         self.note(&line);
     }
 
-    #[expect(clippy::print_stderr, reason = "this is where the program talks")]
     fn note(&mut self, text: &str) {
-        eprintln!("{text}");
+        speech::note(text);
     }
 }
 

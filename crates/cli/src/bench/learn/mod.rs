@@ -26,11 +26,11 @@ use self::start::Start;
 use self::task::Task;
 use self::trial::{Trial, Trials};
 use self::verdict::Verdicts;
-use crate::commands::print;
 use crate::device::Work;
+use crate::speech::print;
 
 pub(crate) use self::args::LearnArgs;
-pub(super) use self::progress::{Quiet, drive_quietly, tell};
+pub(super) use self::progress::{Quiet, drive_quietly};
 pub(super) use self::start::at_the_end;
 
 const CURVES: &str = "curves.jsonl";

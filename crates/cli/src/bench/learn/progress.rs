@@ -9,6 +9,8 @@ use rein_data::run_dir::RunDir;
 use rein_data::stage::{Cadence, Context, Interrupt, Outcome, Train, drive};
 use rein_data::workers::Workers;
 
+use crate::speech;
+
 /// Runs a stage and returns the checkpoint that it ended with. One that was cut off goes on from its last
 /// checkpoint, and one that is done isn't run again.
 pub(in crate::bench) fn drive_quietly<T: Train<Error: From<DataError> + Into<anyhow::Error>>>(
@@ -36,11 +38,6 @@ impl Watcher for Quiet {
     fn metrics(&mut self, _: &Record) {}
 
     fn note(&mut self, text: &str) {
-        tell(text);
+        speech::note(text);
     }
-}
-
-#[expect(clippy::print_stderr, reason = "this is where the program talks")]
-pub(in crate::bench) fn tell(text: &str) {
-    eprintln!("{text}");
 }

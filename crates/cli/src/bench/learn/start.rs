@@ -32,8 +32,9 @@ use rein_model::{CausalLm, Sampler, Sampling, load_causal_lm, save_causal_lm};
 use rein_ppo::rollout::{Prompt, sample};
 use serde::Serialize;
 
-use super::progress::{drive_quietly, tell};
+use super::progress::drive_quietly;
 use super::task::Task;
+use crate::speech::note;
 use crate::world::Parts;
 
 const PROMPTS: &str = "prompts.jsonl";
@@ -117,7 +118,7 @@ fn fine_tuned<B: LmAutodiffBackend>(
     let data = SftRows { train, heldout };
     let mut stage = Sft::<B>::new(sft_config(), model, None, data, seed.child(SFT), device)?;
     let n_steps = stage.n_steps();
-    tell(&format!("{}: fine-tuning, {n_steps} steps", task.name()));
+    note(&format!("{}: fine-tuning, {n_steps} steps", task.name()));
     let run = RunDir::create(folder)?;
     let checkpoint = drive_quietly(&run, SFT, &mut stage, n_steps, &sft_config().checkpoints)?;
     Ok((load_causal_lm(&checkpoint.join(MODEL), device)?, tokenizer))

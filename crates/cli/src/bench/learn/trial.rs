@@ -26,10 +26,11 @@ use toml::{Table, Value};
 use super::args::LearnArgs;
 use super::examine::{Examined, Examiner, FOUND, Findings};
 use super::method::Method;
-use super::progress::{drive_quietly, tell};
+use super::progress::drive_quietly;
 use super::start::Start;
 use super::task::Task;
 use crate::config::Config;
+use crate::speech::note;
 use crate::world::Parts;
 
 /// A point of a curve.
@@ -92,7 +93,7 @@ impl<'a, B: LmAutodiffBackend> Trials<'a, B> {
         let before = examiner.examine_start()?;
         let Findings { reward, success, .. } = before;
         let name = task.name();
-        tell(&format!("{name}: fine-tuned, reward {reward:.3}, success {success:.3}"));
+        note(&format!("{name}: fine-tuned, reward {reward:.3}, success {success:.3}"));
         Ok(Self { task, args, start, examiner, before, device: device.clone() })
     }
 
@@ -114,7 +115,7 @@ impl<'a, B: LmAutodiffBackend> Trials<'a, B> {
         let findings = Findings::load(&checkpoint)?;
         let Findings { reward, success, kl, .. } = findings;
         let seconds = began.elapsed().as_secs_f64();
-        tell(&format!(
+        note(&format!(
             "{task}: {name}, seed {seed}: reward {reward:.3}, success {success:.3}, KL {kl:.2} ({seconds:.1} s)"
         ));
         let records = read_metrics(&run.file("metrics.jsonl"))?;

@@ -33,13 +33,13 @@ use rein_reward::train::RewardTraining;
 use serde::Serialize;
 
 use self::people::{said, truth};
-use super::learn::{Quiet, drive_quietly, tell};
+use super::learn::{Quiet, drive_quietly};
 use crate::args::HubArgs;
-use crate::commands::print;
 use crate::config::{self, Stage};
 use crate::device::{BackendName, Work};
 use crate::pipeline::Session;
 use crate::setup::Setup;
+use crate::speech::{note, print};
 
 /// Answers after which new people are looked at.
 const COUNTS: [usize; 6] = [0, 2, 4, 8, 16, 32];
@@ -142,7 +142,7 @@ impl<'a, B: LmAutodiffBackend> Start<'a, B> {
         let run = if root.exists() { RunDir::open(&root)? } else { RunDir::create(&root)? };
         let log = RunLog::open(&run, Box::new(Quiet))?;
         let (interrupt, workers) = (Interrupt::default(), Workers::default());
-        tell("fine-tuning");
+        note("fine-tuning");
         let mut session =
             Session::<B> { setup, run, log, interrupt, workers, device: device.clone() };
         session.run(&[Stage::Sft])?;
@@ -174,7 +174,7 @@ impl<'a, B: LmAutodiffBackend> Start<'a, B> {
         let asked = &self.args.trunks;
         let is_asked = |trunk: &&str| asked.is_empty() || asked.iter().any(|it| it == trunk);
         for trunk in ["fine-tuned", "pooled", "joint"].into_iter().filter(is_asked) {
-            tell(&format!("{name} people: the {trunk} trunk"));
+            note(&format!("{name} people: the {trunk} trunk"));
             let model = self.trunk(trunk, name, &people, seed)?;
             lines.extend(self.look(name, trunk, &model, [&people, &newcomers.concat()]));
         }

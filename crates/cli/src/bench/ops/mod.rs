@@ -20,8 +20,8 @@ use super::clock::in_turn;
 use super::shape::{Shape, Sizes};
 use super::{SizeArgs, n_threads};
 use crate::args::BenchArgs;
-use crate::commands::print;
 use crate::device::Work;
+use crate::speech::print;
 
 /// Times all operations and prints a line of JSON for each.
 #[derive(Debug)]

@@ -21,11 +21,12 @@ use rein_reward::ensemble::{Backbones, EnsembleConfig, Pessimism};
 use super::args::OveroptimizeArgs;
 use super::curves::Point;
 use crate::args::HubArgs;
-use crate::bench::learn::{Quiet, tell};
+use crate::bench::learn::Quiet;
 use crate::commands::open_run;
 use crate::config::{Config, ModelSource, Stage, change, load};
 use crate::pipeline::{Ended, PROJECT, Session};
 use crate::setup::Setup;
+use crate::speech::note;
 
 /// What is made of the heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +123,7 @@ impl<'a> World<'a> {
             Point { arm: name, seed, step: 0, kl: 0.0, proxy: 0.0, gold: self.gold, gain: 0.0 };
         let points: Vec<Point> = std::iter::once(start).chain(found).collect();
         let last = points.last().expect("there is the first");
-        tell(&format!("seed {seed}, {name}: gold {:.2} in the end, KL {:.1}", last.gold, last.kl));
+        note(&format!("seed {seed}, {name}: gold {:.2} in the end, KL {:.1}", last.gold, last.kl));
         Ok(points)
     }
 }

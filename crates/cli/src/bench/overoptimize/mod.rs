@@ -19,8 +19,8 @@ use rein_model::backend::LmAutodiffBackend;
 
 use self::arm::{Arm, World};
 use self::curves::Curves;
-use crate::commands::print;
 use crate::device::Work;
+use crate::speech::print;
 
 pub(crate) use self::args::OveroptimizeArgs;
 

@@ -19,9 +19,8 @@ use serde::Serialize;
 
 use self::choose::Query;
 use self::world::World;
-use super::learn::tell;
-use crate::commands::print;
 use crate::device::{BackendName, Work};
+use crate::speech::{note, print};
 
 /// Accuracy that is wanted, on pairs whose truths differ by more than the median difference.
 const ENOUGH: f64 = 0.90;
@@ -90,7 +89,7 @@ impl Work for Queries<'_> {
                 let is_enough = last.accuracy >= ENOUGH;
                 let told = if is_enough { "enough" } else { "given up" };
                 let (name, labels, accuracy) = (query.name(), last.labels, last.accuracy);
-                tell(&format!("{name}, seed {seed}: {labels} labels, {accuracy:.3}: {told}"));
+                note(&format!("{name}, seed {seed}: {labels} labels, {accuracy:.3}: {told}"));
                 needed.push(labels);
                 points.extend(curve);
                 let lines: String = points.iter().map(jsonl::line).collect();

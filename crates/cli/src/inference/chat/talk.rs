@@ -16,6 +16,7 @@ use super::lines::{Line, Lines};
 use crate::commands::INTERRUPTED;
 use crate::inference::terminal::harmless;
 use crate::inference::texts::Texts;
+use crate::speech::note;
 
 const HELP: &str = "\
 /undo        take back your last message and its reply
@@ -203,9 +204,4 @@ impl<'a, B: LmBackend> Talk<'a, B> {
             note(&format!("(the conversation can't be saved: {error})"));
         }
     }
-}
-
-#[expect(clippy::print_stderr, reason = "this is where the program talks")]
-fn note(text: &str) {
-    eprintln!("{text}");
 }
