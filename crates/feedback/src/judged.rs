@@ -1,57 +1,146 @@
 //! What people said of a project's tasks, as rows that models learn from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rein_data::example::{Body, Content, Example};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use crate::aggregate::{Aggregation, Vote, Votes};
 use crate::error::FeedbackError;
 use crate::records::{Answer, Choice, Judgement, Response, Split, Task};
-use crate::store::Store;
+use crate::store::{Store, Stored};
+
+/// The column that names who said it.
+pub const ANNOTATOR: &str = "annotator";
+/// The column of what a row counts for.
+const WEIGHT: &str = "weight";
 
 /// The rows of one split of a project, in the order of its tasks; golden tasks aren't among them.
 ///
-/// - Pairs: a row a task. `chosen_probability` is the share of votes for what most prefer, a tie being half a vote for
-///   each; it is left out where all agree. Where the votes are even, it is 0.5 and the first stands as chosen.
+/// - Pairs: a row a task. `chosen_probability` is how probably what most prefer is better, by `aggregation`; of models, a
+///   tie is a label of its own, which counts half for each, as does a vote for a tie in shares. It is left out where it
+///   is 1. Where the sides are even, it is 0.5 and the first stands as chosen.
 /// - Rankings: a row an answer.
 /// - Scores: a row a task, with the mean score.
 /// - Thumbs: a row an answer.
 /// - Edits: what somebody wrote is preferred to what they were shown.
 /// - Attacks give none: they say what to attack with, not what to prefer.
-pub fn judged(store: &Store, project: &str, split: Split) -> Result<Vec<Example>, FeedbackError> {
-    let mut by_task: BTreeMap<i64, Vec<Answer>> = BTreeMap::new();
-    for stored in store.answers(project)? {
-        by_task.entry(stored.task).or_default().push(stored.answer);
-    }
-    let tasks = store.tasks(project, split)?.into_iter().filter(|task| task.gold.is_none());
-    Ok(tasks
+///
+/// Answers of small weight count for less in shares and means; `weight` says what all of a row's together count for, where
+/// that is less than one plain answer. Models count each vote once, whatever its weight, and learn from the answers to all
+/// tasks of the project who errs how; a task of which only probabilities are known keeps their mean.
+///
+/// # Errors
+/// What the store can't read, and votes of so many people on so many tasks that a model would take over 512 MiB.
+pub fn judged(
+    store: &Store,
+    project: &str,
+    split: Split,
+    aggregation: Aggregation,
+) -> Result<Vec<Example>, FeedbackError> {
+    let answers = store.answers(project)?;
+    let believed = match aggregation {
+        Aggregation::Share => HashMap::new(),
+        model => believed(model, &answers)?,
+    };
+    let mut by_task = by_task(answers);
+    Ok(asked(store, project, split)?
         .flat_map(|task| {
-            let answers = by_task.remove(&task.id).unwrap_or_default();
-            rows(&task, &answers)
+            let said = by_task.remove(&task.id).unwrap_or_default();
+            let answers: Vec<Answer> = said.into_iter().map(|it| it.answer).collect();
+            rows(&task, &answers, believed.get(&task.id).copied())
         })
         .collect())
 }
 
-fn rows(task: &Task, answers: &[Answer]) -> Vec<Example> {
-    let said = || answers.iter().map(|it| &it.judgement);
-    let scores: Vec<f64> = said()
-        .filter_map(|it| match it {
-            Judgement::Scored { score } => Some(*score),
-            _ => None,
-        })
-        .collect();
-    let votes: Vec<f64> = said().filter_map(vote).collect();
-    let mut rows: Vec<Example> = said().filter_map(|it| row_of_one(task, it)).collect();
-    if !votes.is_empty() {
-        let for_first = votes.iter().sum::<f64>() / votes.len() as f64;
-        rows.push(preference(task, for_first));
+/// As [`judged`], but a row an answer, which says by whom it is (`annotator`). [`Rows`](crate::rows::Rows) reads them back.
+///
+/// Ties are rows whose `chosen_probability` is 0.5.
+///
+/// # Errors
+/// What the store can't read.
+pub fn said(store: &Store, project: &str, split: Split) -> Result<Vec<Example>, FeedbackError> {
+    let mut by_task = by_task(store.answers(project)?);
+    let of_task = |task: Task| -> Vec<Example> {
+        let said = by_task.remove(&task.id).unwrap_or_default();
+        let rows = said.into_iter().flat_map(|stored| {
+            let mut rows = rows(&task, std::slice::from_ref(&stored.answer), None);
+            for row in &mut rows {
+                row.extra.insert(ANNOTATOR.into(), stored.annotator.clone().into());
+            }
+            rows
+        });
+        rows.collect()
+    };
+    Ok(asked(store, project, split)?.flat_map(of_task).collect())
+}
+
+fn asked(
+    store: &Store,
+    project: &str,
+    split: Split,
+) -> Result<impl Iterator<Item = Task>, FeedbackError> {
+    Ok(store.tasks(project, split)?.into_iter().filter(|task| task.gold.is_none()))
+}
+
+fn by_task(answers: Vec<Stored>) -> BTreeMap<i64, Vec<Stored>> {
+    let mut by_task: BTreeMap<i64, Vec<Stored>> = BTreeMap::new();
+    for stored in answers {
+        by_task.entry(stored.task).or_default().push(stored);
     }
-    if !scores.is_empty() {
-        let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+    by_task
+}
+
+/// Labels of a pair: the first is better, the second is, neither is.
+const LABELS: [usize; 3] = [0, 1, 2];
+
+/// How probably the first of each pair is better, as a model believes.
+fn believed(model: Aggregation, answers: &[Stored]) -> Result<HashMap<i64, f64>, FeedbackError> {
+    let vote = |stored: &Stored| {
+        let label = match stored.answer.judgement {
+            Judgement::Preferred { choice, .. } => LABELS[choice.index()],
+            Judgement::Tie | Judgement::BothBad => LABELS[2],
+            _ => return None,
+        };
+        Some(Vote { task: stored.task, worker: stored.annotator.clone(), label })
+    };
+    let votes: Vec<Vote<i64, String, usize>> = answers.iter().filter_map(vote).collect();
+    if votes.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let (votes, keys) = Votes::new(&votes)?;
+    let of_label = |posterior: &[f64], label: usize| {
+        keys.labels.binary_search(&label).map_or(0.0, |place| posterior[place])
+    };
+    let for_first = |it: &Vec<f64>| of_label(it, LABELS[0]) + of_label(it, LABELS[2]) / 2.0;
+    let posterior = model.posterior(&votes);
+    Ok(keys.tasks.iter().copied().zip(posterior.iter().map(for_first)).collect())
+}
+
+/// A task's rows; `believed` takes the place of its shares of votes.
+fn rows(task: &Task, answers: &[Answer], believed: Option<f64>) -> Vec<Example> {
+    let mut rows: Vec<Example> = answers.iter().filter_map(|it| row_of_one(task, it)).collect();
+    if let Some((share, weight)) = mean(answers, vote) {
+        rows.push(weighted(preference(task, believed.unwrap_or(share)), weight));
+    }
+    let score = |judgement: &Judgement| match judgement {
+        Judgement::Scored { score } => Some(*score),
+        _ => None,
+    };
+    if let Some((mean, weight)) = mean(answers, score) {
         let (prompt, completion) = (prompt(task), text(&task.responses[0]));
-        rows.push(example(Body::Scored { prompt, completion, score: mean as f32 }, &[]));
+        let body = Body::Scored { prompt, completion, score: mean as f32 };
+        rows.push(weighted(example(body, &[]), weight));
     }
     rows
+}
+
+/// The weighted mean of what answers say, and their weight together.
+fn mean(answers: &[Answer], value: impl Fn(&Judgement) -> Option<f64>) -> Option<(f64, f64)> {
+    let values = answers.iter().filter_map(|it| Some((value(&it.judgement)?, it.weight)));
+    let (sum, weight) = values
+        .fold((0.0, 0.0), |(sum, weight), (value, of_one)| (sum + value * of_one, weight + of_one));
+    (weight > 0.0).then(|| (sum / weight, weight))
 }
 
 /// A vote for the first of a pair.
@@ -59,6 +148,7 @@ fn vote(judgement: &Judgement) -> Option<f64> {
     match judgement {
         Judgement::Preferred { choice: Choice::First, .. } => Some(1.0),
         Judgement::Preferred { choice: Choice::Second, .. } => Some(0.0),
+        Judgement::Leaning { first } => Some(*first),
         Judgement::Tie | Judgement::BothBad => Some(0.5),
         _ => None,
     }
@@ -66,29 +156,38 @@ fn vote(judgement: &Judgement) -> Option<f64> {
 
 fn preference(task: &Task, for_first: f64) -> Example {
     let (chosen, rejected) = if for_first >= 0.5 { (0, 1) } else { (1, 0) };
-    let probability = for_first.max(1.0 - for_first);
+    let probability = for_first.max(1.0 - for_first) as f32;
     let [chosen, rejected] = [chosen, rejected].map(|place: usize| &task.responses[place]);
-    pair(task, chosen, rejected, (probability < 1.0).then_some(probability as f32))
+    pair(task, chosen, rejected, (probability < 1.0).then_some(probability))
 }
 
 /// What one answer says without the others.
-fn row_of_one(task: &Task, judgement: &Judgement) -> Option<Example> {
-    match judgement {
+fn row_of_one(task: &Task, answer: &Answer) -> Option<Example> {
+    let row = match &answer.judgement {
         Judgement::Ranked { ranks } => {
             let completions = task.responses.iter().map(text).collect();
             let ranks = ranks.iter().map(|rank| u32::from(*rank)).collect();
-            Some(example(Body::Ranking { prompt: prompt(task), completions, ranks }, &[]))
+            example(Body::Ranking { prompt: prompt(task), completions, ranks }, &[])
         }
         Judgement::Thumb { up } => {
             let (prompt, completion) = (prompt(task), text(&task.responses[0]));
-            Some(example(Body::UnpairedPreference { prompt, completion, label: *up }, &[]))
+            example(Body::UnpairedPreference { prompt, completion, label: *up }, &[])
         }
         Judgement::Edited { text } if *text != task.responses[0].text => {
             let edited = Response { text: text.clone(), finished: true, source: String::new() };
-            Some(pair(task, &edited, &task.responses[0], None))
+            pair(task, &edited, &task.responses[0], None)
         }
-        _ => None,
+        _ => return None,
+    };
+    Some(weighted(row, answer.weight))
+}
+
+/// A row that says what it counts for, where that is less than one plain answer.
+fn weighted(mut row: Example, weight: f64) -> Example {
+    if weight < 1.0 {
+        row.extra.insert(WEIGHT.into(), json!(weight));
     }
+    row
 }
 
 fn pair(task: &Task, chosen: &Response, rejected: &Response, probability: Option<f32>) -> Example {
@@ -142,7 +241,7 @@ mod tests {
 
     fn of(n_items: usize, said: &[Judgement]) -> Vec<Example> {
         let answers: Vec<Answer> = said.iter().cloned().map(Answer::from).collect();
-        rows(&task(n_items), &answers)
+        rows(&task(n_items), &answers, None)
     }
 
     #[test]
@@ -180,5 +279,25 @@ mod tests {
         let attack = Judgement::Attacked { success: 4, tags: Vec::new() };
         assert!(bodies(1, &[attack]).is_empty());
         assert!(bodies(2, &[]).is_empty(), "nobody said anything");
+    }
+
+    #[test]
+    fn small_weights_count_for_less() {
+        let [first, second] = [Choice::First, Choice::Second].map(Judgement::preferred);
+        let of = |said: &[(&Judgement, f64)]| {
+            let answer = |(said, weight): &(&Judgement, f64)| Answer {
+                weight: *weight,
+                ..(*said).clone().into()
+            };
+            let answers: Vec<Answer> = said.iter().map(answer).collect();
+            let row = rows(&task(2), &answers, None).remove(0);
+            let Body::Preference { chosen_probability, .. } = row.body else { panic!("a pair") };
+            (chosen_probability, row.extra.get("weight").and_then(Value::as_f64))
+        };
+        assert_eq!(of(&[(&first, 0.25)]), (None, Some(0.25)));
+        assert_eq!(of(&[(&first, 1.0), (&second, 0.25)]), (Some(0.8), None));
+        assert_eq!(of(&[(&first, 0.25), (&second, 0.25)]), (Some(0.5), Some(0.5)));
+        let leaning = Judgement::Leaning { first: 0.25 };
+        assert_eq!(of(&[(&leaning, 1.0)]), (Some(0.75), None));
     }
 }

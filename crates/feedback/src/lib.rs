@@ -20,6 +20,7 @@ pub mod crowd;
 pub mod elo;
 pub mod gates;
 pub mod implicit;
+pub mod rows;
 pub mod serve;
 pub mod simulate;
 pub mod win_rate;
@@ -32,7 +33,7 @@ mod records;
 mod store;
 
 pub use error::{FeedbackError, Refusal};
-pub use judged::judged;
+pub use judged::{ANNOTATOR, judged, said};
 pub use optimize::Climb;
 pub use preferences::{Answered, majority, preferences};
 pub use records::{

@@ -10,6 +10,7 @@
 //!
 //! Sums run over sorted votes: the order in which votes come never changes a bit of what is returned.
 
+mod aggregation;
 mod dawid_skene;
 mod em;
 mod glad;
@@ -18,6 +19,7 @@ mod majority;
 mod one_coin;
 pub(crate) mod votes;
 
+pub use aggregation::Aggregation;
 pub use dawid_skene::{DawidSkene, DawidSkeneFit};
 pub use em::{Consensus, Stop};
 pub use glad::{Glad, GladFit};

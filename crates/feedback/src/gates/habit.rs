@@ -57,6 +57,9 @@ fn on_page(
         Judgement::Preferred { choice, strength } if shown.first() == Some(&1) => {
             Judgement::Preferred { choice: choice.other(), strength: *strength }
         }
+        Judgement::Leaning { first } if shown.first() == Some(&1) => {
+            Judgement::Leaning { first: 1.0 - first }
+        }
         Judgement::Ranked { ranks } => {
             let place = |item: &usize| ranks.get(*item).copied();
             Judgement::Ranked { ranks: shown.iter().filter_map(place).collect() }

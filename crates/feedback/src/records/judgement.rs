@@ -45,6 +45,11 @@ pub enum Judgement {
         #[serde(default = "one", skip_serializing_if = "is_one")]
         strength: u8,
     },
+    /// The first of a pair is better with this probability: what many said whose single answers aren't known.
+    Leaning {
+        /// From 0 to 1.
+        first: f64,
+    },
     /// Both of a pair are equally good.
     Tie,
     /// Both of a pair are bad.
@@ -83,6 +88,15 @@ fn one() -> u8 {
     1
 }
 
+fn whole() -> f64 {
+    1.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_whole(weight: &f64) -> bool {
+    *weight == 1.0
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
 fn is_one(strength: &u8) -> bool {
     *strength == 1
@@ -106,6 +120,12 @@ impl Judgement {
                 let most = (points / 2).max(1);
                 if !(1..=most).contains(strength) {
                     return Some(format!("`strength` is 1 to {most}"));
+                }
+                true
+            }
+            (Kind::Pair { .. }, Self::Leaning { first }) => {
+                if !(0.0..=1.0).contains(first) {
+                    return Some("`first` is a probability, 0 to 1".into());
                 }
                 true
             }
@@ -171,6 +191,9 @@ pub struct Answer {
     /// Whatever else.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub comment: String,
+    /// What it counts for beside a plain answer, above 0 and at most 1: what was only inferred counts for less.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub weight: f64,
 }
 
 /// A pair in one respect.
@@ -184,7 +207,13 @@ pub struct Aspect {
 
 impl From<Judgement> for Answer {
     fn from(judgement: Judgement) -> Self {
-        Self { judgement, reasons: Vec::new(), aspects: Vec::new(), comment: String::new() }
+        Self {
+            judgement,
+            reasons: Vec::new(),
+            aspects: Vec::new(),
+            comment: String::new(),
+            weight: 1.0,
+        }
     }
 }
 
@@ -193,6 +222,9 @@ impl Answer {
     pub(crate) fn refusal(&self, asked: &Kind, n_items: usize) -> Option<String> {
         if self.comment.len() > MAX_TEXT {
             return Some(format!("`comment` has more than {MAX_TEXT} bytes"));
+        }
+        if !(self.weight > 0.0 && self.weight <= 1.0) {
+            return Some(format!("`weight` is above 0 and at most 1, not {}", self.weight));
         }
         let names = self.reasons.iter().chain(self.aspects.iter().map(|it| &it.name));
         if names.clone().count() > 64 || names.into_iter().any(|name| name.len() > 256) {
@@ -223,6 +255,12 @@ mod tests {
         assert_eq!(say(&pair, strong(3)).expect("is refused"), "`strength` is 1 to 2");
         assert!(say(&pair, Judgement::Tie).is_some(), "this project has no ties");
         assert!(say(&pair, Judgement::Thumb { up: true }).is_some());
+        assert_eq!(say(&pair, Judgement::Leaning { first: 0.3 }), None);
+        assert!(say(&pair, Judgement::Leaning { first: f64::NAN }).is_some());
+        for weight in [0.0, 1.5, f64::NAN] {
+            let answer = Answer { weight, ..Judgement::preferred(Choice::First).into() };
+            assert!(answer.refusal(&pair, 2).is_some(), "{weight}");
+        }
         let ranking = Kind::Ranking { ties: false };
         let ranked = |ranks: &[u8]| say(&ranking, Judgement::Ranked { ranks: ranks.into() });
         assert_eq!(ranked(&[3, 1, 2]), None);

@@ -183,6 +183,10 @@ fn reorder(answer: Answer, order: &Shown) -> Result<Answer, String> {
         Judgement::Preferred { choice, strength } => {
             Judgement::Preferred { choice: turn(choice)?, strength }
         }
+        Judgement::Leaning { first } => {
+            let is_turned = turn(Choice::First)? == Choice::Second;
+            Judgement::Leaning { first: if is_turned { 1.0 - first } else { first } }
+        }
         Judgement::Ranked { ranks } => {
             if ranks.len() != order.len() {
                 return Err(format!(

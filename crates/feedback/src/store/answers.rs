@@ -203,6 +203,19 @@ impl Change<'_> {
         Ok(n_new)
     }
 
+    /// Whether something was stored under a key.
+    pub(crate) fn knows(&self, key: &str) -> Result<bool, FeedbackError> {
+        let query = "SELECT 1 FROM annotation WHERE idem_key = ?1";
+        Ok(self.connection.prepare_cached(query)?.exists([key])?)
+    }
+
+    /// Whether somebody, who need not be known, has said something of a task.
+    pub(crate) fn has_said(&self, annotator: &str, task: i64) -> Result<bool, FeedbackError> {
+        let query = "SELECT 1 FROM annotation JOIN annotator ON annotator.id = annotator_id
+                     WHERE external_id = ?1 AND task_id = ?2";
+        Ok(self.connection.prepare_cached(query)?.exists(params![annotator, task])?)
+    }
+
     fn annotate_one(&self, said: &Annotation) -> Result<bool, FeedbackError> {
         let annotator = self.annotator(&said.annotator)?;
         if self.replay(annotator.id, said.task, &said.idem_key)?.is_some() {

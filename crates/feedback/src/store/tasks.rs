@@ -57,6 +57,11 @@ impl Change<'_> {
         Ok(task)
     }
 
+    /// The row of the task that a project knows by this name.
+    pub(crate) fn task_id(&self, project: &str, name: &str) -> Result<i64, FeedbackError> {
+        self.task_named(&self.project(project)?, name)
+    }
+
     pub(super) fn task_named(&self, project: &Project, name: &str) -> Result<i64, FeedbackError> {
         let query = "SELECT id FROM task WHERE project_id = ?1 AND external_id = ?2";
         let mut statement = self.connection.prepare_cached(query)?;

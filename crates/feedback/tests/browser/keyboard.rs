@@ -49,7 +49,7 @@ fn pairs() {
             browser.press(&[second]);
         });
         let (reasons, aspects) = (vec!["correct".into()], Vec::new());
-        expected.push(Answer { judgement, reasons, aspects, comment: comment.into() });
+        expected.push(Answer { judgement, reasons, aspects, comment: comment.into(), weight: 1.0 });
     }
     browser.wait_for(&hook("nothing"));
     assert_eq!(served.answers("p"), expected);

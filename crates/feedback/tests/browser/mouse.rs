@@ -42,7 +42,7 @@ fn pairs() {
         ];
         let judgement = Judgement::preferred(turn(place));
         let reasons = vec!["clear".into()];
-        expected.push(Answer { judgement, reasons, aspects, comment: String::new() });
+        expected.push(Answer { judgement, reasons, aspects, comment: String::new(), weight: 1.0 });
         let testid = if place == Choice::First { "choose-first" } else { "choose-second" };
         browser.say(&["reason-0", "aspect-0-first", "aspect-1-neither", "both-bad", testid]);
     }

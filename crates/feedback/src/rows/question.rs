@@ -1,0 +1,122 @@
+//! A row as a question and its answer.
+
+use rein_data::example::{Body, Content, Example};
+use serde_json::Value;
+
+use crate::records::{Judgement, Kind, Response};
+use crate::store::sha256;
+
+/// What a row asks, and what it says.
+pub(super) struct Question {
+    pub(super) prompt: String,
+    /// In an order that follows from their texts: where the better one stood says nothing.
+    pub(super) responses: Vec<Response>,
+    /// In terms of that order.
+    pub(super) judgement: Judgement,
+}
+
+impl Question {
+    /// A hash of its texts.
+    pub(super) fn name(&self) -> String {
+        let responses: Vec<(&str, bool)> =
+            self.responses.iter().map(|it| (it.text.as_str(), it.finished)).collect();
+        let whole = serde_json::to_string(&(&self.prompt, responses)).expect("plain JSON");
+        sha256(&whole)[..32].to_owned()
+    }
+}
+
+/// What a row says in a project of this kind; none if it compares equal texts. The error says what is wrong with it.
+pub(super) fn question(row: &Example, asked: &Kind) -> Result<Option<Question>, String> {
+    if row.tools.is_some() {
+        return Err("a conversation with tools can't be shown to people".into());
+    }
+    let finished = |name: &str| row.extra.get(name).and_then(Value::as_bool).unwrap_or(true);
+    let (prompt, responses, judgement) = match &row.body {
+        Body::Preference { prompt, chosen, rejected, chosen_probability, .. } => {
+            let first = f64::from(chosen_probability.unwrap_or(1.0));
+            let chosen = response(chosen, finished("chosen_finished"))?;
+            let rejected = response(rejected, finished("rejected_finished"))?;
+            (prompt, vec![chosen, rejected], Judgement::Leaning { first })
+        }
+        Body::Ranking { prompt, completions, ranks } => {
+            let responses = completions.iter().map(|it| response(it, true));
+            let ranks: Option<Vec<u8>> =
+                ranks.iter().map(|rank| u8::try_from(*rank).ok()).collect();
+            let ranks = ranks.ok_or("`ranks` go up to 9")?;
+            (prompt, responses.collect::<Result<_, _>>()?, Judgement::Ranked { ranks })
+        }
+        Body::UnpairedPreference { prompt, completion, label } => {
+            let said = Judgement::Thumb { up: *label };
+            (prompt, vec![response(completion, finished("finished"))?], said)
+        }
+        Body::Scored { prompt, completion, score } => {
+            let said = Judgement::Scored { score: f64::from(*score) };
+            (prompt, vec![response(completion, finished("finished"))?], said)
+        }
+        _ => {
+            return Err(
+                "it holds no judgement: neither a preference, a ranking, a label nor a score"
+                    .into(),
+            );
+        }
+    };
+    let same = |it: &Response| it.text == responses[0].text;
+    if responses.len() > 1 && responses.iter().all(same) {
+        return Ok(None);
+    }
+    let question = sorted(Question { prompt: text(prompt)?, responses, judgement });
+    fits(&question.judgement, asked)?;
+    Ok(Some(question))
+}
+
+/// With responses in the order of their texts' hashes.
+fn sorted(question: Question) -> Question {
+    let mut order: Vec<usize> = (0..question.responses.len()).collect();
+    order.sort_by_key(|place| sha256(&question.responses[*place].text));
+    let judgement = match question.judgement {
+        Judgement::Leaning { first } => preferred(if order[0] == 0 { first } else { 1.0 - first }),
+        Judgement::Ranked { ranks } => Judgement::Ranked {
+            ranks: order.iter().filter_map(|it| ranks.get(*it)).copied().collect(),
+        },
+        other => other,
+    };
+    let responses = order.iter().map(|place| question.responses[*place].clone()).collect();
+    Question { responses, judgement, ..question }
+}
+
+/// What is certain is a plain preference.
+fn preferred(first: f64) -> Judgement {
+    use crate::records::Choice::{First, Second};
+    match first {
+        1.0 => Judgement::preferred(First),
+        0.0 => Judgement::preferred(Second),
+        first => Judgement::Leaning { first },
+    }
+}
+
+fn fits(judgement: &Judgement, asked: &Kind) -> Result<(), String> {
+    let (is_right, what) = match judgement {
+        Judgement::Ranked { .. } => (matches!(asked, Kind::Ranking { .. }), "ranking"),
+        Judgement::Thumb { .. } => (matches!(asked, Kind::Thumbs), "label"),
+        Judgement::Scored { .. } => (matches!(asked, Kind::Score { .. }), "score"),
+        _ => (matches!(asked, Kind::Pair { .. }), "preference"),
+    };
+    let name = asked.name();
+    let reason = format!(
+        "it holds a {what}, the project's tasks are of kind `{name}`; take another project"
+    );
+    if is_right { Ok(()) } else { Err(reason) }
+}
+
+fn response(content: &Content, finished: bool) -> Result<Response, String> {
+    Ok(Response { text: text(content)?, finished, source: String::new() })
+}
+
+fn text(content: &Content) -> Result<String, String> {
+    match content {
+        Content::Text(text) => Ok(text.clone()),
+        Content::Messages(_) => {
+            Err("it is a conversation (messages); only texts can be shown to people so far".into())
+        }
+    }
+}
