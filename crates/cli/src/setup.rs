@@ -88,7 +88,7 @@ impl Setup {
         let world =
             World::load(&config.data, config.rl.columns(), Seed::new(config.seed).child("data"))?;
         let world = match &config.feedback.store {
-            Some(store) => world.judged_in(store, config.feedback.project.as_deref())?,
+            Some(store) => world.judged_in(store, &config.feedback)?,
             None => world,
         };
         if config.stages.contains(&Stage::Reward) && config.reward.demonstrations.is_none() {

@@ -13,7 +13,7 @@ use rein_feedback::{Split, Store, judged};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::config::{DataConfig, FilesConfig, Table};
+use crate::config::{DataConfig, FeedbackConfig, FilesConfig, Table};
 use crate::files::{Files, Glimpse};
 
 /// All that a run learns from and is measured with.
@@ -211,14 +211,15 @@ impl World {
     }
 
     /// The same with what people said in a store, or in one project of it, in place of all other judgements.
-    pub(crate) fn judged_in(mut self, store: &Path, project: Option<&str>) -> Result<Self> {
+    pub(crate) fn judged_in(mut self, store: &Path, config: &FeedbackConfig) -> Result<Self> {
+        let (project, aggregation) = (config.project.as_deref(), config.aggregation);
         let all = Store::read(store)?;
         let mut names: Vec<String> = all.projects()?.into_iter().map(|it| it.name).collect();
         if let Some(wanted) = project {
             names.retain(|name| name == wanted);
         }
         let of_split = |split: Split| -> Result<Vec<Example>> {
-            let rows = names.iter().map(|name| judged(&all, name, split));
+            let rows = names.iter().map(|name| judged(&all, name, split, aggregation));
             Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
         };
         let parts = Parts { train: of_split(Split::Train)?, heldout: of_split(Split::Heldout)? };

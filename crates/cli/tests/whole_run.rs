@@ -8,7 +8,7 @@ use std::fs;
 use std::process::Stdio;
 
 use program::{Workplace, n_metrics};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn a_run_ends_with_a_table_samples_a_report_and_models() {
@@ -122,4 +122,54 @@ fn a_run_goes_on_when_nobody_listens_any_more() {
     drop((child.stdout.take(), child.stderr.take()));
     assert!(child.wait().expect("ends").success());
     assert!(place.path("unheard/checkpoints/sft").is_dir());
+}
+
+#[test]
+fn judgements_from_a_file_are_stored_and_trained_on() {
+    let place = Workplace::new();
+    let row = |by: &str, number: usize, chosen: &str, rejected: &str| {
+        let prompt = format!("Hi, my router is slow. What now? {number}");
+        let row =
+            json!({"prompt": prompt, "chosen": chosen, "rejected": rejected, "annotator": by});
+        format!("{row}\n")
+    };
+    let (good, bad) = (" Glad to help, never tired.", " Tired, never glad to help.");
+    let rows: String = (0..24)
+        .flat_map(|it| {
+            [row("ann", it, good, bad), row("ben", it, bad, good), row("cy", it, good, bad)]
+        })
+        .collect();
+    place.write("rows.jsonl", &rows);
+    let import = ["feedback", "import", "--store", "s.sqlite", "--heldout", "0.3", "rows.jsonl"];
+    assert!(place.succeed(&import).contains("72 answers of 72 rows, 24 new tasks"));
+    assert!(place.succeed(&import).contains("0 answers of 72 rows, 0 new tasks, 72 known already"));
+
+    place.succeed(&[
+        "feedback",
+        "export",
+        "--store",
+        "s.sqlite",
+        "--each",
+        "--output",
+        "each.jsonl",
+    ]);
+    let n_rows = fs::read_to_string(place.path("each.jsonl")).expect("reads").lines().count();
+    let again = place.succeed(&["feedback", "import", "--store", "t.sqlite", "each.jsonl"]);
+    assert!(again.contains(&format!("{n_rows} answers of {n_rows} rows")), "{again}");
+
+    let learned = |run: &str, more: &[&str]| {
+        let sets =
+            ["--set", "feedback.store=\"s.sqlite\"", "--set", "stages=[\"sft\", \"reward\"]"];
+        let train = ["train", "--config", "tiny.toml", "--plain", "--run", run];
+        place.succeed(&[&train[..], &sets, more].concat());
+        let metrics = fs::read_to_string(place.path(run).join("metrics.jsonl")).expect("reads");
+        let records =
+            metrics.lines().map(|line| serde_json::from_str::<Value>(line).expect("is JSON"));
+        let losses = records.filter(|it| it["stage"] == "reward").map(|it| it["loss"].to_string());
+        losses.collect::<Vec<_>>()
+    };
+    let shares = learned("shares", &[]);
+    let believed = learned("believed", &["--set", "feedback.aggregation=\"dawid_skene\""]);
+    assert!(!shares.is_empty());
+    assert_ne!(shares, believed, "what a model believes is learned instead of shares");
 }

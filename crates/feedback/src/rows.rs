@@ -17,10 +17,13 @@ use self::question::{Question, question};
 
 mod question;
 
+/// The column of where something was inferred from, such as `implicit`.
+const SOURCE: &str = "source";
+
 /// How rows are read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Import {
-    /// Who said what stands in rows that name nobody (in a column `annotator`).
+    /// Who said what stands in rows that name nobody: neither an `annotator`, nor a `source`, which counts as one of many.
     pub annotator: String,
     /// The share of prompts that are kept to measure with. Which ones, follows from their texts alone.
     pub heldout: f64,
@@ -69,7 +72,13 @@ impl Import {
             if is_new {
                 change.set_project(project, &Settings { kind, ..Settings::default() })?;
             }
-            let mut reading = Reading { import: self, project, kind, times: HashMap::new() };
+            let mut reading = Reading {
+                import: self,
+                project,
+                kind,
+                times: HashMap::new(),
+                numbers: HashMap::new(),
+            };
             let mut done = Imported::default();
             for row in Examples::open(file, None)? {
                 reading.row(change, &row?, &mut done)?;
@@ -121,6 +130,8 @@ struct Reading<'a> {
     kind: Kind,
     /// How often each row that names nobody was there.
     times: HashMap<String, usize>,
+    /// The next number of those who stand for nobody, by whose they are and task.
+    numbers: HashMap<(String, i64), usize>,
 }
 
 impl Reading<'_> {
@@ -160,7 +171,7 @@ impl Reading<'_> {
         }
         let annotator = match annotator {
             Some(name) => name,
-            None => self.nobody(change, id)?,
+            None => self.nobody(change, self.base(&row.example).to_owned(), id)?,
         };
         change.add_annotator(&annotator, Role::Person).map_err(|error| located(error, row))?;
         let annotation = Annotation {
@@ -180,23 +191,32 @@ impl Reading<'_> {
         if let Some(name) = row.extra.get(ANNOTATOR).and_then(Value::as_str) {
             return (Some(name.to_owned()), key(&[self.project, task, name, &said]));
         }
-        let base = &self.import.annotator;
+        let base = self.base(row).to_owned();
         let times = self.times.entry(key(&[task, &said])).or_default();
         *times += 1;
-        (None, key(&[self.project, task, base, &said, &times.to_string()]))
+        (None, key(&[self.project, task, &base, &said, &times.to_string()]))
+    }
+
+    /// What those who stand for nobody in a row are called.
+    fn base<'a>(&'a self, row: &'a Example) -> &'a str {
+        row.extra.get(SOURCE).and_then(Value::as_str).unwrap_or(&self.import.annotator)
     }
 
     /// The first name of those that stand for nobody which hasn't said anything of a task.
-    fn nobody(&self, change: &Change<'_>, task: i64) -> Result<String, FeedbackError> {
-        let base = &self.import.annotator;
-        let mut name = base.clone();
-        for number in 2.. {
+    fn nobody(
+        &mut self,
+        change: &Change<'_>,
+        base: String,
+        task: i64,
+    ) -> Result<String, FeedbackError> {
+        let number = self.numbers.entry((base.clone(), task)).or_insert(1);
+        loop {
+            let name = if *number == 1 { base.clone() } else { format!("{base} {number}") };
+            *number += 1;
             if !change.has_said(&name, task)? {
-                break;
+                return Ok(name);
             }
-            name = format!("{base} {number}");
         }
-        Ok(name)
     }
 }
 

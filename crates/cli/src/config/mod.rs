@@ -6,6 +6,7 @@ mod problems;
 
 use std::path::PathBuf;
 
+use rein_feedback::aggregate::Aggregation;
 use rein_model::Precisions;
 use rein_model::sft::SftConfig;
 use rein_ppo::config::PpoConfig;
@@ -265,6 +266,8 @@ pub(crate) struct FeedbackConfig {
     /// Take only what was said in this project of the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) project: Option<String>,
+    /// How many people's labels of one pair of the store become one.
+    pub(crate) aggregation: Aggregation,
 }
 
 impl Default for FeedbackConfig {
@@ -277,6 +280,7 @@ impl Default for FeedbackConfig {
             overlap: 5,
             store: None,
             project: None,
+            aggregation: Aggregation::Share,
         }
     }
 }

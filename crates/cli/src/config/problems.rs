@@ -1,6 +1,7 @@
 //! Settings that parse and still can't be run.
 
 use anyhow::{Result, bail};
+use rein_feedback::aggregate::Aggregation;
 use rein_reward::inverse::demonstrations::Sampler;
 use rein_reward::{RewardKind, RewardSource};
 
@@ -92,6 +93,9 @@ impl Config {
         let feedback = &self.feedback;
         if feedback.project.is_some() && feedback.store.is_none() {
             problems.push("`feedback.project` needs a `feedback.store`".into());
+        }
+        if feedback.aggregation != Aggregation::Share && feedback.store.is_none() {
+            problems.push("`feedback.aggregation` needs a `feedback.store`; what simulated people say is counted".into());
         }
         let counts = [
             ("feedback.pairs", feedback.pairs),

@@ -3,7 +3,9 @@
 mod check;
 mod export;
 mod implicit;
+mod import;
 mod live;
+mod mturk;
 mod people;
 mod places;
 mod prioritise;
@@ -20,6 +22,8 @@ pub(crate) use self::places::{POLICIES, STORE, newest};
 use self::check::CheckArgs;
 use self::export::ExportArgs;
 use self::implicit::ImplicitArgs;
+use self::import::ImportArgs;
+use self::mturk::MturkArgs;
 use self::people::PeopleArgs;
 use self::prioritise::PrioritiseArgs;
 use self::serve::ServeArgs;
@@ -63,6 +67,10 @@ enum FeedbackCommand {
     Implicit(ImplicitArgs),
     /// Write what people said as rows that models learn from
     Export(ExportArgs),
+    /// Read judgements from a file of rows
+    Import(ImportArgs),
+    /// Let workers of Mechanical Turk answer
+    Mturk(MturkArgs),
 }
 
 impl FeedbackArgs {
@@ -81,6 +89,8 @@ impl FeedbackArgs {
             Some(FeedbackCommand::Check(args)) => check::run(args),
             Some(FeedbackCommand::Export(args)) => export::run(args),
             Some(FeedbackCommand::Implicit(args)) => implicit::run(args),
+            Some(FeedbackCommand::Import(args)) => import::run(args),
+            Some(FeedbackCommand::Mturk(args)) => mturk::run(args),
             None => unreachable!("the stage is run elsewhere"),
         }
     }
