@@ -90,6 +90,7 @@ impl Gates {
         let answers = store.all_answers(project)?;
         let mut tasks = store.tasks(project, Split::Train)?;
         tasks.extend(store.tasks(project, Split::Heldout)?);
+        tasks.extend(store.repeats(project)?);
         let said = self.rulings(&answers, &tasks);
         let held = store.rulings()?;
         let lifted = lifted(&held, &said, &answers);

@@ -97,6 +97,9 @@ pub struct Settings {
     pub gold_share: f64,
     /// The share of tasks that are chosen at random, whatever their priority.
     pub random_share: f64,
+    /// The share of questions that somebody answered before, a pair with its sides exchanged, which show how consistent
+    /// somebody is.
+    pub repeat_share: f64,
     /// How many people may flag a task before nobody is asked it any more.
     pub flags: u32,
     /// Whether what is chosen follows from this number and the answers so far.
@@ -113,6 +116,7 @@ impl Default for Settings {
             lease_minutes: 15,
             gold_share: 0.05,
             random_share: 0.1,
+            repeat_share: 0.0,
             flags: 4,
             seed: 0,
         }
@@ -127,7 +131,11 @@ impl Settings {
 
     /// Why there can be no such project, if there can't.
     pub(crate) fn refusal(&self) -> Option<String> {
-        let shares = [("gold_share", self.gold_share), ("random_share", self.random_share)];
+        let shares = [
+            ("gold_share", self.gold_share),
+            ("random_share", self.random_share),
+            ("repeat_share", self.repeat_share),
+        ];
         if let Some((name, share)) = shares.iter().find(|(_, it)| !(0.0..=1.0).contains(it)) {
             return Some(format!("`{name}` = {share} is no share"));
         }

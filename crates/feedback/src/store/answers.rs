@@ -11,7 +11,7 @@ use crate::error::{FeedbackError, Refusal};
 use crate::records::{Annotation, Answer, MAX_TEXT, Shown, Status};
 
 /// How many answers somebody can go back.
-const UNDOABLE: usize = 10;
+pub(super) const UNDOABLE: usize = 10;
 
 /// What somebody does with a task that they were asked.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,8 @@
 //!
 //! A task has as many places as its overlap asks for. An answer takes one for good, a lease until it ends. Of the tasks
 //! with a free place, the one of the highest priority is asked first; some are chosen at random whatever their priority, so
-//! that what is learned of a model stays honest; and some are golden: everybody is asked them, as if they were any others.
+//! that what is learned of a model stays honest; some are golden: everybody is asked them, as if they were any others; and
+//! some pairs come a second time, with their sides exchanged.
 
 use rand::{Rng, RngExt};
 use rein_data::seed::Seed;
@@ -38,7 +39,7 @@ pub(super) struct Lease {
 
 /// Tasks of project `?1` that annotator `?2` can be asked at `?3`.
 const FREE: &str = "
-    is_open = 1 AND gold_json IS NULL AND project_id = ?1
+    is_open = 1 AND gold_json IS NULL AND repeats IS NULL AND project_id = ?1
     AND NOT EXISTS (SELECT 1 FROM standing
                     WHERE task_id = task.id AND annotator_id = ?2
                       AND status IN ('submitted', 'skipped', 'flagged'))
@@ -65,6 +66,10 @@ impl Change<'_> {
         }
         let seed = Seed::new(project.settings.seed).child(&project.name).child(&annotator.name);
         let mut rng = seed.index(self.n_said(&project, &annotator)?).rng();
+        if let Some((task, shown)) = self.again(&project, &annotator, &mut rng)? {
+            self.begin_lease(task, annotator.id, &shown, &project.settings)?;
+            return self.asked(task, annotator.id).map(Some);
+        }
         let Some(task) = self.choose(&project, &annotator, &mut rng)? else { return Ok(None) };
         let order = seed.child("order").index(task as u64);
         let shown = shuffled(self.n_items(task)?, &mut order.rng());

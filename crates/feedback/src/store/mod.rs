@@ -9,6 +9,7 @@ mod assign;
 mod events;
 mod projects;
 mod read;
+mod repeats;
 mod rulings;
 mod tasks;
 #[cfg(test)]

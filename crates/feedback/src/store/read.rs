@@ -112,8 +112,8 @@ impl Store {
                 .query_map(params![project], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?
                 .collect::<rusqlite::Result<BTreeMap<String, u64>>>()?;
             Ok(Progress {
-                n_tasks: count("task WHERE gold_json IS NULL")?,
-                n_done: count("task WHERE gold_json IS NULL AND is_open = 0")?,
+                n_tasks: count("task WHERE gold_json IS NULL AND repeats IS NULL")?,
+                n_done: count("task WHERE gold_json IS NULL AND repeats IS NULL AND is_open = 0")?,
                 n_answers: by_annotator.values().sum(),
                 by_annotator,
                 n_skipped: said("skipped")?,

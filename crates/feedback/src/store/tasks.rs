@@ -140,8 +140,17 @@ impl Change<'_> {
 impl Store {
     /// The tasks of a project, in the order they were added.
     pub fn tasks(&self, project: &str, split: Split) -> Result<Vec<Task>, FeedbackError> {
+        let split = split.as_str();
+        self.tasks_where(project, &format!("task.repeats IS NULL AND prompt.split = '{split}'"))
+    }
+
+    pub(super) fn tasks_where(
+        &self,
+        project: &str,
+        condition: &str,
+    ) -> Result<Vec<Task>, FeedbackError> {
         self.query(|connection| {
-            let mut statement = connection.prepare_cached(
+            let mut statement = connection.prepare_cached(&format!(
                 "SELECT task.id, external_id, overlap, gold_json, prompt.text,
                         response.text, finished, response.source
                  FROM task
@@ -149,10 +158,10 @@ impl Store {
                  JOIN prompt ON prompt.id = task.prompt_id
                  JOIN task_item ON task_item.task_id = task.id
                  JOIN response ON response.id = response_id
-                 WHERE project.name = ?1 AND prompt.split = ?2
+                 WHERE project.name = ?1 AND {condition}
                  ORDER BY task.id, ord",
-            )?;
-            let mut rows = statement.query(params![project, split.as_str()])?;
+            ))?;
+            let mut rows = statement.query([project])?;
             let mut tasks: Vec<Task> = Vec::new();
             while let Some(row) = rows.next()? {
                 let id: i64 = row.get(0)?;
