@@ -31,6 +31,7 @@ fn main() -> Result<(), FeedbackError> {
             answer: Judgement::preferred(Choice::First).into(),
             shown: Shown::first(Choice::Second),
             idem_key: format!("ada/{}", task.external_id),
+            active_ms: None,
         }])?;
     }
     for row in majority(&preferences(&store, "greetings", Split::Train)?) {

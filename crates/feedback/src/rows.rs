@@ -180,6 +180,7 @@ impl Reading<'_> {
             answer,
             shown: Shown((0..n_items).collect()),
             idem_key,
+            active_ms: None,
         };
         done.n_new += change.annotate(&[annotation]).map_err(|error| located(error, row))?;
         Ok(())

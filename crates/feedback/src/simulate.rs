@@ -47,6 +47,7 @@ fn judge_task(task: &Task, crowd: &[Person], seed: Seed) -> Vec<Annotation> {
                 answer: Judgement::preferred(choice).into(),
                 shown: Shown::first(shown_first),
                 idem_key: format!("{}/{}", task.external_id, person.name),
+                active_ms: None,
             }
         })
         .collect()

@@ -4,6 +4,7 @@
 pub(crate) type Matrix = Vec<Vec<f64>>;
 
 /// `L` of a symmetric, positive definite matrix `A = L Lᵀ`.
+#[derive(Debug)]
 pub(crate) struct Cholesky(Matrix);
 
 impl Cholesky {
@@ -29,14 +30,20 @@ impl Cholesky {
     /// `A⁻¹ b`
     pub(crate) fn solve(&self, right: &[f64]) -> Vec<f64> {
         let lower = &self.0;
-        let mut x: Vec<f64> = Vec::with_capacity(right.len());
-        for (row, right) in lower.iter().zip(right) {
-            let i = x.len();
-            x.push((right - dot(&row[..i], &x)) / row[i]);
-        }
+        let mut x = self.half(right);
         for i in (0..x.len()).rev() {
             let below: f64 = (i + 1..x.len()).map(|j| lower[j][i] * x[j]).sum();
             x[i] = (x[i] - below) / lower[i][i];
+        }
+        x
+    }
+
+    /// `L⁻¹ b`, whose square is `bᵀ A⁻¹ b`
+    pub(crate) fn half(&self, right: &[f64]) -> Vec<f64> {
+        let mut x: Vec<f64> = Vec::with_capacity(right.len());
+        for (row, right) in self.0.iter().zip(right) {
+            let i = x.len();
+            x.push((right - dot(&row[..i], &x)) / row[i]);
         }
         x
     }

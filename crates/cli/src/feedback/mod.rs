@@ -1,11 +1,11 @@
 //! `rein feedback`: people's judgements, from the question to rows that models learn from.
 
 mod check;
+mod crowd;
 mod export;
 mod implicit;
 mod import;
 mod live;
-mod mturk;
 mod people;
 mod places;
 mod prioritise;
@@ -18,12 +18,15 @@ use clap::{Args, Subcommand};
 use crate::args::{RunArgs, StageArgs};
 
 pub(crate) use self::places::{POLICIES, STORE, newest};
+pub(crate) use self::prioritise::READABLE_RIDGE;
 
 use self::check::CheckArgs;
+use self::crowd::argilla::{self, ArgillaArgs};
+use self::crowd::label_studio::{self, LabelStudioArgs};
+use self::crowd::mturk::{self, MturkArgs};
 use self::export::ExportArgs;
 use self::implicit::ImplicitArgs;
 use self::import::ImportArgs;
-use self::mturk::MturkArgs;
 use self::people::PeopleArgs;
 use self::prioritise::PrioritiseArgs;
 use self::serve::ServeArgs;
@@ -71,6 +74,10 @@ enum FeedbackCommand {
     Import(ImportArgs),
     /// Let workers of Mechanical Turk answer
     Mturk(MturkArgs),
+    /// Let a team answer on Label Studio
+    LabelStudio(LabelStudioArgs),
+    /// Let a team answer on Argilla
+    Argilla(ArgillaArgs),
 }
 
 impl FeedbackArgs {
@@ -91,6 +98,8 @@ impl FeedbackArgs {
             Some(FeedbackCommand::Implicit(args)) => implicit::run(args),
             Some(FeedbackCommand::Import(args)) => import::run(args),
             Some(FeedbackCommand::Mturk(args)) => mturk::run(args),
+            Some(FeedbackCommand::LabelStudio(args)) => label_studio::run(args),
+            Some(FeedbackCommand::Argilla(args)) => argilla::run(args),
             None => unreachable!("the stage is run elsewhere"),
         }
     }

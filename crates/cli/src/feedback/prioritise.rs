@@ -1,4 +1,6 @@
-use std::path::PathBuf;
+mod readable;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -8,6 +10,7 @@ use rein_model::backend::LmAutodiffBackend;
 use rein_reward::LearnedReward;
 use rein_reward::active::bald;
 
+pub(crate) use self::readable::RIDGE as READABLE_RIDGE;
 use super::places::{StoreArgs, newest};
 use crate::config::Stage;
 use crate::device::{BackendName, Work, run_on};
@@ -20,11 +23,15 @@ const BATCH_ROWS: usize = 32;
 /// What is asked first.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-A pair's priority is what an answer would tell of the ensemble, in nats: the entropy of the mean probability that
-one side is preferred, less the mean entropy (BALD). Where all models agree it is 0, however close the sides are. A
-tenth of what is asked is chosen at random all the same.
+A pair's priority is what an answer would tell of the reward, in nats (BALD). It is 0 where all is known, however
+close the sides are. A tenth of what is asked is chosen at random all the same.
 
-Example:
+Without a reward model, what is known is what the answers so far say of words and pairs of words; that takes
+seconds, so it can be done again after each few dozen answers. Then the first `--batch` pairs are chosen together,
+each given that those before it are answered. With one, an ensemble, it is what its models disagree about.
+
+Examples:
+  rein feedback prioritise --store judged.sqlite
   rein feedback prioritise --run runs/mine --reward-model runs/mine")]
 pub(super) struct PrioritiseArgs {
     #[command(flatten)]
@@ -32,9 +39,12 @@ pub(super) struct PrioritiseArgs {
     /// The project
     #[arg(long, value_name = "NAME", default_value = "people")]
     project: String,
-    /// The reward model, an ensemble (`reward.ensemble`): a folder, or a run
+    /// A reward model, an ensemble (`reward.ensemble`): a folder, or a run
     #[arg(long, value_name = "DIR")]
-    reward_model: PathBuf,
+    reward_model: Option<PathBuf>,
+    /// How many pairs are chosen together, without a reward model
+    #[arg(long, value_name = "N", default_value_t = 64, conflicts_with = "reward_model")]
+    batch: usize,
     /// Where to compute; the build's first backend if left out
     #[arg(long, value_enum)]
     backend: Option<BackendName>,
@@ -42,8 +52,13 @@ pub(super) struct PrioritiseArgs {
 
 /// Lets the pairs that tell most be asked first.
 pub(super) fn run(args: &PrioritiseArgs) -> Result<()> {
-    let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
-    let priorities = run_on(backend, Prioritise { args })?;
+    let priorities = match &args.reward_model {
+        None => readable::priorities(&args.store.path()?, &args.project, args.batch)?,
+        Some(folder) => {
+            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+            run_on(backend, Prioritise { args, folder })?
+        }
+    };
     let mut store = Store::open(&args.store.path()?)?;
     store.change(|change| change.set_priorities(&priorities))?;
     let mut values: Vec<f64> = priorities.iter().map(|(_, value)| *value).collect();
@@ -61,6 +76,8 @@ pub(super) fn run(args: &PrioritiseArgs) -> Result<()> {
 
 struct Prioritise<'a> {
     args: &'a PrioritiseArgs,
+    /// The ensemble's.
+    folder: &'a Path,
 }
 
 impl Work for Prioritise<'_> {
@@ -68,15 +85,8 @@ impl Work for Prioritise<'_> {
 
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<Self::Output> {
         let args = self.args;
-        let store = Store::read(&args.store.path()?)?;
-        let tasks = store.tasks(&args.project, Split::Train)?;
-        if tasks.is_empty() {
-            bail!("{}: project `{}` has no tasks", store.path().display(), args.project);
-        }
-        if tasks.iter().any(|task| task.responses.len() != 2) {
-            bail!("project `{}` doesn't compare pairs", args.project);
-        }
-        let folder = newest(&args.reward_model, &[Stage::Reward])?;
+        let tasks = pairs(&Store::read(&args.store.path()?)?, &args.project)?;
+        let folder = newest(self.folder, &[Stage::Reward])?;
         let tokenizer = tokenizer_of(&folder)?;
         let reward = LearnedReward::<B::InnerBackend>::load(&folder, BATCH_ROWS, &device)?;
         let mut priorities = Vec::with_capacity(tasks.len());
@@ -96,6 +106,18 @@ impl Work for Prioritise<'_> {
         }
         Ok(priorities)
     }
+}
+
+/// The tasks of a project that compares pairs.
+fn pairs(store: &Store, project: &str) -> Result<Vec<Task>> {
+    let tasks = store.tasks(project, Split::Train)?;
+    if tasks.is_empty() {
+        bail!("{}: project `{project}` has no tasks", store.path().display());
+    }
+    if tasks.iter().any(|task| task.responses.len() != 2) {
+        bail!("project `{project}` doesn't compare pairs");
+    }
+    Ok(tasks)
 }
 
 /// What a comparison would tell of the models whose scores of both sides these are.

@@ -125,4 +125,6 @@ pub struct Annotation {
     pub shown: Shown,
     /// The caller's key: storing it twice stores it once.
     pub idem_key: String,
+    /// For how long the page was in sight and somebody was at it, in milliseconds, if that is known.
+    pub active_ms: Option<i64>,
 }

@@ -236,7 +236,7 @@ impl Change<'_> {
             said: Said::Answer(said.answer.clone()),
             idem_key: said.idem_key.clone(),
             opened_at: None,
-            active_ms: None,
+            active_ms: said.active_ms,
         };
         let (status, payload) = row(&sent.said);
         self.add_revision(&annotator, &sent, revision, status, &payload, &said.shown)?;

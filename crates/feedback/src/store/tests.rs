@@ -34,6 +34,7 @@ fn annotation(task: i64, key: &str) -> Annotation {
         answer: Judgement::preferred(Choice::Second).into(),
         shown: Shown::first(Choice::Second),
         idem_key: key.into(),
+        active_ms: None,
     }
 }
 

@@ -155,6 +155,7 @@ fn answer_earlier(path: &Path, project: &str) {
                 answer: judgement.into(),
                 shown: Shown((0..n_items).collect()),
                 idem_key: format!("{project} {annotator} {number}"),
+                active_ms: None,
             });
         }
     }

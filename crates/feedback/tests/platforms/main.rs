@@ -1,5 +1,7 @@
 //! Tasks that go to a crowd and come back. `REIN_FIXTURES` names another folder of results.
 
+mod argilla;
+mod label_studio;
 mod mturk;
 
 use std::path::{Path, PathBuf};

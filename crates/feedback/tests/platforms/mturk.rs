@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::fixture;
 
-const PROJECT: &str = "crowd";
+pub(crate) const PROJECT: &str = "crowd";
 
 fn truth() -> Value {
     let path = fixture("mturk/truth.json");
@@ -35,7 +35,12 @@ fn judgement(name: &str) -> Judgement {
     }
 }
 
-fn new_task(name: &str, prompt: &str, responses: &[&str], gold: Option<Judgement>) -> NewTask {
+pub(crate) fn new_task(
+    name: &str,
+    prompt: &str,
+    responses: &[&str],
+    gold: Option<Judgement>,
+) -> NewTask {
     let response =
         |text: &&str| Response { text: (*text).into(), finished: true, source: "model".into() };
     NewTask {
@@ -144,7 +149,7 @@ fn golden_tasks_say_who_is_paid() {
     assert_eq!(done, Reviewed { n_approved: 44, n_rejected: 0, n_left: 6 });
 }
 
-const HOSTILE: [&str; 9] = [
+pub(crate) const HOSTILE: [&str; 9] = [
     "",
     "=cmd|' /C calc'!A0",
     "</textarea><script>alert(1)</script>",
@@ -176,7 +181,7 @@ fn results(input: &str, fields: &[(String, String)]) -> String {
 }
 
 /// A store of hostile tasks of this kind.
-fn hostile(folder: &Path, settings: &Settings, n_responses: usize) -> Store {
+pub(crate) fn hostile(folder: &Path, settings: &Settings, n_responses: usize) -> Store {
     let mut store = Store::open(&folder.join("s.sqlite")).expect("opens");
     store.change(|change| change.set_project(PROJECT, settings)).expect("makes");
     let task = |number: usize| {
@@ -226,7 +231,7 @@ fn assert_shown(inputs: &BTreeMap<String, String>, task: &Task) {
     assert_eq!(shown, texts);
 }
 
-fn one(name: &str, value: &str) -> Vec<(String, String)> {
+pub(crate) fn one(name: &str, value: &str) -> Vec<(String, String)> {
     vec![(name.into(), value.into())]
 }
 
@@ -304,7 +309,7 @@ fn files_of_others_are_refused_with_their_place() {
     assert!(refusal("\"Submitted\"", "\"Lost\"").starts_with("2: `AssignmentStatus`"));
     assert!(refusal("\"x", "\"y").contains("has other texts"));
     assert!(refusal("\"task 1\"", "\"task 99\"").contains("task `task 99` isn't in the project"));
-    assert!(refusal("Input.order", "Input.other").starts_with("2: no `Input.order`"));
+    assert!(refusal("Input.order", "Input.other").starts_with("2: no `order`"));
     let long = format!("\"{}\"", "a".repeat(1 << 21));
     assert!(refusal("\"text, compare\"", &long).contains("`Keywords` has more than"));
     assert!(store.all_answers(PROJECT).expect("reads").is_empty(), "nothing was changed");

@@ -105,7 +105,7 @@ pub fn dot(features: &[(usize, f64)], theta: &[f64]) -> f64 {
 }
 
 /// The minimum of a loss, which adds to the slope it is given, and of the price of large weights.
-fn fitted(fit: &Fit, loss: impl Fn(&[f64], &mut [f64]) -> f64) -> Vec<f64> {
+pub(super) fn fitted(fit: &Fit, loss: impl Fn(&[f64], &mut [f64]) -> f64) -> Vec<f64> {
     let limits = Limits { n_steps: fit.n_steps, gradient: GRADIENT };
     minimize(vec![0.0; fit.n_features], limits, |theta| {
         let mut slope: Vec<f64> = theta.iter().map(|it| fit.l2 * it).collect();

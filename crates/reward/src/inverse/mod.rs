@@ -10,8 +10,11 @@
 //! - [`demonstrations`] are better than the reference's own samples, on the whole: pairs of which
 //!   [`train`](crate::train) makes a reward model.
 //!
+//! What people say when asked teaches such weights, too: [`comparisons`] knows how sure they are and what to ask next.
+//!
 //! Fine-tuning itself can be told to leave logits that are values: [`rein_model::iq_learn`].
 
+pub mod comparisons;
 pub mod demonstrations;
 pub mod features;
 pub mod max_ent;

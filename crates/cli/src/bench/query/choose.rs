@@ -11,7 +11,7 @@ const RIDGE: f64 = 1.0;
 /// Heads that are drawn from what is known, to disagree.
 const DRAWS: usize = 16;
 /// What is always asked at random.
-const RANDOM_SHARE: f64 = 0.1;
+pub(super) const RANDOM_SHARE: f64 = 0.1;
 /// D-optimal batches are chosen among the pairs that tell most by themselves, so many times as many.
 const AMONG: usize = 4;
 

@@ -3,21 +3,24 @@
 //! A default run samples pairs of its fine-tuned model's replies. Of these, batches are chosen at random, where the reward
 //! is least certain (BALD), or where an answer tells most of the whole (D-optimal), a tenth always at random; one simulated
 //! person judges each. After each batch a reward model is trained anew on all labels so far, from the fine-tuned model on,
-//! and asked which replies of held-out prompts are truly better.
+//! and asked which replies of held-out prompts are truly better. The reward model is one of weighted words and pairs of
+//! words, which takes minutes, or a whole model, which takes hours.
 
 mod choose;
+mod readable;
 mod world;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rein_data::checkpoint::write_atomically;
 use rein_data::jsonl;
 use rein_model::backend::LmAutodiffBackend;
 use serde::Serialize;
 
 use self::choose::Query;
+use self::readable::Readable;
 use self::world::World;
 use crate::device::{BackendName, Work};
 use crate::speech::{note, print};
@@ -35,9 +38,12 @@ pub(crate) struct QueryArgs {
     /// Repeat all of it with so many seeds
     #[arg(long, value_name = "N", default_value_t = 8)]
     seeds: u64,
-    /// Labels asked at a time
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    batch: usize,
+    /// What learns from the answers
+    #[arg(long, value_enum, default_value = "features")]
+    reward: Learner,
+    /// Labels asked at a time; 32 of features, 256 of models if left out
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
     /// Labels after which it is given up
     #[arg(long, value_name = "N", default_value_t = 8192)]
     most: usize,
@@ -53,6 +59,25 @@ pub(crate) struct QueryArgs {
     /// Where to compute
     #[arg(long, value_enum)]
     pub(crate) backend: Option<BackendName>,
+}
+
+/// What learns from the answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Learner {
+    /// Weights of features that people can read
+    Features,
+    /// A reward model from the fine-tuned model on
+    Model,
+}
+
+impl Learner {
+    /// The ways to choose of which it knows.
+    fn queries(self) -> &'static [Query] {
+        match self {
+            Self::Features => &[Query::Random, Query::Bald],
+            Self::Model => &Query::ALL,
+        }
+    }
 }
 
 /// Accuracy after so many labels.
@@ -76,15 +101,22 @@ impl Work for Queries<'_> {
     fn run<B: LmAutodiffBackend>(self, device: B::Device) -> Result<bool> {
         let args = self.args;
         let world = World::<B>::load(&args.run, &args.out, device)?;
-        let queries: Vec<Query> = Query::ALL
-            .into_iter()
+        let readable = (args.reward == Learner::Features).then(|| Readable::of(&world));
+        let queries: Vec<Query> = args
+            .reward
+            .queries()
+            .iter()
+            .copied()
             .filter(|it| args.queries.is_empty() || args.queries.contains(it))
             .collect();
         let mut points = Vec::new();
         let mut needed = vec![Vec::new(); queries.len()];
         for seed in 1..=args.seeds {
             for (query, needed) in queries.iter().zip(&mut needed) {
-                let curve = world.ask(*query, seed, args)?;
+                let curve = match &readable {
+                    Some(readable) => readable.ask(*query, seed, args),
+                    None => world.ask(*query, seed, args)?,
+                };
                 let last = curve.last().expect("there is a batch");
                 let is_enough = last.accuracy >= ENOUGH;
                 let told = if is_enough { "enough" } else { "given up" };

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use rand::RngExt;
+use rein_data::example::Completion;
 use rein_data::helpdesk::people::{Person, Seen};
 use rein_data::run_dir::RunDir;
 use rein_data::seed::Seed;
@@ -28,20 +29,23 @@ use crate::pipeline::PROJECT;
 
 const BATCH_ROWS: usize = 64;
 const PEOPLE: usize = 12;
+/// Labels asked at a time.
+const BATCH: usize = 256;
 
 /// A pair as both people and models read it.
-struct Candidate {
+#[derive(Clone)]
+pub(super) struct Candidate {
     /// The truth of both replies.
     gold: [f32; 2],
-    texts: [String; 2],
+    pub(super) replies: [Completion; 2],
     /// The first reply stands as chosen.
     pair: Pair,
 }
 
 /// Pairs to ask about, and pairs to measure with, of which the first reply is truly better.
 pub(super) struct World<B: LmAutodiffBackend> {
-    pool: Vec<Candidate>,
-    heldout: Vec<Pair>,
+    pub(super) pool: Vec<Candidate>,
+    pub(super) heldout: Vec<Candidate>,
     /// The fine-tuned model.
     base: PathBuf,
     /// Where reward models are written.
@@ -81,18 +85,14 @@ impl<B: LmAutodiffBackend> World<B> {
     /// The accuracy after each batch, until it is enough.
     pub(super) fn ask(&self, query: Query, seed: u64, args: &QueryArgs) -> Result<Vec<Point>> {
         let root = Seed::new(seed).child("query");
-        let mut crowd = Person::crowd(PEOPLE, root.child("people"));
-        for person in &mut crowd {
-            person.noise = (person.noise * args.noise).max(1e-3);
-        }
+        let crowd = crowd(root, args);
         let mut left: Vec<usize> = (0..self.pool.len()).collect();
         let mut said: Vec<Pair> = Vec::new();
-        let mut points = Vec::new();
+        let (mut points, batch) = (Vec::new(), args.batch.unwrap_or(BATCH));
         let mut model: Option<ScalarModel<B::InnerBackend>> = None;
-        while said.len() < args.most && left.len() >= args.batch {
+        while said.len() < args.most && left.len() >= batch {
             let batch_seed = root.child(query.name()).index(said.len() as u64);
-            let mut places =
-                self.choose(query, &left, &said, model.as_ref(), args.batch, batch_seed);
+            let mut places = self.choose(query, &left, &said, model.as_ref(), batch, batch_seed);
             places.sort_unstable_by(|a, b| b.cmp(a));
             for place in places {
                 let number = left.swap_remove(place);
@@ -146,7 +146,8 @@ impl<B: LmAutodiffBackend> World<B> {
 
     fn accuracy(&self, model: &ScalarModel<B::InnerBackend>) -> f64 {
         let head: Vec<f64> = model.head().into_iter().map(f64::from).collect();
-        let gaps = differences(model, &self.heldout, BATCH_ROWS, &self.device);
+        let heldout: Vec<Pair> = self.heldout.iter().map(|it| it.pair.clone()).collect();
+        let gaps = differences(model, &heldout, BATCH_ROWS, &self.device);
         let gap = |x: &Difference| x.iter().zip(&head).map(|(x, w)| x * w).sum::<f64>();
         let right = gaps.iter().filter(|x| gap(x) > 0.0).count();
         right as f64 / gaps.len() as f64
@@ -154,17 +155,34 @@ impl<B: LmAutodiffBackend> World<B> {
 }
 
 impl Candidate {
-    /// What one of the crowd says: always the same person, and the same thing, whoever asks when.
-    fn judged(&self, crowd: &[Person], seed: Seed) -> Pair {
+    /// Whether one of the crowd prefers the first: always the same person, and the same thing, whoever asks when.
+    pub(super) fn is_first_preferred(&self, crowd: &[Person], seed: Seed) -> bool {
         let mut rng = seed.rng();
         let person = &crowd[rng.random_range(0..crowd.len())];
-        let seen = [0, 1].map(|place| Seen { gold: self.gold[place], text: &self.texts[place] });
-        if person.prefers_first(seen[0], seen[1], &mut rng) {
-            self.pair.clone()
-        } else {
-            turned(self.pair.clone())
-        }
+        let [first, second] =
+            [0, 1].map(|it| Seen { gold: self.gold[it], text: &self.replies[it].text });
+        person.prefers_first(first, second, &mut rng)
     }
+
+    fn judged(&self, crowd: &[Person], seed: Seed) -> Pair {
+        let pair = self.pair.clone();
+        if self.is_first_preferred(crowd, seed) { pair } else { turned(pair) }
+    }
+
+    fn turned(self) -> Self {
+        let [first, second] = self.replies;
+        let gold = [self.gold[1], self.gold[0]];
+        Self { gold, replies: [second, first], pair: turned(self.pair) }
+    }
+}
+
+/// Those who are asked, as noisy as is wanted.
+pub(super) fn crowd(root: Seed, args: &QueryArgs) -> Vec<Person> {
+    let mut crowd = Person::crowd(PEOPLE, root.child("people"));
+    for person in &mut crowd {
+        person.noise = (person.noise * args.noise).max(1e-3);
+    }
+    crowd
 }
 
 fn turned(pair: Pair) -> Pair {
@@ -182,17 +200,27 @@ fn candidate(task: Task, tokenizer: &Tokenizer) -> Candidate {
     let [chosen, rejected] = [0, 1].map(row);
     Candidate {
         gold: [0, 1].map(|place| gold_reward(&task, &task.responses[place])),
-        texts: [0, 1].map(|place| task.responses[place].text.clone()),
+        replies: [0, 1].map(|place| reply(&task, place)),
         pair: Pair { chosen, rejected, margin: None, chosen_probability: None, weight: None },
     }
 }
 
+fn reply(task: &Task, place: usize) -> Completion {
+    let response = &task.responses[place];
+    Completion {
+        prompt: task.prompt.clone(),
+        text: response.text.clone(),
+        finished: response.finished,
+        ..Completion::default()
+    }
+}
+
 /// Those whose truths differ by more than the median difference, the better reply first.
-fn far(mut all: Vec<Candidate>) -> Vec<Pair> {
+fn far(mut all: Vec<Candidate>) -> Vec<Candidate> {
     let gap = |it: &Candidate| (it.gold[0] - it.gold[1]).abs();
     all.retain(|it| gap(it) > 0.0);
     all.sort_by(|a, b| gap(a).total_cmp(&gap(b)));
     let median = all.get(all.len() / 2).map_or(0.0, gap);
     let far = all.into_iter().filter(|it| gap(it) > median);
-    far.map(|it| if it.gold[0] > it.gold[1] { it.pair } else { turned(it.pair) }).collect()
+    far.map(|it| if it.gold[0] > it.gold[1] { it } else { it.turned() }).collect()
 }

@@ -1,44 +1,21 @@
 //! What workers answered goes into a store.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::WORKER;
-use super::answers::{Given, given};
 use super::results::{Assignment, AssignmentStatus, Results};
-use crate::error::{FeedbackError, Refusal};
-use crate::records::{Annotation, Settings, Split, Task};
-use crate::store::{Change, Role, Store};
+use crate::crowd::given::given;
+use crate::crowd::import::{From, Imported, active_ms, add, asked};
+use crate::error::FeedbackError;
+use crate::store::Store;
 
 /// What is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Import {
     /// Whether answers that were rejected are read, too.
     pub rejected: bool,
-}
-
-/// What became of the rows of a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Imported {
-    /// Answers that are new.
-    pub n_new: usize,
-    /// Answers that were read before.
-    pub n_known: usize,
-    /// Answers that were rejected, and weren't read.
-    pub n_rejected: usize,
-    /// Answers that don't fit what was asked.
-    pub set_aside: Vec<SetAside>,
-}
-
-/// An answer that can't be used. Workers can send what they like; the others aren't worth less for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetAside {
-    /// Its assignment.
-    pub assignment: String,
-    /// What is wrong.
-    pub reason: String,
 }
 
 impl Import {
@@ -62,9 +39,16 @@ impl Import {
                     done.n_rejected += 1;
                     continue;
                 }
-                let given = given(&assignment, &settings, &tasks)
+                let given = given(&assignment.inputs, &assignment.answers, &settings, &tasks)
                     .map_err(|reason| assignment.place.refuse(file, reason))?;
-                let added = add(change, project, &assignment, given, &mut done);
+                let from = From {
+                    platform: WORKER,
+                    worker: &assignment.worker,
+                    answer: &assignment.id,
+                    active_ms: work_time(&assignment.columns),
+                    others: others(&assignment.columns).into(),
+                };
+                let added = add(change, project, &from, given, &mut done);
                 added.map_err(|error| located(error, file, &assignment))?;
             }
             Ok(done)
@@ -72,46 +56,10 @@ impl Import {
     }
 }
 
-/// A project's settings and its tasks by name.
-pub(super) fn asked(
-    store: &Store,
-    project: &str,
-) -> Result<(Settings, BTreeMap<String, Task>), FeedbackError> {
-    let found = store.projects()?.into_iter().find(|it| it.name == project);
-    let settings = found.ok_or_else(|| Refusal::NoProject(project.into()))?.settings;
-    let mut tasks = store.tasks(project, Split::Train)?;
-    tasks.extend(store.tasks(project, Split::Heldout)?);
-    Ok((settings, tasks.into_iter().map(|task| (task.external_id.clone(), task)).collect()))
-}
-
-fn add(
-    change: &Change<'_>,
-    project: &str,
-    assignment: &Assignment,
-    given: Given<'_>,
-    done: &mut Imported,
-) -> Result<(), FeedbackError> {
-    let Given { task, answer, shown } = given;
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(reason) => {
-            done.set_aside.push(SetAside { assignment: assignment.id.clone(), reason });
-            return Ok(());
-        }
-    };
-    let annotator = format!("{WORKER}{}", assignment.worker);
-    let idem_key = format!("{WORKER}{}", assignment.id);
-    change.add_annotator(&annotator, Role::Person)?;
-    let annotation =
-        Annotation { task: task.id, annotator, answer, shown, idem_key: idem_key.clone() };
-    if change.annotate(&[annotation])? == 0 {
-        done.n_known += 1;
-        return Ok(());
-    }
-    done.n_new += 1;
-    let event = json!({ "kind": "mturk", "task": task.id, "columns": others(&assignment.columns) });
-    change.add_event(project, None, Some(&idem_key), &event)?;
-    Ok(())
+/// How long it took, by a clock that goes on while a worker is away.
+fn work_time(columns: &Map<String, Value>) -> Option<i64> {
+    let seconds = columns.get("WorkTimeInSeconds").and_then(Value::as_str)?;
+    active_ms(seconds.trim().parse().ok()?)
 }
 
 /// All but what was asked.

@@ -8,7 +8,6 @@
 //! break in a table. The names of the columns are those of AWS's documentation ("Retrieving results") and of results
 //! that others published.
 
-mod answers;
 mod cells;
 mod hits;
 mod import;
@@ -17,7 +16,7 @@ mod results;
 mod review;
 
 pub use hits::{Batch, batches};
-pub use import::{Import, Imported, SetAside};
+pub use import::Import;
 pub use results::{Assignment, AssignmentStatus, Results};
 pub use review::{Review, Reviewed};
 

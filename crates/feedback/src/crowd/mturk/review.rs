@@ -8,10 +8,10 @@ use csv::{QuoteStyle, Writer};
 use rein_data::DataError;
 use serde_json::{Map, Value};
 
-use super::answers::given;
 use super::cells;
-use super::import::asked;
 use super::results::{Assignment, AssignmentStatus, Results};
+use crate::crowd::given::given;
+use crate::crowd::import::asked;
 use crate::error::FeedbackError;
 use crate::gates::is_right;
 use crate::records::{Settings, Task};
@@ -67,8 +67,8 @@ impl Review {
         let mut table = Table::new(file, into);
         for assignment in Results::open(file)? {
             let assignment = assignment?;
-            let is_answer =
-                given(&assignment, &settings, &tasks).is_ok_and(|given| given.answer.is_ok());
+            let is_answer = given(&assignment.inputs, &assignment.answers, &settings, &tasks)
+                .is_ok_and(|given| given.answer.is_ok());
             let rejected = golds.get(&assignment.worker).and_then(|it| self.reason(it));
             table.write(assignment, is_answer, rejected.as_deref())?;
         }
@@ -97,7 +97,7 @@ fn golds(
     let mut golds: BTreeMap<String, WinRate> = BTreeMap::new();
     for assignment in Results::open(file)? {
         let assignment = assignment?;
-        let given = given(&assignment, settings, tasks)
+        let given = given(&assignment.inputs, &assignment.answers, settings, tasks)
             .map_err(|reason| assignment.place.refuse(file, reason))?;
         let rate = golds.entry(assignment.worker).or_default();
         let right = given.answer.ok().and_then(|it| is_right(given.task, &it.judgement));

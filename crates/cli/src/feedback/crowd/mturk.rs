@@ -1,15 +1,13 @@
-use std::collections::HashMap;
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use rein_data::checkpoint::write_atomically;
+use rein_feedback::Store;
 use rein_feedback::crowd::mturk::{Import, Review, batches};
-use rein_feedback::{Split, Store, Task};
 
-use super::places::StoreArgs;
-use crate::speech::{note, print};
+use super::{ExportArgs, ProjectArgs, tell};
+use crate::speech::print;
 
 /// Tasks go to workers, their answers come back, and whoever worked is paid.
 #[derive(Clone, Debug, Args)]
@@ -26,7 +24,7 @@ Example:
   rein feedback mturk import --store judged.sqlite Batch_1_batch_results.csv
   rein feedback check --store judged.sqlite --apply
   rein feedback mturk review --store judged.sqlite Batch_1_batch_results.csv --output paid.csv")]
-pub(super) struct MturkArgs {
+pub(in crate::feedback) struct MturkArgs {
     #[command(subcommand)]
     command: MturkCommand,
 }
@@ -39,28 +37,6 @@ enum MturkCommand {
     Import(ImportArgs),
     /// Say whom to pay
     Review(ReviewArgs),
-}
-
-/// Whose tasks.
-#[derive(Clone, Debug, Args)]
-struct ProjectArgs {
-    #[command(flatten)]
-    store: StoreArgs,
-    /// The project
-    #[arg(long, value_name = "NAME", default_value = "people")]
-    project: String,
-}
-
-#[derive(Clone, Debug, Args)]
-struct ExportArgs {
-    #[command(flatten)]
-    of: ProjectArgs,
-    /// Tasks with enough answers, too
-    #[arg(long)]
-    all: bool,
-    /// The folder of the tables and pages
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -93,7 +69,7 @@ struct ReviewArgs {
     accuracy: f64,
 }
 
-pub(super) fn run(args: &MturkArgs) -> Result<()> {
+pub(in crate::feedback) fn run(args: &MturkArgs) -> Result<()> {
     match &args.command {
         MturkCommand::Export(args) => export(args),
         MturkCommand::Import(args) => import(args),
@@ -102,24 +78,12 @@ pub(super) fn run(args: &MturkArgs) -> Result<()> {
 }
 
 fn export(args: &ExportArgs) -> Result<()> {
-    let store = Store::read(&args.of.store.path()?)?;
-    let name = &args.of.project;
-    let project = store.projects()?.into_iter().find(|it| it.name == *name);
-    let project = project
-        .with_context(|| format!("{}: there is no project `{name}`", store.path().display()))?;
-    let tasks = if args.all { every(&store, name)? } else { wanting(&store, name)? };
-    if tasks.is_empty() {
-        bail!(
-            "{}, project `{name}`: no task wants answers; `--all` exports those that have enough",
-            store.path().display()
+    let (settings, tasks) = args.tasks()?;
+    for batch in batches(&settings, &tasks) {
+        let (table, page) = (
+            args.file("tasks", batch.n_responses, "csv"),
+            args.file("layout", batch.n_responses, "html"),
         );
-    }
-    fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
-    for batch in batches(&project.settings, &tasks) {
-        let file = |name: &str, ending: &str| {
-            args.out.join(format!("{name}-{}.{ending}", batch.n_responses))
-        };
-        let (table, page) = (file("tasks", "csv"), file("layout", "html"));
         write_atomically(&table, batch.input.as_bytes())?;
         write_atomically(&page, batch.layout.as_bytes())?;
         print(&format!("{} tasks: {}, {}\n", batch.n_hits, table.display(), page.display()));
@@ -127,41 +91,11 @@ fn export(args: &ExportArgs) -> Result<()> {
     Ok(())
 }
 
-fn every(store: &Store, project: &str) -> Result<Vec<Task>> {
-    let mut tasks = store.tasks(project, Split::Train)?;
-    tasks.extend(store.tasks(project, Split::Heldout)?);
-    Ok(tasks)
-}
-
-/// Tasks with fewer answers than they shall have, and golden ones, which everybody is asked.
-fn wanting(store: &Store, project: &str) -> Result<Vec<Task>> {
-    let mut n_answers: HashMap<i64, u32> = HashMap::new();
-    for answer in store.answers(project)? {
-        *n_answers.entry(answer.task).or_default() += 1;
-    }
-    let has = |task: &Task| n_answers.get(&task.id).copied().unwrap_or_default();
-    let mut tasks = every(store, project)?;
-    tasks.retain(|task| task.gold.is_some() || has(task) < task.overlap);
-    if tasks.iter().all(|task| task.gold.is_some()) {
-        tasks.clear();
-    }
-    Ok(tasks)
-}
-
 fn import(args: &ImportArgs) -> Result<()> {
     let mut store = Store::open(&args.of.store.path()?)?;
     let import = Import { rejected: args.rejected };
     let done = import.run(&mut store, &args.of.project, &args.results)?;
-    for it in &done.set_aside {
-        note(&format!("assignment {} is set aside: {}", it.assignment, it.reason));
-    }
-    print(&format!(
-        "{} new answers, {} known already, {} rejected, {} set aside\n",
-        done.n_new,
-        done.n_known,
-        done.n_rejected,
-        done.set_aside.len()
-    ));
+    tell(&done);
     Ok(())
 }
 

@@ -1,11 +1,10 @@
-//! Fields of the page become an answer to the task.
+//! Fields become an answer to the task.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::hits::{CHECK, ORDER, TASK, check};
-use super::layout;
-use super::results::Assignment;
+use super::form;
+use super::sent::{CHECK, ORDER, TASK, check};
 use crate::records::{Answer, Aspect, Choice, Judgement, Kind, Settings, Shown, Task};
 
 /// An answer and the order in which the worker saw the items.
@@ -17,31 +16,34 @@ pub(super) struct Given<'a> {
     pub(super) shown: Shown,
 }
 
-/// What a row says of one of these tasks, which go by name.
+/// What fields say of one of these tasks, which go by name; `inputs` are the columns that were sent.
 ///
 /// # Errors
-/// A row of another batch.
+/// Columns of something else.
 pub(super) fn given<'a>(
-    assignment: &Assignment,
+    inputs: &BTreeMap<String, String>,
+    fields: &BTreeMap<String, String>,
     settings: &Settings,
     tasks: &'a BTreeMap<String, Task>,
 ) -> Result<Given<'a>, String> {
     let input = |name: &str| {
-        let cell = assignment.inputs.get(name);
+        let cell = inputs.get(name);
         cell.ok_or_else(|| {
-            format!("no `Input.{name}`; only answers to a batch that was written here can be read")
+            format!("no `{name}` came with it; only answers to what was exported here can be read")
         })
     };
     let name = input(TASK)?;
     let task = tasks.get(name).ok_or_else(|| {
-        format!("task `{name}` isn't in the project; name the project that the batch was made of")
+        format!("task `{name}` isn't in the project; name the project that was exported")
     })?;
     if *input(CHECK)? != check(task) {
-        return Err(format!("task `{name}` has other texts than the batch; name its own store"));
+        return Err(format!(
+            "task `{name}` has other texts than were exported; name its own store"
+        ));
     }
     let shown = order(input(ORDER)?, task.responses.len())
-        .ok_or_else(|| format!("`Input.{ORDER}` isn't an order of the task's responses"))?;
-    let fields = Fields { values: &assignment.answers, shown: &shown };
+        .ok_or_else(|| format!("`{ORDER}` isn't an order of the task's responses"))?;
+    let fields = Fields { values: fields, shown: &shown };
     let answer = fields.answer(settings, task).and_then(|answer| {
         let refusal = answer.refusal(&settings.kind, task.responses.len());
         refusal.map_or(Ok(answer), Err)
@@ -64,20 +66,20 @@ struct Fields<'a> {
 impl Fields<'_> {
     fn answer(&self, settings: &Settings, task: &Task) -> Result<Answer, String> {
         let mut answer = Answer::from(self.judgement(&settings.kind, task)?);
-        let ticked = |number: &usize| self.chosen(&layout::reason(*number)) == Some("yes");
+        let ticked = |number: &usize| self.chosen(&form::reason(*number)) == Some("yes");
         let numbers = (0..settings.reasons.len()).filter(ticked);
         answer.reasons = numbers.map(|number| settings.reasons[number].clone()).collect();
         let aspects = settings.aspects.iter().enumerate();
         answer.aspects = aspects
             .filter_map(|(number, name)| {
-                let choice = match self.chosen(&layout::aspect(number))? {
+                let choice = match self.chosen(&form::aspect(number))? {
                     "neither" => None,
                     side => Some(self.side(side)?),
                 };
                 Some(Aspect { name: name.clone(), choice })
             })
             .collect();
-        answer.comment = self.values.get(layout::COMMENT).cloned().unwrap_or_default();
+        answer.comment = self.values.get(form::COMMENT).cloned().unwrap_or_default();
         Ok(answer)
     }
 
@@ -85,25 +87,25 @@ impl Fields<'_> {
         Ok(match kind {
             Kind::Pair { .. } => self.preference()?,
             Kind::Ranking { .. } => Judgement::Ranked { ranks: self.ranks()? },
-            Kind::Score { .. } => Judgement::Scored { score: self.number(layout::SCORE)? },
-            Kind::Thumbs => match self.need(layout::THUMB)? {
+            Kind::Score { .. } => Judgement::Scored { score: self.number(form::SCORE)? },
+            Kind::Thumbs => match self.need(form::THUMB)? {
                 "up" => Judgement::Thumb { up: true },
                 "down" => Judgement::Thumb { up: false },
-                _ => return Err(format!("`{}` is neither up nor down", layout::THUMB)),
+                _ => return Err(format!("`{}` is neither up nor down", form::THUMB)),
             },
             Kind::Edit => {
-                let text = self.values.get(layout::TEXT).ok_or("nothing was written")?;
+                let text = self.values.get(form::TEXT).ok_or("nothing was written")?;
                 Judgement::Edited { text: edited(text, &task.responses[0].text) }
             }
             Kind::RedTeam => {
-                let success = self.number(layout::SUCCESS)?;
+                let success = self.number(form::SUCCESS)?;
                 Judgement::Attacked { success, tags: Vec::new() }
             }
         })
     }
 
     fn preference(&self) -> Result<Judgement, String> {
-        let chosen = self.need(layout::CHOICE)?;
+        let chosen = self.need(form::CHOICE)?;
         let preferred = || {
             let (side, strength) = chosen.split_once('_')?;
             let (choice, strength) = (self.side(side)?, strength.parse().ok()?);
@@ -112,7 +114,7 @@ impl Fields<'_> {
         match chosen {
             "tie" => Ok(Judgement::Tie),
             "both_bad" => Ok(Judgement::BothBad),
-            _ => preferred().ok_or_else(|| format!("`{}` is no side", layout::CHOICE)),
+            _ => preferred().ok_or_else(|| format!("`{}` is no side", form::CHOICE)),
         }
     }
 
@@ -129,7 +131,7 @@ impl Fields<'_> {
     fn ranks(&self) -> Result<Vec<u8>, String> {
         let mut ranks = vec![0; self.shown.0.len()];
         for (place, item) in self.shown.0.iter().enumerate() {
-            ranks[*item] = self.number(&layout::rank(place + 1))?;
+            ranks[*item] = self.number(&form::rank(place + 1))?;
         }
         Ok(ranks)
     }

@@ -1,0 +1,70 @@
+//! What to ask next by what the answers so far say of words.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use anyhow::Result;
+use rein_data::example::Completion;
+use rein_data::seed::Seed;
+use rein_feedback::{Choice, Judgement, Store, Task};
+use rein_reward::inverse::comparisons::{Posterior, ReadablePairs, Said};
+use rein_reward::inverse::features::FeaturesConfig;
+
+use super::pairs;
+
+/// Precision of each weight before anything is known.
+pub(crate) const RIDGE: f64 = 10.0;
+
+/// Tasks and what an answer to each would tell; the first of them, which are chosen together, stand above all others.
+pub(super) fn priorities(store: &Path, project: &str, batch: usize) -> Result<Vec<(i64, f64)>> {
+    let store = Store::read(store)?;
+    let tasks = pairs(&store, project)?;
+    let replies: Vec<[Completion; 2]> =
+        tasks.iter().map(|task| [0, 1].map(|place| completion(task, place))).collect();
+    let readable = ReadablePairs::of(&replies, &FeaturesConfig::default());
+    let said = said(&store, project, &tasks)?;
+    let known = Posterior::of(&readable, &said, RIDGE);
+    let mut values: Vec<f64> = (0..tasks.len()).map(|pair| known.information(pair)).collect();
+    let answered: HashSet<usize> = said.iter().map(|it| it.pair).collect();
+    let open: Vec<usize> = (0..tasks.len()).filter(|pair| !answered.contains(pair)).collect();
+    let highest = values.iter().copied().fold(0.0, f64::max);
+    let chosen = known.ask(&open, batch, 0.0, Seed::new(0));
+    // In their order, by steps too small to be read as information.
+    for (place, pair) in chosen.iter().rev().enumerate() {
+        values[*pair] = highest * (1.0 + 1e-6 * (place + 1) as f64);
+    }
+    Ok(tasks.iter().map(|task| task.id).zip(values).collect())
+}
+
+/// The share of votes for the first of each pair that was judged.
+fn said(store: &Store, project: &str, tasks: &[Task]) -> Result<Vec<Said>> {
+    let places: HashMap<i64, usize> =
+        tasks.iter().enumerate().map(|(place, task)| (task.id, place)).collect();
+    let mut votes: HashMap<usize, Vec<f64>> = HashMap::new();
+    for stored in store.answers(project)? {
+        let Some(place) = places.get(&stored.task) else { continue };
+        let vote = match stored.answer.judgement {
+            Judgement::Preferred { choice: Choice::First, .. } => 1.0,
+            Judgement::Preferred { choice: Choice::Second, .. } => 0.0,
+            Judgement::Leaning { first } => first,
+            _ => 0.5,
+        };
+        votes.entry(*place).or_default().push(vote);
+    }
+    let mut said: Vec<Said> = votes
+        .into_iter()
+        .map(|(pair, votes)| Said { pair, first: votes.iter().sum::<f64>() / votes.len() as f64 })
+        .collect();
+    said.sort_by_key(|it| it.pair);
+    Ok(said)
+}
+
+fn completion(task: &Task, place: usize) -> Completion {
+    let response = &task.responses[place];
+    Completion {
+        prompt: task.prompt.clone(),
+        text: response.text.clone(),
+        finished: response.finished,
+        ..Completion::default()
+    }
+}

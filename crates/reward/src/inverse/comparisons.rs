@@ -1,0 +1,401 @@
+//! What is known of a reward of readable features after some comparisons, and what to ask next.
+
+use rein_data::batches::permutation;
+use rein_data::example::Completion;
+use rein_data::seed::Seed;
+
+use super::feature_reward::FeatureReward;
+use super::features::{FeaturesConfig, Vocabulary};
+use super::max_ent::{Fit, Sparse, dot, fitted};
+use crate::active::entropy;
+use crate::cholesky::{Cholesky, Matrix};
+use crate::logistic::{log_loss, sigmoid};
+
+/// Pairs of completions as the differences of their [features](FeaturesConfig).
+#[derive(Clone, Debug)]
+pub struct ReadablePairs {
+    config: FeaturesConfig,
+    names: Vec<String>,
+    /// Of the first completion's features, less the second's.
+    differences: Vec<Sparse>,
+}
+
+impl ReadablePairs {
+    /// The features that enough of these completions have.
+    pub fn of(pairs: &[[Completion; 2]], config: &FeaturesConfig) -> Self {
+        let counts: Vec<_> = pairs.iter().flatten().map(|it| config.count(it)).collect();
+        let vocabulary = Vocabulary::of(counts.iter(), config);
+        let sides: Vec<Sparse> = counts.iter().map(|it| vocabulary.sparse(it)).collect();
+        let differences = sides.chunks_exact(2).map(|it| difference(&it[0], &it[1])).collect();
+        Self { config: *config, names: vocabulary.names, differences }
+    }
+
+    /// How many pairs there are.
+    pub fn len(&self) -> usize {
+        self.differences.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.differences.is_empty()
+    }
+}
+
+/// `a − b`, by feature.
+fn difference(a: &Sparse, b: &Sparse) -> Sparse {
+    let turned = b.iter().map(|(feature, count)| (*feature, -count));
+    let mut all: Sparse = a.iter().copied().chain(turned).collect();
+    all.sort_by_key(|(feature, _)| *feature);
+    let mut sums = Sparse::new();
+    for (feature, count) in all {
+        match sums.last_mut() {
+            Some(last) if last.0 == feature => last.1 += count,
+            _ => sums.push((feature, count)),
+        }
+    }
+    sums.retain(|(_, count)| *count != 0.0);
+    sums
+}
+
+/// What was said of a pair.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Said {
+    /// Its place among [`ReadablePairs`].
+    pub pair: usize,
+    /// How probably the first is better: 1 if somebody said so, the share of votes of several.
+    pub first: f64,
+}
+
+/// What is known of the weights `θ` of a reward `θ·f` after answers, of which each follows Bradley and Terry (1952): the
+/// normal distribution around the likeliest weights that Laplace's method gives, with `θ ~ N(0, 1/ridge)` beforehand.
+///
+/// Its covariance `(ridge · I + Σ p (1 − p) x xᵀ)⁻¹`, of as many rows as there are features, is never made: by Woodbury's
+/// identity, `n` answers need a matrix of `n × n`.
+#[derive(Debug)]
+pub struct Posterior<'a> {
+    pairs: &'a ReadablePairs,
+    ridge: f64,
+    theta: Vec<f64>,
+    /// The pairs that were answered, …
+    asked: Vec<usize>,
+    /// … each feature's values in them, for features that are anywhere, …
+    columns: Vec<Vec<(usize, f64)>>,
+    /// … and the factor of `K + ridge · diag(1/(p (1 − p)))`, where `K = X Xᵀ`.
+    factor: Option<Cholesky>,
+}
+
+/// Steps of L-BFGS at most.
+const N_STEPS: usize = 500;
+/// An answer's variance counts as this much at least.
+const LEAST: f64 = 1e-6;
+/// Points of Gauss and Hermite's rule, and their weights (Abramowitz and Stegun, table 25.10, as of a standard normal
+/// variable); those below zero mirror them.
+const NODES: [(f64, f64); 8] = [
+    (0.0, 0.318_259_518_259_518_15),
+    (0.799_129_068_324_548, 0.232_462_293_609_732_25),
+    (1.606_710_069_028_729_7, 0.089_417_795_399_844_37),
+    (2.432_436_827_009_758, 0.017_365_774_492_137_616),
+    (3.289_082_424_398_766_4, 0.001_567_357_503_549_956),
+    (4.196_207_711_269_015_5, 5.642_146_405_189_029e-5),
+    (5.190_093_591_304_781, 5.975_419_597_920_599e-7),
+    (6.363_947_888_829_839, 8.589_649_899_633_252e-10),
+];
+
+impl<'a> Posterior<'a> {
+    /// What is known after these answers.
+    ///
+    /// # Panics
+    /// A ridge that isn't positive, and pairs that aren't there.
+    pub fn of(pairs: &'a ReadablePairs, said: &[Said], ridge: f64) -> Self {
+        assert!(ridge > 0.0, "without a ridge nothing is known of most features");
+        let fit = Fit { n_features: pairs.names.len(), l2: ridge, n_steps: N_STEPS };
+        let theta = fitted(&fit, |theta, slope| {
+            said.iter().map(|it| loss(&pairs.differences[it.pair], it.first, theta, slope)).sum()
+        });
+        let asked: Vec<usize> = said.iter().map(|it| it.pair).collect();
+        let mut columns = vec![Vec::new(); pairs.names.len()];
+        for (row, pair) in asked.iter().enumerate() {
+            for (feature, value) in &pairs.differences[*pair] {
+                columns[*feature].push((row, *value));
+            }
+        }
+        let mut known = Self { pairs, ridge, theta, asked, columns, factor: None };
+        known.factor = known.factored();
+        known
+    }
+
+    fn factored(&self) -> Option<Cholesky> {
+        let mut kernel: Matrix = self.asked.iter().map(|pair| self.kernel(*pair)).collect();
+        for (row, pair) in self.asked.iter().enumerate() {
+            let p = sigmoid(self.gap(*pair));
+            kernel[row][row] += self.ridge / (p * (1.0 - p)).max(LEAST);
+        }
+        Cholesky::of(&kernel)
+    }
+
+    /// A pair's products with all that were answered.
+    fn kernel(&self, pair: usize) -> Vec<f64> {
+        let mut products = vec![0.0; self.asked.len()];
+        for (feature, value) in &self.pairs.differences[pair] {
+            for (row, other) in &self.columns[*feature] {
+                products[*row] += value * other;
+            }
+        }
+        products
+    }
+
+    /// The likeliest difference of the pair's rewards.
+    pub fn gap(&self, pair: usize) -> f64 {
+        dot(&self.pairs.differences[pair], &self.theta)
+    }
+
+    /// The variance of that difference.
+    pub fn variance(&self, pair: usize) -> f64 {
+        self.looked_at(pair).variance
+    }
+
+    /// What an answer would tell of the weights, in nats: [`bald`](crate::active::bald) under the normal distribution of the difference.
+    pub fn information(&self, pair: usize) -> f64 {
+        told(self.gap(pair), self.variance(pair))
+    }
+
+    /// The reward with the likeliest weights.
+    pub fn reward(&self) -> FeatureReward {
+        let names = self.pairs.names.iter().cloned();
+        FeatureReward::new(self.pairs.config, names.zip(self.theta.iter().copied()))
+    }
+
+    fn looked_at(&self, pair: usize) -> Candidate {
+        let difference = &self.pairs.differences[pair];
+        let square: f64 = difference.iter().map(|(_, value)| value * value).sum();
+        let half = match &self.factor {
+            Some(factor) => factor.half(&self.kernel(pair)),
+            None => Vec::new(),
+        };
+        let known: f64 = half.iter().map(|it| it * it).sum();
+        let variance = ((square - known) / self.ridge).max(0.0);
+        Candidate { pair, gap: self.gap(pair), variance, half, shrunk: Vec::new() }
+    }
+
+    /// `count` of the pairs `among`, in the order in which they tell most, each given that those before it are answered;
+    /// and as a last part a share of them that is drawn at random, so that what is asked stays honest.
+    pub fn ask(&self, among: &[usize], count: usize, random_share: f64, seed: Seed) -> Vec<usize> {
+        let count = count.min(among.len());
+        let n_random = ((count as f64 * random_share.clamp(0.0, 1.0)).ceil() as usize).min(count);
+        let mut candidates: Vec<Candidate> = among.iter().map(|it| self.looked_at(*it)).collect();
+        // Of equal ones, the first.
+        candidates.sort_by(|a, b| b.information().total_cmp(&a.information()));
+        candidates.truncate(AMONG * count);
+        let mut chosen = Vec::with_capacity(count);
+        while chosen.len() < count - n_random {
+            let each = candidates.iter().enumerate().map(|(at, it)| (at, it.information()));
+            let best = each.reduce(|best, next| if next.1 > best.1 { next } else { best });
+            let Some((at, _)) = best else { break };
+            let taken = candidates.swap_remove(at);
+            self.answered(&taken, &mut candidates);
+            chosen.push(taken.pair);
+        }
+        let rest: Vec<usize> = among.iter().copied().filter(|it| !chosen.contains(it)).collect();
+        let drawn = permutation(rest.len(), seed).into_iter().take(count - chosen.len());
+        chosen.extend(drawn.map(|place| rest[place]));
+        chosen
+    }
+
+    /// What the others tell once one is answered (Sherman and Morrison, 1950).
+    fn answered(&self, taken: &Candidate, others: &mut [Candidate]) {
+        let p = sigmoid(taken.gap);
+        let weight = p * (1.0 - p);
+        let scale = (weight / (1.0 + weight * taken.variance)).sqrt();
+        let mut row = vec![0.0; self.pairs.names.len()];
+        for (feature, value) in &self.pairs.differences[taken.pair] {
+            row[*feature] = *value;
+        }
+        for other in others {
+            let product = dot(&self.pairs.differences[other.pair], &row);
+            let before = (product - inner(&taken.half, &other.half)) / self.ridge;
+            let covariance = before - inner(&taken.shrunk, &other.shrunk);
+            let shrunk = scale * covariance;
+            other.shrunk.push(shrunk);
+            other.variance = (other.variance - shrunk * shrunk).max(0.0);
+        }
+    }
+}
+
+/// Batches are chosen among so many times as many pairs, which tell most by themselves.
+const AMONG: usize = 8;
+
+/// A pair that could be asked.
+struct Candidate {
+    pair: usize,
+    gap: f64,
+    variance: f64,
+    /// What the answers so far take off its variance, as a vector: `L⁻¹ X x`.
+    half: Vec<f64>,
+    /// What those before it in its batch take off, as a vector.
+    shrunk: Vec<f64>,
+}
+
+impl Candidate {
+    fn information(&self) -> f64 {
+        told(self.gap, self.variance)
+    }
+}
+
+/// `H(E p) − E H(p)`, `p = σ(g)`, `g ~ N(gap, variance)`, to 5 % up to a deviation of 5.
+fn told(gap: f64, variance: f64) -> f64 {
+    let deviation = variance.sqrt();
+    let (mut mean, mut each) = (0.0, 0.0);
+    for (node, weight) in NODES {
+        let signs: &[f64] = if node == 0.0 { &[0.0] } else { &[-1.0, 1.0] };
+        for sign in signs {
+            let p = sigmoid(gap + sign * node * deviation);
+            mean += weight * p;
+            each += weight * entropy(p);
+        }
+    }
+    (entropy(mean) - each).max(0.0)
+}
+
+/// The cross-entropy of an answer, whose slope is added.
+fn loss(difference: &Sparse, first: f64, theta: &[f64], slope: &mut [f64]) -> f64 {
+    let gap = dot(difference, theta);
+    let push = sigmoid(gap) - first;
+    difference.iter().for_each(|(feature, value)| slope[*feature] += push * value);
+    first * log_loss(gap) + (1.0 - first) * log_loss(-gap)
+}
+
+fn inner(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cholesky::{add_square, quadratic};
+    use crate::meta::posterior_head;
+
+    const RIDGE: f64 = 0.7;
+
+    /// Pairs of some words each.
+    fn pairs() -> ReadablePairs {
+        let side = |number: usize| {
+            let words = ["kind", "rude", "long", "short", "sorry", "no"];
+            let some = (0..5).map(|at| words[(number * 7 + at * at * (1 + number % 3)) % 6]);
+            Completion {
+                prompt: format!("p{}", number % 2),
+                text: some.collect::<Vec<_>>().join(" "),
+                finished: number % 4 != 0,
+                ..Completion::default()
+            }
+        };
+        let pairs: Vec<[Completion; 2]> =
+            (0..12).map(|it| [side(2 * it), side(2 * it + 1)]).collect();
+        ReadablePairs::of(&pairs, &FeaturesConfig { min_count: 2, ..FeaturesConfig::default() })
+    }
+
+    fn dense(pairs: &ReadablePairs, pair: usize, sign: f64) -> Vec<f64> {
+        let mut row = vec![0.0; pairs.names.len()];
+        pairs.differences[pair].iter().for_each(|(at, value)| row[*at] = sign * value);
+        row
+    }
+
+    #[test]
+    fn few_answers_say_the_same_as_a_matrix_of_all_features() {
+        let pairs = pairs();
+        let said =
+            [(0, 1.0), (3, 0.0), (5, 1.0), (8, 1.0)].map(|(pair, first)| Said { pair, first });
+        let known = Posterior::of(&pairs, &said, RIDGE);
+        let sign = |first: f64| 2.0 * first - 1.0;
+        let rows: Vec<Vec<f64>> =
+            said.iter().map(|it| dense(&pairs, it.pair, sign(it.first))).collect();
+        let (head, covariance) = posterior_head(&rows, RIDGE);
+        for pair in 0..pairs.len() {
+            let x = dense(&pairs, pair, 1.0);
+            assert!((known.gap(pair) - inner(&head, &x)).abs() < 1e-5, "{pair}");
+            let want = quadratic(&covariance, &x);
+            assert!((known.variance(pair) - want).abs() < 1e-4 * want, "{pair}");
+        }
+    }
+
+    #[test]
+    fn a_batch_knows_what_it_asks_already() {
+        let pairs = pairs();
+        let said = [Said { pair: 1, first: 1.0 }, Said { pair: 2, first: 0.25 }];
+        let known = Posterior::of(&pairs, &said, RIDGE);
+        let among: Vec<usize> = (3..12).collect();
+        let chosen = known.ask(&among, 3, 0.0, Seed::new(1));
+        // The same by matrices of all features.
+        let mut precision = crate::cholesky::diagonal(pairs.names.len(), RIDGE);
+        let mut add = |pair: usize| {
+            let p = sigmoid(known.gap(pair));
+            add_square(&mut precision, p * (1.0 - p), &dense(&pairs, pair, 1.0));
+            Cholesky::of(&precision).expect("is positive definite").inverse()
+        };
+        add(1);
+        let mut covariance = add(2);
+        for (at, pair) in chosen.iter().enumerate() {
+            let tells =
+                |it: usize| told(known.gap(it), quadratic(&covariance, &dense(&pairs, it, 1.0)));
+            let others = among.iter().filter(|it| !chosen[..=at].contains(it));
+            for other in others {
+                assert!(tells(*pair) >= tells(*other) - 1e-9, "{pair} before {other}");
+            }
+            covariance = add(*pair);
+        }
+        // Pairs that are the same are asked once, as long as others tell something.
+        let twice = ReadablePairs {
+            differences: vec![vec![(0, 3.0)], vec![(0, 3.0)], vec![(1, 2.0)]],
+            ..pairs.clone()
+        };
+        let nothing = Posterior::of(&twice, &[], 1.0);
+        assert_eq!(nothing.ask(&[0, 1, 2], 2, 0.0, Seed::new(1)), [0, 2]);
+    }
+
+    #[test]
+    fn information_is_the_integral_over_rewards() {
+        // By adaptive quadrature (scipy.integrate.quad).
+        let cases = [
+            (0.0, 1.0, 0.093_708_961),
+            (0.5, 1.0, 0.090_455_471),
+            (2.0, 4.0, 0.176_599_710),
+            (-1.0, 0.1, 0.009_644_795),
+            (0.0, 25.0, 0.451_221_127),
+        ];
+        for (gap, variance, want) in cases {
+            let got = told(gap, variance);
+            assert!((got / want - 1.0).abs() < 0.05, "{gap} ± {variance}: {got} for {want}");
+        }
+        assert_eq!(told(0.7, 0.0), 0.0);
+    }
+
+    #[test]
+    fn a_share_is_drawn_and_nothing_comes_twice() {
+        let pairs = pairs();
+        let known = Posterior::of(&pairs, &[], RIDGE);
+        let among: Vec<usize> = (0..12).collect();
+        let mut chosen = known.ask(&among, 10, 0.2, Seed::new(3));
+        assert_ne!(chosen[8..], known.ask(&among, 10, 0.2, Seed::new(4))[8..]);
+        chosen.sort_unstable();
+        chosen.dedup();
+        assert_eq!(chosen.len(), 10);
+        assert_eq!(known.ask(&among[..2], 9, 0.1, Seed::new(3)).len(), 2);
+        assert!(known.ask(&[], 9, 0.1, Seed::new(3)).is_empty());
+    }
+
+    #[test]
+    fn what_was_preferred_is_worth_more_and_can_be_read() {
+        let side = |text: &str| Completion { text: text.into(), ..Completion::default() };
+        let all: Vec<[Completion; 2]> =
+            (0..8).map(|it| [side(&format!("kind {it}")), side(&format!("rude {it}"))]).collect();
+        let config = FeaturesConfig { pairs: false, given: false, ..FeaturesConfig::default() };
+        let pairs = ReadablePairs::of(&all, &config);
+        let said: Vec<Said> = (0..4).map(|pair| Said { pair, first: 1.0 }).collect();
+        let known = Posterior::of(&pairs, &said, 1.0);
+        assert!(known.gap(7) > 0.5, "{}", known.gap(7));
+        assert!(known.information(7) < Posterior::of(&pairs, &[], 1.0).information(7));
+        let reward = known.reward();
+        let heaviest: Vec<&str> =
+            reward.weights()[..2].iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(heaviest, ["word:kind", "word:rude"]);
+    }
+}
