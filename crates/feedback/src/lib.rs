@@ -15,6 +15,7 @@
 pub mod ability;
 pub mod aggregate;
 pub mod agreement;
+pub mod cleaning;
 pub mod consensus;
 pub mod crowd;
 pub mod elo;
