@@ -14,7 +14,8 @@ static BEGINNING: LazyLock<Regex> = LazyLock::new(|| {
         r"(?:moderation\$? ?)?your input violates our content moderation guidelines",
         r"you have reached the conversation length limit\. please clear",
         r"api request error\b",
-        r"(?:openai\.|anthropic\.)?(?:error\.|exceptions\.)?(?:ratelimiterror|apierror|apiconnectionerror|apitimeouterror|invalidrequesterror|badrequesterror|authenticationerror|internalservererror|serviceunavailableerror|permissiondeniederror)\b ?[:(]",
+        r"(?:openai\.|anthropic\.)?(?:error\.|exceptions\.)?(?:ratelimit|api|apiconnection|apitimeout)error\b ?[:(]",
+        r"(?:openai\.|anthropic\.)?(?:error\.)?(?:invalidrequest|badrequest|authentication|permissiondenied)error\b ?[:(]",
         r"you exceeded your current quota, please check your plan",
         r"that model is currently overloaded with other requests",
         r"the server had an error while processing your request",
@@ -24,7 +25,8 @@ static BEGINNING: LazyLock<Regex> = LazyLock::new(|| {
         r"error in (?:message|body|input) stream",
         r#"\{ ?"(?:error|detail|object)" ?: ?(?:\{|"error|"rate|"internal|"not found|"model)"#,
         r"<(?:!doctype|html)[^>]*>.{0,400}?<title>\s*(?:error )?(?:4(?:00|01|03|08|13|29)|5\d\d)\b",
-        r"<(?:!doctype|html)[^>]*>.{0,400}?<title>\s*(?:attention required|just a moment|access denied|service unavailable|service temporarily unavailable|error\b)",
+        r"<(?:!doctype|html)[^>]*>.{0,400}?<title>\s*(?:attention required|just a moment|access denied|error\b)",
+        r"<(?:!doctype|html)[^>]*>.{0,400}?<title>\s*service (?:temporarily )?unavailable",
     ];
     // Signs such as asterisks and dollars may stand before.
     compiled(&format!(r"^[*$⚠️❌#>\s]*(?:{})", texts.join("|")))

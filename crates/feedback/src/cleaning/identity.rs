@@ -9,43 +9,137 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 /// Names that nothing but models have.
-const MODELS: &str = r"chat ?gpt(?:[- ]?\d[\w.]*)?|gpt[- ]?(?:j|neo\w*|\d[\w.]*)|qwen[\w.]*|tongyi qianwen|vicuna|chatglm\w*|deepseek|baichuan|internlm|mixtral|open ?assistant|lamda|ernie bot|openchat|wizardlm|stablelm|starchat|文心一言|通义千问|讯飞星火|智谱清言|千问|[腾騰]讯混元|混元|豆包|盘古大模型|百川大模型|kimi";
+const MODELS: [&str; 24] = [
+    r"chat ?gpt(?:[- ]?[0-9][\w.]*)?",
+    r"gpt[- ]?(?:j|neo[\w]*|[0-9][\w.]*)",
+    r"qwen[\w.]*",
+    "tongyi qianwen",
+    "vicuna",
+    r"chatglm[\w]*",
+    "deepseek",
+    "baichuan",
+    "internlm",
+    "mixtral",
+    "open ?assistant",
+    "lamda",
+    "ernie bot",
+    "openchat",
+    "wizardlm",
+    "stablelm",
+    "文心一言",
+    "(?:通义)?千问",
+    "讯飞星火",
+    "智谱清言",
+    "(?:腾讯)?混元",
+    "豆包",
+    "[盘百][古川]大模型",
+    "kimi",
+];
 /// Names that others have, too.
-const NAMES: &str = r"claude|gemini|bard|llama|koala|alpaca|mistral|gemma|palm|grok|copilot|bing|dolly|falcon|sydney|phi|pi";
+const NAMES: &str =
+    "claude|gemini|bard|llama|koala|alpaca|mistral|gemma|palm|grok|copilot|bing|dolly|falcon";
 /// Who makes them.
-const MAKERS: &str = r"openai|open ai|anthropic|google|deepmind|meta|facebook|microsoft|alibaba|aliyun|baidu|tencent|bytedance|moonshot|zhipu|mistral|cohere|lmsys|large model systems organization|uc berkeley|stanford|laion|hugging ?face|stability ai|databricks|nvidia|amazon|apple|xai|x\.ai|deepseek|01\.ai|ai2|allen institute|eleuther ?ai|researchers";
-const MADE: &str = r"(?:developed|created|trained|made|built|designed|produced|fine-?tuned|provided|powered|offered)";
-const BY: &str = r"by (?:an? |the )?(?:(?:\w+ ){1,3}(?:at|from|of) )?(?:the )?";
-const CHINESE_MADE: &str = r"(?:开发|開發|训练|訓練|研发|研發|创建|創建|创造|創造|打造|推出|提供|构建|構建|研制|設計|设计)";
-const CHINESE_MODEL: &str = r"(?:[语語]言模型|大模型|(?:ai|人工智能|人工智慧)(?:模型|助手|[语語]言)?|聊天机器人|聊天機器人|[对對][话話]模型)";
+const MAKERS: [&str; 25] = [
+    "open ?ai",
+    "anthropic",
+    "google",
+    "deepmind",
+    "meta",
+    "facebook",
+    "microsoft",
+    "alibaba",
+    "aliyun",
+    "baidu",
+    "tencent",
+    "bytedance",
+    "moonshot",
+    "zhipu",
+    "mistral",
+    "cohere",
+    "lmsys",
+    "large model systems organization",
+    "(?:uc berkeley|stanford)",
+    "laion",
+    "hugging ?face",
+    "(?:stability|x|eleuther)[ .]?ai",
+    "databricks",
+    r"01\.ai",
+    "allen institute",
+];
+const MADE: &str =
+    "(?:developed|created|trained|made|built|designed|produced|fine-?tuned|provided|powered)";
+const BY: &str = r"by (?:an? |the )?(?:(?:[\w]+ ){1,3}(?:at|from|of) )?(?:the )?";
 const I_AM: &str = r"\b(?:i am|i['’]?m|my name is|(?:you can )?call me)";
+const CHINESE_MADE: &str =
+    "(?:开发|開發|训练|訓練|研发|研發|创建|創建|创造|創造|打造|推出|提供|构建|構建|研制|設計|设计)";
+const CHINESE_MODEL: &str = "(?:[语語]言模型|大模型|(?:ai|人工智能|人工智慧)(?:模型|助手|[语語]言)?|聊天机器人|聊天機器人|[对對][话話]模型)";
+/// What somebody who was made may be, besides.
+const CHINESE_HELPER: &str = "(?:智能|[虚虛][拟擬])?(?:助手|助理|机器人|機器人)";
+/// A Chinese "a", for whatever is counted.
+const ONE: &str = "(?:一[个個款位名种種])?";
 
 /// One expression for all that betrays a model.
 static LEAK: LazyLock<Regex> = LazyLock::new(|| {
-    let rules = [
-        // "As an AI language model, …" at the beginning of a clause.
-        r"(?:^|[.!?:;,“”()*-] ?|\b(?:but|and|because|since|that|however|being|am|speaking) )as an? (?:\w+[ -])?(?:ai|artificial intelligence)(?: large)? language model\b".into(),
-        format!(r"\bas an? (?:large |pre-?trained |neural )*language model,? (?:i\b|my\b|{MADE} by\b)"),
-        // "I am a large language model".
-        format!(r"{I_AM} (?:just |only |merely |simply )?an? (?:[\w-]+,? ){{0,3}}language model\b"),
-        // "I am ChatGPT".
-        format!(r"{I_AM} (?:called |named )?(?:the |an? )?(?:{MODELS})\b"),
-        // "I am Claude, …", but not "I am Claude Monet".
-        format!(r"{I_AM} (?:called |named )?(?:{NAMES})(?:[- ]?v?\d[\w.]*)?(?:$|[.!,;:)]|\ (?:and i\b|{MADE} by\b|from (?:{MAKERS})\b|an? (?:[\w-]+ ){{0,3}}(?:ai|assistant|model|chatbot)\b))"),
-        // "I was trained by OpenAI".
-        format!(r"\b(?:i was|i have been|i['’]ve been|i am|i['’]m) (?:\w+ )?{MADE} {BY}(?:{MAKERS})\b"),
-        // "I am an AI assistant made by Anthropic".
-        format!(r"{I_AM} (?:just |only )?(?:an?|the) (?:[\w-]+,? ){{0,6}}?(?:ai|model|assistant|chatbot|bot|llm|program|system)\b[^.!?]{{0,60}}? (?:{MADE} {BY}|from )(?:{MAKERS})\b"),
-        format!(r"\bmy (?:creators?|developers?|makers?|trainers?|programmers?) (?:at|is|are|,) ?(?:{MAKERS})\b"),
-        // 我是由……开发的语言模型; full stops and commas are folded.
-        format!(r"我(?:是|叫)(?:一[个個款位名种種])?由?[^。!?]{{0,24}}?{CHINESE_MADE}的?[^。!?]{{0,16}}?{CHINESE_MODEL}"),
-        format!(r"我[是叫](?:一[个個款位名种種])?(?:大型|大規模|大规模|人工智能|ai|预训练|預訓練|的)*(?:[语語]言模型|大模型)"),
-        format!(r"我(?:是|叫|的名字是|的名字叫|名叫)(?:一[个個款位名])?(?:{MODELS}|claude|gemini|llama|bard|moss)"),
-        format!(r"(?:作为|作為|身为|身為)(?:一[个個款位名种種])?[^,。!?]{{0,12}}?{CHINESE_MODEL},? ?我"),
-    ];
-    let rule = format!("(?i){}", rules.map(|rule| format!("(?:{rule})")).join("|"));
+    let (models, makers) = (MODELS.join("|"), MAKERS.join("|"));
+    let rules = [named(&models, &makers), made(&makers), chinese(&models)].concat();
+    let rule = format!("(?i){}", rules.join("|"));
+    // Without Unicode's words, about which the library's fast engines know nothing.
+    let rule = rule.replace(r"\b", r"(?-u:\b)").replace(r"\w", "0-9a-z_");
     Regex::new(&rule).expect("the expression is a constant")
 });
+
+/// What somebody is, or is called.
+fn named(models: &str, makers: &str) -> Vec<String> {
+    let clause =
+        r"(?:^|[.!?:;,“”()*-] ?|\b(?:but|and|because|since|that|however|being|am|speaking) )";
+    let ai = "(?:ai|artificial intelligence)";
+    let kind = format!("(?:{ai}|assistant|model|chatbot)");
+    // "I am Claude, …", but not "I am Claude Monet".
+    let after_name = format!(
+        r"(?:$|[.!,;:)]| (?:and i\b|{MADE} by\b|from (?:{makers})\b|an? (?:[\w-]+ ){{0,3}}{kind}\b))"
+    );
+    vec![
+        // "As an AI language model, …" at the beginning of a clause.
+        format!(r"{clause}as an? (?:[\w]+[ -])?{ai}(?: large)? language model\b"),
+        format!(
+            r"\bas an? (?:large |pre-?trained |neural )*language model,? (?:i\b|my\b|{MADE} by\b)"
+        ),
+        format!(r"{I_AM} (?:just |only |merely |simply )?an? (?:[\w-]+,? ){{0,3}}language model\b"),
+        format!(r"{I_AM} (?:called |named )?(?:the |an? )?(?:{models})\b"),
+        format!(r"{I_AM} (?:called |named )?(?:{NAMES})(?:[- ]?v?[0-9][\w.]*)?{after_name}"),
+    ]
+}
+
+/// Who made somebody.
+fn made(makers: &str) -> Vec<String> {
+    let i_was = r"\b(?:i was|i have been|i['’]ve been|i am|i['’]m)";
+    let kind = "(?:ai|model|assistant|chatbot|bot|llm|program|system)";
+    let i_am_a = format!("{I_AM} (?:just |only )?(?:an?|the)");
+    vec![
+        format!(r"{i_was} (?:[\w]+ )?{MADE} {BY}(?:{makers})\b"),
+        // "I am an AI assistant made by Anthropic".
+        format!(
+            "{i_am_a} (?:[\\w-]+,? ){{0,6}}?{kind}\\b[^.!?]{{0,60}}? (?:{MADE} {BY}|from )(?:{makers})\\b"
+        ),
+        format!(
+            r"\bmy (?:creators?|developers?|makers?|trainers?) (?:at|is|are|,) ?(?:{makers})\b"
+        ),
+    ]
+}
+
+/// The same in Chinese; full-width signs are folded.
+fn chinese(models: &str) -> Vec<String> {
+    let kinds = "(?:大型|大規模|大规模|人工智能|ai|预训练|預訓練|的)*(?:[语語]言模型|大模型)";
+    vec![
+        // 我是由……开发的语言模型.
+        format!(
+            "我[是叫]{ONE}由?[^。!?]{{0,24}}?{CHINESE_MADE}的?[^。!?]{{0,16}}?(?:{CHINESE_MODEL}|{CHINESE_HELPER})"
+        ),
+        format!("我[是叫]{ONE}{kinds}"),
+        format!("我(?:[是叫]|的名字[是叫]|名叫){ONE}(?:{models}|claude|gemini|llama|bard|moss)"),
+        format!("(?:作为|作為|身为|身為){ONE}[^,。!?]{{0,12}}?{CHINESE_MODEL},? ?我"),
+    ]
+}
 
 /// The words of a folded text by which a model betrays itself.
 pub(super) fn leak(folded: &str) -> Option<&str> {
@@ -80,6 +174,7 @@ mod tests {
             "你好，我是百度公司训练的语言模型，很高兴见到你。",
             "我是一个大型语言模型。",
             "我叫通义千问，是阿里云的模型。",
+            "您好！我是由中国的深度求索（DeepSeek）公司开发的智能助手。",
             "作为一个人工智能语言模型，我没有感情。",
             "作為一個語言模型，我無法上網。",
             "我是ＣｈａｔＧＰＴ。",
@@ -108,6 +203,8 @@ mod tests {
             "这个公司开发了一个语言模型。",
             "作为语言模型的代表，GPT很有名。",
             "我喜欢吃豆包。",
+            "我是由代码生成器生成的。",
+            "作为总经理的助理，我每天安排会议。",
             "",
         ];
         for text in kept {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rein_data::example::{Body, Example};
 use serde_json::json;
 
-use super::reading::{Digest, Reading};
+use super::reading::{Digest, Reading, probability};
 use super::report::Report;
 use super::text::{folded, text_of};
 
@@ -60,10 +60,10 @@ fn share(first: &Example, all: &[&Example]) -> f64 {
     let weights: Vec<f64> = all.iter().map(|it| weight(it)).collect();
     let total: f64 = weights.iter().sum();
     let weigh = |weight: f64| if total > 0.0 { weight / total } else { 1.0 / all.len() as f64 };
-    let vote = |it: &&Example| {
-        if chosen(it) == chosen(first) { probability(it) } else { 1.0 - probability(it) }
+    let for_first = |it: &Example| {
+        if chosen(it) == chosen(first) { vote(it) } else { 1.0 - vote(it) }
     };
-    all.iter().zip(weights).map(|(it, weight)| vote(it) * weigh(weight)).sum()
+    all.iter().zip(weights).map(|(it, weight)| for_first(it) * weigh(weight)).sum()
 }
 
 /// Has a pair lean towards what more votes are for. A margin stays where all agree.
@@ -94,9 +94,9 @@ fn chosen(example: &Example) -> Option<String> {
     }
 }
 
-fn probability(example: &Example) -> f64 {
+fn vote(example: &Example) -> f64 {
     match &example.body {
-        Body::Preference { chosen_probability, .. } => f64::from(chosen_probability.unwrap_or(1.0)),
+        Body::Preference { chosen_probability, .. } => probability(*chosen_probability),
         _ => 1.0,
     }
 }
@@ -105,5 +105,85 @@ fn margin(example: &Example) -> Option<f32> {
     match &example.body {
         Body::Preference { margin, .. } => *margin,
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rein_data::example::Content;
+    use serde_json::{Map, Value};
+
+    use super::*;
+    use crate::cleaning::Cleaning;
+
+    fn pair(chosen: &str, rejected: &str, probability: Option<f32>, extra: Value) -> Example {
+        let text = |text: &str| Content::Text(text.into());
+        Example {
+            body: Body::Preference {
+                prompt: text("p"),
+                chosen: text(chosen),
+                rejected: text(rejected),
+                margin: Some(2.0),
+                chosen_probability: probability,
+            },
+            tools: None,
+            template_arguments: Map::new(),
+            extra: serde_json::from_value(extra).expect("an object"),
+        }
+    }
+
+    fn merged(rows: &[Example]) -> Vec<Example> {
+        Cleaning::default().run(rows).merged(rows)
+    }
+
+    /// What is chosen, with which probability, margin and columns.
+    fn told(example: &Example) -> (String, Option<f32>, Option<f32>, Value) {
+        let Body::Preference { chosen, chosen_probability, margin, .. } = &example.body else {
+            panic!("{example:?}")
+        };
+        (chosen.to_text(), *chosen_probability, *margin, Value::Object(example.extra.clone()))
+    }
+
+    fn by(name: &str) -> Value {
+        json!({ "annotator": name, "source": "s" })
+    }
+
+    #[test]
+    fn votes_for_one_pair_become_a_share() {
+        let alone = pair("c", "d", None, by("x"));
+        let rows = [
+            pair("a", "b", None, by("x")),
+            alone.clone(),
+            pair("b", "a", None, by("y")),
+            pair("b ", "a", None, by("z")),
+            pair("b", "a", Some(0.5), by("w")),
+        ];
+        let merged = merged(&rows);
+        assert_eq!((merged.len(), &merged[1]), (2, &alone));
+        // (0 + 1 + 1 + 0.5) / 4 for b.
+        assert_eq!(told(&merged[0]), ("b".into(), Some(0.625), None, json!({ "source": "s" })));
+    }
+
+    #[test]
+    fn those_who_agree_make_a_hard_label_with_their_margin() {
+        let rows = [pair("a", "b", None, by("x")), pair("b", "a", Some(0.0), by("y"))];
+        let [one] = &merged(&rows)[..] else { panic!("one pair") };
+        assert_eq!(told(one), ("a".into(), None, Some(2.0), json!({ "source": "s" })));
+    }
+
+    #[test]
+    fn weights_count_and_what_was_cut_stays_with_its_side() {
+        let weighted = |weight: f64| json!({ "weight": weight, "rejected_finished": false });
+        let rows = [
+            pair("a", "b", None, weighted(1.0)),
+            pair("b", "a", None, json!({ "weight": 3.0 })),
+            pair("b", "a", Some(0.9), json!({ "weight": -5.0 })),
+        ];
+        let [one] = &merged(&rows)[..] else { panic!("one pair") };
+        let extra = json!({ "chosen_finished": false, "weight": 4.0 / 3.0 });
+        assert_eq!(told(one), ("b".into(), Some(0.75), None, extra));
+        let nothing = |chosen, rejected| pair(chosen, rejected, None, json!({ "weight": 0.0 }));
+        let [one] = &merged(&[nothing("a", "b"), nothing("b", "a")])[..] else { panic!("one") };
+        assert_eq!(told(one), ("a".into(), Some(0.5), None, json!({ "weight": 0.0 })));
     }
 }

@@ -161,4 +161,6 @@ impl Cleaning {
 }
 
 #[cfg(test)]
+mod planted;
+#[cfg(test)]
 mod tests;

@@ -10,8 +10,9 @@ use super::text::{folded, text_of};
 
 /// The column that says who judged a row.
 const ANNOTATOR: &str = "annotator";
-/// Probabilities that differ by less are one.
-const PROBABILITY_STEP: f32 = 1e-6;
+/// Probabilities are compared in millionths.
+const CERTAIN: i64 = 1_000_000;
+const HALF: i64 = CERTAIN / 2;
 
 /// SHA-256 of some texts.
 pub(super) type Digest = [u8; 32];
@@ -111,8 +112,10 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// A tie, in millionths.
-const HALF: i64 = (0.5 / PROBABILITY_STEP) as i64;
+/// How probable it is that a pair's chosen response is preferred.
+pub(super) fn probability(chosen_probability: Option<f32>) -> f64 {
+    chosen_probability.filter(|it| !it.is_nan()).map_or(1.0, |it| f64::from(it).clamp(0.0, 1.0))
+}
 
 /// SHA-256 of texts, each preceded by its length.
 pub(super) fn digest<'a>(texts: impl IntoIterator<Item = &'a str>) -> Digest {
@@ -129,12 +132,8 @@ fn responses(body: &Body) -> Vec<Response<'_>> {
         Body::LanguageModeling(_) | Body::PromptOnly(_) => Vec::new(),
         Body::PromptCompletion { completion, .. } => vec![response("completion", completion, 0)],
         Body::Preference { chosen, rejected, chosen_probability, .. } => {
-            let probability = chosen_probability.unwrap_or(1.0);
-            let worth = |probability: f32| (probability / PROBABILITY_STEP).round() as i64;
-            vec![
-                response("chosen", chosen, worth(probability)),
-                response("rejected", rejected, 2 * HALF - worth(probability)),
-            ]
+            let worth = (probability(*chosen_probability) * CERTAIN as f64).round() as i64;
+            vec![response("chosen", chosen, worth), response("rejected", rejected, CERTAIN - worth)]
         }
         Body::UnpairedPreference { completion, label, .. } => {
             vec![response("completion", completion, i64::from(*label))]
