@@ -4,7 +4,7 @@ use nalgebra::{DMatrix, DVector};
 use serde::Serialize;
 
 use super::reading::{Reading, digest};
-use crate::optimize::{Local, newton, pseudo_inverse, sigmoid};
+use crate::optimize::{Local, ln_sigmoid, newton, pseudo_inverse, sigmoid};
 
 /// Which text of a pair stands first is drawn from its texts and this.
 const SEED: &str = "rein length 0";
@@ -54,8 +54,12 @@ impl LengthBias {
     pub(super) fn measure(sides: &[Sides]) -> Option<Self> {
         let scores = z_scores(sides.iter().map(|it| it.difference).collect())?;
         let (top, curvature) = newton(vec![0.0; 2], |at| local(sides, &scores, at));
-        let standard_error = pseudo_inverse(&curvature)[(1, 1)].sqrt();
-        let is_known = top.converged && standard_error > 0.0 && standard_error < MAX_STANDARD_ERROR;
+        let covariance = pseudo_inverse(&curvature);
+        let gradient = local(sides, &scores, &top.at).gradient;
+        // How far off the top is, in standard errors, squared.
+        let is_top = gradient.dot(&(&covariance * &gradient)) < 1e-12;
+        let standard_error = covariance[(1, 1)].sqrt();
+        let is_known = is_top && standard_error > 0.0 && standard_error < MAX_STANDARD_ERROR;
         is_known.then(|| Self {
             n_pairs: sides.len(),
             coefficient: top.at[1],
@@ -76,19 +80,27 @@ fn z_scores(mut numbers: Vec<f64>) -> Option<Vec<f64>> {
 
 /// `Σ y ln σ(η) + (1 − y) ln σ(−η)` for `η = c + b x`, with derivatives.
 fn local(sides: &[Sides], scores: &[f64], at: &[f64]) -> Local {
-    let mut local =
-        Local { value: 0.0, gradient: DVector::zeros(2), curvature: DMatrix::zeros(2, 2) };
+    let (mut value, mut lost) = (0.0, 0.0);
+    let (mut gradient, mut curvature) = ([0.0; 2], [0.0; 4]);
     for (side, score) in sides.iter().zip(scores) {
         let eta = at[0] + at[1] * score;
-        let probability = sigmoid(eta);
-        let y = f64::from(u8::from(side.first_is_better));
-        local.value += crate::optimize::ln_sigmoid(if side.first_is_better { eta } else { -eta });
-        let (error, spread) = (y - probability, probability * (1.0 - probability));
-        local.gradient += DVector::from_row_slice(&[error, error * score]);
-        let products = [1.0, *score, *score, score * score].map(|it| it * spread);
-        local.curvature += DMatrix::from_row_slice(2, 2, &products);
+        let sign = if side.first_is_better { 1.0 } else { -1.0 };
+        // Kahan's sum: of so many terms, rounding would else be more than what steps near the top gain.
+        let term = ln_sigmoid(sign * eta) - lost;
+        (value, lost) = (value + term, ((value + term) - value) - term);
+        let error = sign * sigmoid(-sign * eta);
+        let spread = sigmoid(eta) * sigmoid(-eta);
+        for (place, factor) in [1.0, *score].into_iter().enumerate() {
+            gradient[place] += error * factor;
+            curvature[2 * place] += spread * factor;
+            curvature[2 * place + 1] += spread * factor * score;
+        }
     }
-    local
+    Local {
+        value,
+        gradient: DVector::from_row_slice(&gradient),
+        curvature: DMatrix::from_row_slice(2, 2, &curvature),
+    }
 }
 
 fn longer_wins(sides: &[Sides]) -> f64 {
@@ -138,6 +150,18 @@ mod tests {
         assert!((bias.coefficient - 0.879_043_503_506_471_8).abs() < 1e-9, "{bias:?}");
         assert!((bias.standard_error - 0.628_548_124_014_189_8).abs() < 1e-9, "{bias:?}");
         assert!((bias.longer_wins - 10.0 / 15.0).abs() < 1e-15, "{bias:?}");
+    }
+
+    #[test]
+    fn many_pairs_are_no_harder_than_few() {
+        // Each pair so often that rounding is felt: the standard error shrinks by √n, the coefficient stays.
+        const N: usize = 2000;
+        let few = table(16, |y, _| y == 1);
+        let many: Vec<Sides> = few.iter().copied().cycle().take(16 * N).collect();
+        let [few, many] = [&few, &many].map(|it| LengthBias::measure(it).expect("can be told"));
+        assert!((few.coefficient - many.coefficient).abs() < 1e-9, "{few:?} {many:?}");
+        let shrunk = few.standard_error / (N as f64).sqrt();
+        assert!((shrunk - many.standard_error).abs() < 1e-9, "{few:?} {many:?}");
     }
 
     #[test]

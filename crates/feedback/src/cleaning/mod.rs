@@ -86,7 +86,7 @@ pub struct Cleaning {
     pub duplicate: Action,
     /// Judgements that were said before in almost the same words.
     pub near_duplicate: Action,
-    /// From this Jaccard similarity of their 5-grams on, words are almost the same; from 0.5 to 1.
+    /// From this Jaccard similarity of their 5-grams on, words are almost the same; from 0.7 to 1.
     pub similarity: f64,
     /// Responses that say which model wrote them.
     pub identity: Action,
@@ -127,21 +127,21 @@ impl Cleaning {
     /// Whether it can be done.
     ///
     /// # Errors
-    /// A similarity below 0.5 or above 1.
+    /// A similarity below 0.7 or above 1.
     pub fn check(&self) -> Result<(), FeedbackError> {
-        if (0.5..=1.0).contains(&self.similarity) {
+        if (0.7..=1.0).contains(&self.similarity) {
             return Ok(());
         }
         let found = self.similarity;
         Err(FeedbackError::Invalid(format!(
-            "`similarity` is {found}; give a share from 0.5 to 1, such as 0.8"
+            "`similarity` is {found}; give a share from 0.7 to 1, such as 0.8"
         )))
     }
 
     /// Looks at all rows: what each says by itself, then whether a row before it says the same. A row is set aside by
     /// the first rule that does so; what others would have said of it isn't told.
     ///
-    /// Takes time in proportion to the texts, and about a kilobyte of memory for each judgement.
+    /// Takes time in proportion to the texts, and about 1.7 kB of memory for each judgement.
     pub fn run(&self, rows: &[Example]) -> Report {
         let mut draft = Draft::new(rows.len());
         let rules = RowRules::new(self);

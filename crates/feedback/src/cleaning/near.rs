@@ -8,10 +8,13 @@ use super::minhash::{MinHash, N_HASHES, Signature, estimate};
 use super::reading::Reading;
 use super::shingles::{Shingles, jaccard, mix};
 
-/// Rows of which one of so many bands agrees are candidates (Indyk and Motwani, 1998). With 32 bands of 4 values, rows
-/// of similarity `J` are with probability `1 − (1 − J⁴)³²`: all but 5 of 10⁸ at 0.8.
+/// Signatures are compared by bands (Indyk and Motwani, 1998). Rows of similarity `J` agree in a band of 4 values with
+/// probability `J⁴`.
 const N_BANDS: usize = 32;
 const N_ROWS: usize = N_HASHES / N_BANDS;
+/// Rows that agree in so many bands are candidates: all but 1 of 80 000 at 0.8, where 13 are to be expected, and all but
+/// 1 of 100 at 0.7; but few of those that only begin alike.
+const MIN_BANDS: usize = 3;
 /// Of the rows that agree in a band, so many are candidates, the latest first: where all rows begin alike, time stays in
 /// proportion to their number.
 const MAX_IN_BAND: usize = 64;
@@ -21,6 +24,9 @@ const MAX_COMPARED: usize = 8;
 const MARGIN: f64 = 0.15;
 /// The responses alone must be so similar. Else two pairs of short responses to one long prompt would be the same.
 const LEAST_OF_RESPONSES: f64 = 0.5;
+/// Values of the signature that is kept of the responses. Of those similar enough, 1 of 17 000 agrees in so few.
+const N_OF_RESPONSES: usize = 32;
+const TOO_FEW_OF_RESPONSES: usize = 5;
 
 /// The rows seen so far.
 pub(super) struct Near<'a> {
@@ -36,9 +42,12 @@ struct Seen {
     row: usize,
     circumstances: u64,
     signature: Signature,
+    of_responses: OfResponses,
     /// For each band, who was seen before with the same values.
     before: [u32; N_BANDS],
 }
+
+type OfResponses = [u32; N_OF_RESPONSES];
 
 /// Nobody was seen before.
 const NONE: u32 = u32::MAX;
@@ -56,46 +65,56 @@ impl<'a> Near<'a> {
             return None;
         }
         let signature = self.minhash.signature(&shingles.all);
-        let circumstances = circumstances(reading, &shingles);
-        let bands = bands(&signature, circumstances);
-        let found = self
-            .candidates(&bands, &signature, circumstances)
+        let of_responses = self.minhash.signature(&shingles.responses);
+        let seen = Seen {
+            row,
+            circumstances: circumstances(reading, &shingles),
+            signature,
+            of_responses: std::array::from_fn(|value| of_responses[value]),
+            before: [NONE; N_BANDS],
+        };
+        let bands = bands(&seen);
+        let candidates = self.candidates(&seen, &bands);
+        let found = candidates
             .into_iter()
-            .filter_map(|seen| self.compare(self.seen[seen].row, &shingles))
+            .filter_map(|number| self.compare(self.seen[number].row, &shingles))
             .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)));
         if found.is_none() {
-            self.remember(Seen { row, circumstances, signature, before: [NONE; N_BANDS] }, &bands);
+            self.remember(seen, &bands);
         }
         found
     }
 
     /// Those whose signatures agree most.
-    fn candidates(
-        &self,
-        bands: &[u32; N_BANDS],
-        signature: &Signature,
-        circumstances: u64,
-    ) -> Vec<usize> {
-        let mut candidates: Vec<u32> = Vec::new();
+    fn candidates(&self, new: &Seen, bands: &[u32; N_BANDS]) -> Vec<usize> {
+        let mut in_bands: Vec<u32> = Vec::new();
         for (band, values) in bands.iter().enumerate() {
             let latest = self.latest[band].get(values).copied();
             let before = |it: &u32| {
                 Some(self.seen[*it as usize].before[band]).filter(|before| *before != NONE)
             };
-            candidates.extend(std::iter::successors(latest, before).take(MAX_IN_BAND));
+            in_bands.extend(std::iter::successors(latest, before).take(MAX_IN_BAND));
         }
-        candidates.sort_unstable();
-        candidates.dedup();
-        let agreement = |it: u32| {
-            let seen = &self.seen[it as usize];
-            let agreement = estimate(&seen.signature, signature);
-            let is_near = agreement >= self.similarity - MARGIN;
-            (is_near && seen.circumstances == circumstances).then_some((agreement, it))
-        };
-        let mut near: Vec<(f64, u32)> = candidates.into_iter().filter_map(agreement).collect();
+        in_bands.sort_unstable();
+        let often = in_bands.chunk_by(|a, b| a == b).filter(|it| it.len() >= MIN_BANDS);
+        let mut near: Vec<(f64, usize)> = often
+            .map(|it| it[0] as usize)
+            .filter_map(|number| Some((self.agreement(new, &self.seen[number])?, number)))
+            .collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         near.truncate(MAX_COMPARED);
-        near.into_iter().map(|(_, it)| it as usize).collect()
+        near.into_iter().map(|(_, number)| number).collect()
+    }
+
+    /// The estimate of their similarity if they may be similar enough.
+    fn agreement(&self, new: &Seen, old: &Seen) -> Option<f64> {
+        let n_equal =
+            new.of_responses.iter().zip(&old.of_responses).filter(|(a, b)| a == b).count();
+        if n_equal <= TOO_FEW_OF_RESPONSES || new.circumstances != old.circumstances {
+            return None;
+        }
+        let agreement = estimate(&new.signature, &old.signature);
+        (agreement >= self.similarity - MARGIN).then_some(agreement)
     }
 
     fn compare(&self, row: usize, shingles: &Shingles) -> Option<(usize, f64)> {
@@ -127,9 +146,9 @@ fn circumstances(reading: &Reading<'_>, shingles: &Shingles) -> u64 {
 }
 
 /// A hash of the values of each band.
-fn bands(signature: &Signature, circumstances: u64) -> [u32; N_BANDS] {
+fn bands(seen: &Seen) -> [u32; N_BANDS] {
     std::array::from_fn(|band| {
-        let values = &signature[band * N_ROWS..(band + 1) * N_ROWS];
-        values.iter().fold(circumstances, |hash, value| mix(hash ^ u64::from(*value))) as u32
+        let values = &seen.signature[band * N_ROWS..(band + 1) * N_ROWS];
+        values.iter().fold(seen.circumstances, |hash, value| mix(hash ^ u64::from(*value))) as u32
     })
 }

@@ -28,8 +28,11 @@ pub(super) enum Kind {
     Phone,
 }
 
-/// What looks like it, and how many bytes of that are it. Later ones don't look where earlier ones found something.
-static KINDS: LazyLock<[(Kind, Regex, fn(&str) -> usize); 6]> = LazyLock::new(|| {
+/// How many bytes of what looks like it are it.
+type Length = fn(&str) -> usize;
+
+/// What looks like it, and how much of that is it. Later ones don't look where earlier ones found something.
+static KINDS: LazyLock<[(Kind, Regex, Length); 6]> = LazyLock::new(|| {
     let rule = |rule: &str| Regex::new(rule).expect("the expression is a constant");
     [
         (Kind::ChineseId, rule(r"[1-9][0-9]{16}[0-9Xx]"), |it| {

@@ -91,20 +91,19 @@ fn is_cut(example: &Example, column: &str) -> bool {
 }
 
 fn personal_data(reading: &Reading<'_>) -> Option<String> {
-    let responses = reading.responses.iter().map(|it| (it.name.as_ref(), it.text.as_ref()));
-    let mut found: Vec<String> = [("prompt", reading.prompt.as_ref())]
-        .into_iter()
-        .chain(responses)
-        .flat_map(|(name, text)| {
-            let found = personal::found(text);
-            found.into_iter().map(move |it| format!("{name}: {}", it.described(text)))
-        })
-        .collect();
     const MOST: usize = 3;
-    let n_more = found.len().saturating_sub(MOST);
-    found.truncate(MOST);
+    let responses = reading.responses.iter().map(|it| (it.name.as_ref(), it.text.as_ref()));
+    let texts = [("prompt", reading.prompt.as_ref())].into_iter().chain(responses);
+    let (mut told, mut n_found): (Vec<String>, usize) = (Vec::new(), 0);
+    for (name, text) in texts {
+        let found = personal::found(text);
+        let first = found.iter().take(MOST.saturating_sub(n_found));
+        told.extend(first.map(|it| format!("{name}: {}", it.described(text))));
+        n_found += found.len();
+    }
+    let n_more = n_found - told.len();
     let more = if n_more > 0 { format!("; {n_more} more") } else { String::new() };
-    (!found.is_empty()).then(|| format!("{}{more}", found.join("; ")))
+    (n_found > 0).then(|| format!("{}{more}", told.join("; ")))
 }
 
 /// For comparisons in which case doesn't matter.

@@ -275,7 +275,7 @@ fn settings_are_read_and_checked() {
     assert!(read(r#"{"identiti": "flag"}"#).is_err());
     assert!(want.check().is_ok());
     let error = Cleaning { similarity: f64::NAN, ..want }.check().expect_err("is refused");
-    assert_eq!(error.to_string(), "`similarity` is NaN; give a share from 0.5 to 1, such as 0.8");
+    assert_eq!(error.to_string(), "`similarity` is NaN; give a share from 0.7 to 1, such as 0.8");
 }
 
 #[test]
