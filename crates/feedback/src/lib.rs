@@ -8,6 +8,7 @@
 //!
 //! People err and differ: [`aggregate`] makes one label of many votes, [`ability`] scores of comparisons, and
 //! [`consensus`] one order of many; [`agreement`] says how far people agree, [`gates`] whose answers shouldn't count, [`win_rate`] and [`elo`] who wins.
+//! [`cleaning`] sets rows aside that nobody should learn from, and says why.
 //! [`crowd`] asks people of a crowdsourcing platform.
 //!
 //! This crate knows neither tensors nor rewards.

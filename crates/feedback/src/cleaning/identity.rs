@@ -91,7 +91,7 @@ static LEAK: LazyLock<Regex> = LazyLock::new(|| {
 /// What somebody is, or is called.
 fn named(models: &str, makers: &str) -> Vec<String> {
     let clause =
-        r"(?:^|[.!?:;,“”()*-] ?|\b(?:but|and|because|since|that|however|being|am|speaking) )";
+        r#"(?:^["“']?|[.!?:;,()*-] ?|\b(?:but|and|because|since|that|however|being|am|speaking) )"#;
     let ai = "(?:ai|artificial intelligence)";
     let kind = format!("(?:{ai}|assistant|model|chatbot)");
     // "I am Claude, …", but not "I am Claude Monet".
@@ -101,6 +101,8 @@ fn named(models: &str, makers: &str) -> Vec<String> {
     vec![
         // "As an AI language model, …" at the beginning of a clause.
         format!(r"{clause}as an? (?:[\w]+[ -])?{ai}(?: large)? language model\b"),
+        format!(r"{clause}as an? {ai} model,? (?:i|my|it)\b"),
+        format!(r"{clause}as (?:{models}|{NAMES}),? (?:i|my)\b"),
         format!(
             r"\bas an? (?:large |pre-?trained |neural )*language model,? (?:i\b|my\b|{MADE} by\b)"
         ),
@@ -117,6 +119,8 @@ fn made(makers: &str) -> Vec<String> {
     let i_am_a = format!("{I_AM} (?:just |only )?(?:an?|the)");
     vec![
         format!(r"{i_was} (?:[\w]+ )?{MADE} {BY}(?:{makers})\b"),
+        format!(r"{I_AM} (?:{makers})['’]s\b"),
+        format!(r"\bas an? (?:[\w-]+ ){{0,3}}?{kind},? {MADE} {BY}(?:{makers})\b,? (?:i|my|it)\b"),
         // "I am an AI assistant made by Anthropic".
         format!(
             "{i_am_a} (?:[\\w-]+,? ){{0,6}}?{kind}\\b[^.!?]{{0,60}}? (?:{MADE} {BY}|from )(?:{makers})\\b"
@@ -166,6 +170,11 @@ mod tests {
             "I'm Qwen2.5, created by Alibaba Cloud.",
             "i am vicuna, trained by researchers from lmsys.",
             "I am a large language model.",
+            "\"As an AI language model, I can't.\"",
+            "As an AI model, I have no body.",
+            "As an AI developed by OpenAI, I can't vote.",
+            "As Claude, I try to be helpful.",
+            "I'm OpenAI's assistant.",
             "I was trained by a team at OpenAI.",
             "I am an AI assistant, and I was created by the Google team.",
             "I'm an AI chatbot built by Meta.",
@@ -197,6 +206,11 @@ mod tests {
             "I am an assistant manager at a hotel.",
             "I was created by my parents.",
             "I'm only an AI, so I can't eat.",
+            "ChatGPT often says “As an AI language model, …” before it refuses.",
+            "Use it as an AI model in your app.",
+            "As an AI model improves, it needs less data.",
+            "As Gemini rises, look to the east.",
+            "As an engineer trained by Google, I know.",
             "A llama is a camelid. I am llama-sitting today.",
             "I trained a language model by myself.",
             "我是一名老师，用语言模型备课。",

@@ -63,10 +63,16 @@ mod tests {
         }
         let heldout = |seed| split_by_prompt(&rows, 0.1, seed).1;
         assert_ne!(heldout(0), heldout(1));
-        assert_eq!(
-            split_by_prompt(&rows, 0.0, 0).1.len() + split_by_prompt(&rows, 1.0, 0).0.len(),
-            0
-        );
+        assert!(split_by_prompt(&rows, 0.0, 0).1.is_empty());
+        assert!(split_by_prompt(&rows, 1.0, 0).0.is_empty());
+    }
+
+    #[test]
+    fn a_prompts_place_never_changes() {
+        // Else who continues a run would learn from what was held out.
+        // int.from_bytes(hashlib.sha256((7).to_bytes(8, "little") + b"p3").digest()[:8], "little") / 2**64
+        let place = place(&row(" p3\n").body, 7);
+        assert!((place - 0.7018060521841382).abs() < 1e-15, "{place}");
     }
 
     proptest! {

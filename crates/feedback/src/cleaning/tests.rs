@@ -266,6 +266,54 @@ fn personal_data_is_told_without_being_repeated() {
 }
 
 #[test]
+fn rows_without_a_verdict_are_held_against_the_rules_for_texts_only() {
+    let mail = "Write to jane@uni-ulm.de";
+    let completion = |completion: &str| {
+        let (prompt, completion) = (text("p"), text(completion));
+        example(Body::PromptCompletion { prompt, completion }, json!({}))
+    };
+    let rows = [
+        example(Body::PromptOnly(text(mail)), json!({})),
+        example(Body::LanguageModeling(text(mail)), json!({})),
+        completion("fine"),
+        completion("fine"),
+        completion("Rate limit exceeded"),
+        completion(mail),
+    ];
+    let rules = |found: Vec<(usize, Rule, String)>| -> Vec<(usize, Rule)> {
+        found.into_iter().map(|(row, rule, _)| (row, rule)).collect()
+    };
+    assert_eq!(rules(aside(&rows)), [(4, Rule::ErrorText)]);
+    assert_eq!(rules(flags(&rows)), [0, 1, 5].map(|row| (row, Rule::PersonalData)));
+}
+
+#[test]
+fn messages_are_judged_by_their_words() {
+    let said = |role: &str, words: Value| json!({ "role": role, "content": words });
+    let conversation = |chosen: Value, rejected: Value| {
+        let body = Body::Preference {
+            prompt: Content::Messages(vec![said("user", json!("Where is it?"))]),
+            chosen: Content::Messages(vec![chosen]),
+            rejected: Content::Messages(vec![rejected]),
+            margin: None,
+            chosen_probability: None,
+        };
+        example(body, json!({}))
+    };
+    let answer = |words: &str| said("assistant", json!(words));
+    let call = |name: &str| json!({"role": "assistant", "content": null, "tool_calls": [{"function": {"name": name}}]});
+    let rows = [
+        conversation(answer("On its way."), answer("No idea.")),
+        conversation(answer("On its  way."), answer("No idea.")),
+        pair("Where is it?", "On its way.", "No idea."),
+        conversation(call("track"), call("wait")),
+        conversation(said("assistant", Value::Null), answer("No idea.")),
+    ];
+    let found: Vec<(usize, Rule)> = aside(&rows).into_iter().map(|it| (it.0, it.1)).collect();
+    assert_eq!(found, [(1, Rule::Duplicate), (2, Rule::Duplicate), (4, Rule::Empty)]);
+}
+
+#[test]
 fn settings_are_read_and_checked() {
     let read = |json: &str| serde_json::from_str::<Cleaning>(json);
     let cleaning = read(r#"{"identity": "flag", "near_duplicate": "off"}"#).expect("reads");
