@@ -79,7 +79,7 @@ pub(super) fn found(text: &str) -> Vec<Personal> {
 }
 
 impl Personal {
-    /// What it is, where, and its first character.
+    /// What it is, where, characters counted from 0, and its first character.
     pub(super) fn described(&self, text: &str) -> String {
         let start = text[..self.range.start].chars().count();
         let first = text[self.range.clone()].chars().next().unwrap_or('*');

@@ -72,7 +72,7 @@ impl<'a> Reading<'a> {
             Body::Preference { margin, .. } => margin.map(f32::to_bits),
             _ => None,
         };
-        let annotator = self.example.extra.get(ANNOTATOR);
+        let annotator = self.example.extra.get(ANNOTATOR).filter(|it| !it.is_null());
         format!("{}|{margin:?}|{annotator:?}|{}", kind(&self.example.body), self.context())
     }
 
