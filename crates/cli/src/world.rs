@@ -9,6 +9,7 @@ use rein_data::schema::Examples;
 use rein_data::screening::Screening;
 use rein_data::seed::Seed;
 use rein_data::sources;
+use rein_feedback::cleaning::Cleaning;
 use rein_feedback::{Split, Store, judged};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -222,7 +223,13 @@ impl World {
             let rows = names.iter().map(|name| judged(&all, name, split, aggregation));
             Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
         };
-        let parts = Parts { train: of_split(Split::Train)?, heldout: of_split(Split::Heldout)? };
+        let mut parts =
+            Parts { train: of_split(Split::Train)?, heldout: of_split(Split::Heldout)? };
+        if let Some(cleaning) = &config.cleaning {
+            for rows in [&mut parts.train, &mut parts.heldout] {
+                self.notes.extend(clean(cleaning, rows));
+            }
+        }
         if parts.train.is_empty() {
             let place = project.map(|name| format!(", project `{name}`")).unwrap_or_default();
             bail!("{}{place}: nobody has judged anything yet", store.display());
@@ -232,6 +239,18 @@ impl World {
         self.judgements = unmixed(parts).with_context(|| name.to_string())?;
         Ok(self)
     }
+}
+
+/// Keeps the rows that the rules keep; says what became of the others.
+fn clean(cleaning: &Cleaning, rows: &mut Vec<Example>) -> Vec<String> {
+    let report = cleaning.run(rows);
+    let told = report
+        .n_set_aside
+        .iter()
+        .map(|(rule, n_rows)| format!("{n_rows} of {} rows are set aside: {rule}", report.n_rows));
+    let told = told.collect();
+    *rows = report.merged(rows);
+    told
 }
 
 /// What people said of completions, and what is wrong with it. Judgements of nothing are left out.

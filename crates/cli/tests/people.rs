@@ -36,6 +36,7 @@ impl Serving {
         let pairs = ANSWERS.to_string();
         let mut child = place
             .rein(&["feedback", "serve", "--run", run, "--port", "0", "--pairs", &pairs])
+            .args(["--repeats", "0"])
             .stdout(Stdio::piped())
             .spawn()
             .expect("starts");

@@ -8,6 +8,7 @@ use rein_data::example::{Body, Example};
 use rein_data::schema::{Examples, Located, Schema};
 use serde_json::Value;
 
+use crate::cleaning::is_held_out;
 use crate::error::FeedbackError;
 use crate::judged::ANNOTATOR;
 use crate::records::{Annotation, Answer, Kind, NewTask, Settings, Shown, Split};
@@ -25,7 +26,8 @@ const SOURCE: &str = "source";
 pub struct Import {
     /// Who said what stands in rows that name nobody: neither an `annotator`, nor a `source`, which counts as one of many.
     pub annotator: String,
-    /// The share of prompts that are kept to measure with. Which ones, follows from their texts alone.
+    /// The share of prompts that are kept to measure with: those that
+    /// [`split_by_prompt`](crate::cleaning::split_by_prompt) holds out with the seed 0.
     pub heldout: f64,
 }
 
@@ -89,12 +91,7 @@ impl Import {
     }
 
     fn split(&self, prompt: &str) -> Split {
-        let bits = u32::from_str_radix(&sha256(prompt)[..8], 16).expect("hexadecimal digits");
-        if f64::from(bits) < self.heldout * f64::from(u32::MAX) {
-            Split::Heldout
-        } else {
-            Split::Train
-        }
+        if is_held_out(prompt, self.heldout, 0) { Split::Heldout } else { Split::Train }
     }
 }
 

@@ -7,6 +7,7 @@ mod problems;
 use std::path::PathBuf;
 
 use rein_feedback::aggregate::Aggregation;
+use rein_feedback::cleaning::Cleaning;
 use rein_model::Precisions;
 use rein_model::sft::SftConfig;
 use rein_ppo::config::PpoConfig;
@@ -268,6 +269,9 @@ pub(crate) struct FeedbackConfig {
     pub(crate) project: Option<String>,
     /// How many people's labels of one pair of the store become one.
     pub(crate) aggregation: Aggregation,
+    /// Clean what is taken from the store, by these rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cleaning: Option<Cleaning>,
 }
 
 impl Default for FeedbackConfig {
@@ -281,6 +285,7 @@ impl Default for FeedbackConfig {
             store: None,
             project: None,
             aggregation: Aggregation::Share,
+            cleaning: None,
         }
     }
 }

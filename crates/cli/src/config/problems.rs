@@ -94,6 +94,14 @@ impl Config {
         if feedback.project.is_some() && feedback.store.is_none() {
             problems.push("`feedback.project` needs a `feedback.store`".into());
         }
+        if let Some(cleaning) = &feedback.cleaning {
+            if feedback.store.is_none() {
+                problems.push("`feedback.cleaning` needs a `feedback.store`; `rein feedback clean` cleans files".into());
+            }
+            if let Err(error) = cleaning.check() {
+                problems.push(format!("`feedback.cleaning`: {error}"));
+            }
+        }
         if feedback.aggregation != Aggregation::Share && feedback.store.is_none() {
             problems.push("`feedback.aggregation` needs a `feedback.store`; what simulated people say is counted".into());
         }

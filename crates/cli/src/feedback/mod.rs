@@ -1,6 +1,7 @@
 //! `rein feedback`: people's judgements, from the question to rows that models learn from.
 
 mod check;
+mod clean;
 mod crowd;
 mod export;
 mod implicit;
@@ -21,6 +22,7 @@ pub(crate) use self::places::{POLICIES, STORE, newest};
 pub(crate) use self::prioritise::READABLE_RIDGE;
 
 use self::check::CheckArgs;
+use self::clean::CleanArgs;
 use self::crowd::argilla::{self, ArgillaArgs};
 use self::crowd::label_studio::{self, LabelStudioArgs};
 use self::crowd::mturk::{self, MturkArgs};
@@ -66,6 +68,8 @@ enum FeedbackCommand {
     Prioritise(PrioritiseArgs),
     /// Look for answers that shouldn't count, and for people who don't care
     Check(CheckArgs),
+    /// Set aside rows that would teach nothing good, and say why
+    Clean(CleanArgs),
     /// Make weighted pairs of what people did: clicks, copies, thumbs, edits
     Implicit(ImplicitArgs),
     /// Write what people said as rows that models learn from
@@ -94,6 +98,7 @@ impl FeedbackArgs {
             Some(FeedbackCommand::Status(args)) => status::run(args),
             Some(FeedbackCommand::Prioritise(args)) => prioritise::run(args),
             Some(FeedbackCommand::Check(args)) => check::run(args),
+            Some(FeedbackCommand::Clean(args)) => clean::run(args),
             Some(FeedbackCommand::Export(args)) => export::run(args),
             Some(FeedbackCommand::Implicit(args)) => implicit::run(args),
             Some(FeedbackCommand::Import(args)) => import::run(args),

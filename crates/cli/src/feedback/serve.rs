@@ -41,6 +41,9 @@ pub(super) struct ServeArgs {
     /// How many people shall judge each task of a new project
     #[arg(long, value_name = "N", default_value_t = 1)]
     overlap: u32,
+    /// The share of pairs that a new project asks the same person a second time, with the sides exchanged
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    repeats: f64,
     /// What a new project's annotators shall know: a file of plain text
     #[arg(long, value_name = "FILE")]
     guidelines: Option<PathBuf>,
@@ -152,7 +155,8 @@ fn prepare(args: &ServeArgs, path: &Path) -> Result<()> {
         Some(path) => std::fs::read_to_string(path).with_context(|| path.display().to_string())?,
         None => String::new(),
     };
-    let settings = Settings { guidelines, ..Settings::of(args.kind.kind()) };
+    let settings =
+        Settings { guidelines, repeat_share: args.repeats, ..Settings::of(args.kind.kind()) };
     let tasks = if args.store.is_of_run() { of_run(args, &store)? } else { Vec::new() };
     let n_new = store.change(|change| {
         change.set_project(&args.project, &settings)?;

@@ -60,6 +60,7 @@ use crate::error::FeedbackError;
 
 pub use self::length::LengthBias;
 pub use self::report::{Flag, Report, Rule, SetAside};
+pub(crate) use self::split::is_held_out;
 pub use self::split::split_by_prompt;
 
 /// What is done with a row for which a rule has a word.

@@ -14,15 +14,24 @@ pub fn split_by_prompt(rows: &[Example], share: f64, seed: u64) -> (Vec<usize>, 
     (0..rows.len()).partition(|row| place(&rows[*row].body, seed) >= share)
 }
 
+/// Whether [`split_by_prompt`] holds a prompt out.
+pub(crate) fn is_held_out(prompt: &str, share: f64, seed: u64) -> bool {
+    place_of(prompt, seed) < share
+}
+
 /// Where between 0 and 1 a row's prompt stands.
 fn place(body: &Body, seed: u64) -> f64 {
     let prompt = match body {
         Body::LanguageModeling(text) => text_of(text),
         body => body.prompt().map(text_of).unwrap_or_default(),
     };
+    place_of(&prompt, seed)
+}
+
+fn place_of(prompt: &str, seed: u64) -> f64 {
     let hash: [u8; 32] = Sha256::new()
         .chain_update(seed.to_le_bytes())
-        .chain_update(folded(&prompt))
+        .chain_update(folded(prompt))
         .finalize()
         .into();
     let first: [u8; 8] = std::array::from_fn(|byte| hash[byte]);

@@ -1,5 +1,7 @@
 //! What is known of a reward of readable features after some comparisons, and what to ask next.
 
+use std::cell::OnceCell;
+
 use rein_data::batches::permutation;
 use rein_data::example::Completion;
 use rein_data::seed::Seed;
@@ -80,8 +82,8 @@ pub struct Posterior<'a> {
     asked: Vec<usize>,
     /// … each feature's values in them, for features that are anywhere, …
     columns: Vec<Vec<(usize, f64)>>,
-    /// … and the factor of `K + ridge · diag(1/(p (1 − p)))`, where `K = X Xᵀ`.
-    factor: Option<Cholesky>,
+    /// … and, once it is asked for, the factor of `K + ridge · diag(1/(p (1 − p)))`, where `K = X Xᵀ`.
+    factor: OnceCell<Option<Cholesky>>,
 }
 
 /// Steps of L-BFGS at most.
@@ -119,9 +121,7 @@ impl<'a> Posterior<'a> {
                 columns[*feature].push((row, *value));
             }
         }
-        let mut known = Self { pairs, ridge, theta, asked, columns, factor: None };
-        known.factor = known.factored();
-        known
+        Self { pairs, ridge, theta, asked, columns, factor: OnceCell::new() }
     }
 
     fn factored(&self) -> Option<Cholesky> {
@@ -168,7 +168,7 @@ impl<'a> Posterior<'a> {
     fn looked_at(&self, pair: usize) -> Candidate {
         let difference = &self.pairs.differences[pair];
         let square: f64 = difference.iter().map(|(_, value)| value * value).sum();
-        let half = match &self.factor {
+        let half = match self.factor.get_or_init(|| self.factored()) {
             Some(factor) => factor.half(&self.kernel(pair)),
             None => Vec::new(),
         };
