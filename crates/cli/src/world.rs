@@ -1,5 +1,7 @@
 //! The rows of a run, from wherever its config takes them.
 
+mod stored;
+
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -9,12 +11,10 @@ use rein_data::schema::Examples;
 use rein_data::screening::Screening;
 use rein_data::seed::Seed;
 use rein_data::sources;
-use rein_feedback::cleaning::Cleaning;
-use rein_feedback::{Split, Store, judged};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::config::{DataConfig, FeedbackConfig, FilesConfig, Table};
+use crate::config::{DataConfig, FilesConfig, Table};
 use crate::files::{Files, Glimpse};
 
 /// All that a run learns from and is measured with.
@@ -210,47 +210,6 @@ impl World {
     pub(crate) fn has_gold(&self) -> bool {
         self.has_gold
     }
-
-    /// The same with what people said in a store, or in one project of it, in place of all other judgements.
-    pub(crate) fn judged_in(mut self, store: &Path, config: &FeedbackConfig) -> Result<Self> {
-        let (project, aggregation) = (config.project.as_deref(), config.aggregation);
-        let all = Store::read(store)?;
-        let mut names: Vec<String> = all.projects()?.into_iter().map(|it| it.name).collect();
-        if let Some(wanted) = project {
-            names.retain(|name| name == wanted);
-        }
-        let of_split = |split: Split| -> Result<Vec<Example>> {
-            let rows = names.iter().map(|name| judged(&all, name, split, aggregation));
-            Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
-        };
-        let mut parts =
-            Parts { train: of_split(Split::Train)?, heldout: of_split(Split::Heldout)? };
-        if let Some(cleaning) = &config.cleaning {
-            for rows in [&mut parts.train, &mut parts.heldout] {
-                self.notes.extend(clean(cleaning, rows));
-            }
-        }
-        if parts.train.is_empty() {
-            let place = project.map(|name| format!(", project `{name}`")).unwrap_or_default();
-            bail!("{}{place}: nobody has judged anything yet", store.display());
-        }
-        let name = store.display();
-        self.notes.push(format!("{name}: {} rows of what people said", parts.train.len()));
-        self.judgements = unmixed(parts).with_context(|| name.to_string())?;
-        Ok(self)
-    }
-}
-
-/// Keeps the rows that the rules keep; says what became of the others.
-fn clean(cleaning: &Cleaning, rows: &mut Vec<Example>) -> Vec<String> {
-    let report = cleaning.run(rows);
-    let told = report
-        .n_set_aside
-        .iter()
-        .map(|(rule, n_rows)| format!("{n_rows} of {} rows are set aside: {rule}", report.n_rows));
-    let told = told.collect();
-    *rows = report.merged(rows);
-    told
 }
 
 /// What people said of completions, and what is wrong with it. Judgements of nothing are left out.

@@ -1,0 +1,125 @@
+use super::*;
+use crate::cholesky::{add_square, quadratic};
+use crate::meta::posterior_head;
+
+const RIDGE: f64 = 0.7;
+
+/// Pairs of some words each.
+fn pairs() -> ReadablePairs {
+    let side = |number: usize| {
+        let words = ["kind", "rude", "long", "short", "sorry", "no"];
+        let some = (0..5).map(|at| words[(number * 7 + at * at * (1 + number % 3)) % 6]);
+        Completion {
+            prompt: format!("p{}", number % 2),
+            text: some.collect::<Vec<_>>().join(" "),
+            finished: number % 4 != 0,
+            ..Completion::default()
+        }
+    };
+    let pairs: Vec<[Completion; 2]> = (0..12).map(|it| [side(2 * it), side(2 * it + 1)]).collect();
+    ReadablePairs::of(&pairs, &FeaturesConfig { min_count: 2, ..FeaturesConfig::default() })
+}
+
+fn dense(pairs: &ReadablePairs, pair: usize, sign: f64) -> Vec<f64> {
+    let mut row = vec![0.0; pairs.names.len()];
+    pairs.differences[pair].iter().for_each(|(at, value)| row[*at] = sign * value);
+    row
+}
+
+#[test]
+fn few_answers_say_the_same_as_a_matrix_of_all_features() {
+    let pairs = pairs();
+    let said = [(0, 1.0), (3, 0.0), (5, 1.0), (8, 1.0)].map(|(pair, first)| Said { pair, first });
+    let known = Posterior::of(&pairs, &said, RIDGE);
+    let sign = |first: f64| 2.0 * first - 1.0;
+    let rows: Vec<Vec<f64>> =
+        said.iter().map(|it| dense(&pairs, it.pair, sign(it.first))).collect();
+    let (head, covariance) = posterior_head(&rows, RIDGE);
+    for pair in 0..pairs.len() {
+        let x = dense(&pairs, pair, 1.0);
+        assert!((known.gap(pair) - inner(&head, &x)).abs() < 1e-5, "{pair}");
+        let want = quadratic(&covariance, &x);
+        assert!((known.variance(pair) - want).abs() < 1e-4 * want, "{pair}");
+    }
+}
+
+#[test]
+fn a_batch_knows_what_it_asks_already() {
+    let pairs = pairs();
+    let said = [Said { pair: 1, first: 1.0 }, Said { pair: 2, first: 0.25 }];
+    let known = Posterior::of(&pairs, &said, RIDGE);
+    let among: Vec<usize> = (3..12).collect();
+    let chosen = known.ask(&among, 3, 0.0, Seed::new(1));
+    // The same by matrices of all features.
+    let mut precision = crate::cholesky::diagonal(pairs.names.len(), RIDGE);
+    let mut add = |pair: usize| {
+        let p = sigmoid(known.gap(pair));
+        add_square(&mut precision, p * (1.0 - p), &dense(&pairs, pair, 1.0));
+        Cholesky::of(&precision).expect("is positive definite").inverse()
+    };
+    add(1);
+    let mut covariance = add(2);
+    for (at, pair) in chosen.iter().enumerate() {
+        let tells =
+            |it: usize| told(known.gap(it), quadratic(&covariance, &dense(&pairs, it, 1.0)));
+        let others = among.iter().filter(|it| !chosen[..=at].contains(it));
+        for other in others {
+            assert!(tells(*pair) >= tells(*other) - 1e-9, "{pair} before {other}");
+        }
+        covariance = add(*pair);
+    }
+    // Pairs that are the same are asked once, as long as others tell something.
+    let twice = ReadablePairs {
+        differences: vec![vec![(0, 3.0)], vec![(0, 3.0)], vec![(1, 2.0)]],
+        ..pairs.clone()
+    };
+    let nothing = Posterior::of(&twice, &[], 1.0);
+    assert_eq!(nothing.ask(&[0, 1, 2], 2, 0.0, Seed::new(1)), [0, 2]);
+}
+
+#[test]
+fn information_is_the_integral_over_rewards() {
+    // By adaptive quadrature (scipy.integrate.quad).
+    let cases = [
+        (0.0, 1.0, 0.093_708_961),
+        (0.5, 1.0, 0.090_455_471),
+        (2.0, 4.0, 0.176_599_710),
+        (-1.0, 0.1, 0.009_644_795),
+        (0.0, 25.0, 0.451_221_127),
+    ];
+    for (gap, variance, want) in cases {
+        let got = told(gap, variance);
+        assert!((got / want - 1.0).abs() < 0.05, "{gap} ± {variance}: {got} for {want}");
+    }
+    assert_eq!(told(0.7, 0.0), 0.0);
+}
+
+#[test]
+fn a_share_is_drawn_and_nothing_comes_twice() {
+    let pairs = pairs();
+    let known = Posterior::of(&pairs, &[], RIDGE);
+    let among: Vec<usize> = (0..12).collect();
+    let mut chosen = known.ask(&among, 10, 0.2, Seed::new(3));
+    assert_ne!(chosen[8..], known.ask(&among, 10, 0.2, Seed::new(4))[8..]);
+    chosen.sort_unstable();
+    chosen.dedup();
+    assert_eq!(chosen.len(), 10);
+    assert_eq!(known.ask(&among[..2], 9, 0.1, Seed::new(3)).len(), 2);
+    assert!(known.ask(&[], 9, 0.1, Seed::new(3)).is_empty());
+}
+
+#[test]
+fn what_was_preferred_is_worth_more_and_can_be_read() {
+    let side = |text: &str| Completion { text: text.into(), ..Completion::default() };
+    let all: Vec<[Completion; 2]> =
+        (0..8).map(|it| [side(&format!("kind {it}")), side(&format!("rude {it}"))]).collect();
+    let config = FeaturesConfig { pairs: false, given: false, ..FeaturesConfig::default() };
+    let pairs = ReadablePairs::of(&all, &config);
+    let said: Vec<Said> = (0..4).map(|pair| Said { pair, first: 1.0 }).collect();
+    let known = Posterior::of(&pairs, &said, 1.0);
+    assert!(known.gap(7) > 0.5, "{}", known.gap(7));
+    assert!(known.information(7) < Posterior::of(&pairs, &[], 1.0).information(7));
+    let reward = known.reward();
+    let heaviest: Vec<&str> = reward.weights()[..2].iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(heaviest, ["word:kind", "word:rude"]);
+}
