@@ -1,3 +1,4 @@
+mod following;
 mod readable;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use rein_model::backend::LmAutodiffBackend;
 use rein_reward::LearnedReward;
 use rein_reward::active::bald;
 
+pub(super) use self::following::follow;
 pub(crate) use self::readable::RIDGE as READABLE_RIDGE;
 use super::places::{StoreArgs, newest};
 use crate::config::Stage;
@@ -17,6 +19,8 @@ use crate::device::{BackendName, Work, run_on};
 use crate::inference::tokenizer_of;
 use crate::speech::print;
 
+/// Pairs chosen together.
+const BATCH: usize = 64;
 /// Tasks scored side by side.
 const BATCH_ROWS: usize = 32;
 
@@ -43,7 +47,7 @@ pub(super) struct PrioritiseArgs {
     #[arg(long, value_name = "DIR")]
     reward_model: Option<PathBuf>,
     /// How many pairs are chosen together, without a reward model
-    #[arg(long, value_name = "N", default_value_t = 64, conflicts_with = "reward_model")]
+    #[arg(long, value_name = "N", default_value_t = BATCH, conflicts_with = "reward_model")]
     batch: usize,
     /// Where to compute; the build's first backend if left out
     #[arg(long, value_enum)]

@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -13,6 +14,7 @@ use rein_feedback::{Kind, NewTask, Role, Settings, Split, Store};
 
 use super::live::{LiveArgs, LiveModel};
 use super::places::StoreArgs;
+use super::prioritise::follow;
 use crate::device::{BackendName, run_on};
 use crate::pipeline::PROJECT;
 use crate::speech::print;
@@ -65,6 +67,10 @@ pub(super) struct ServeArgs {
     /// Another name that the server is reached by. Can be given many times
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
+    /// After every N answers, let those pairs be asked first whose answers tell most, as `prioritise` does. It takes the
+    /// place of priorities that programs set
+    #[arg(long, value_name = "N")]
+    prioritise: Option<NonZeroUsize>,
     /// Requests a second that each token may send
     #[arg(long, value_name = "N", default_value_t = 20)]
     rate: u32,
@@ -125,6 +131,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     let server = Server::bind(&options).context(hint(args))?;
     drop(options);
     tell(args, &path, &server)?;
+    if let Some(every) = args.prioritise {
+        follow(&path, &args.project, every.get());
+    }
     let stop = server.stop();
     ctrlc::set_handler(move || stop.stop())?;
     match jobs {
