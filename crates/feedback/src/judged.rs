@@ -53,7 +53,7 @@ pub fn judged(
         .collect())
 }
 
-/// As [`judged`], but a row an answer, which says by whom it is (`annotator`). [`Rows`](crate::rows::Rows) reads them back.
+/// As [`judged`], but a row an answer, which says by whom it is (`annotator`). [`Import`](crate::rows::Import) reads them back.
 ///
 /// Ties are rows whose `chosen_probability` is 0.5.
 ///

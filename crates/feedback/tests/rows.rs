@@ -187,9 +187,9 @@ fn a_model_finds_out_who_answers_at_random() {
     let place = Place::new();
     // Three who know the answer, but for a tenth of the tasks each, and three who answer anything.
     let (mut rows, mut random) = (Vec::new(), Seed::new(5).rng());
-    for task in 0..200 {
+    for task in 0..200_usize {
         for person in 0..6 {
-            let is_first = task % 2 == 0;
+            let is_first = task.is_multiple_of(2);
             let says_first = match person {
                 0..3 => is_first != (task % 10 == person),
                 _ => random.random_bool(0.5),
@@ -209,7 +209,7 @@ fn a_model_finds_out_who_answers_at_random() {
             };
             let task: usize = prompt.to_text()[1..].parse().expect("a number");
             let is_sure = chosen_probability.is_none_or(|it| it > 0.5);
-            is_sure && chosen.to_text().starts_with(if task % 2 == 0 { 'x' } else { 'y' })
+            is_sure && chosen.to_text().starts_with(if task.is_multiple_of(2) { 'x' } else { 'y' })
         });
         right.count() as f64 / 200.0
     };

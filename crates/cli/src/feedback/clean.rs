@@ -115,8 +115,11 @@ pub(super) fn run(args: &CleanArgs) -> Result<()> {
     Ok(())
 }
 
-/// The rows as they stand in the file, and what they say.
-fn read(args: &CleanArgs) -> Result<(Vec<Map<String, Value>>, Vec<Example>)> {
+/// A row as it stands in a file.
+type Line = Map<String, Value>;
+
+/// The rows of the file, and what they say.
+fn read(args: &CleanArgs) -> Result<(Vec<Line>, Vec<Example>)> {
     let (mut lines, mut examples) = (Vec::new(), Vec::new());
     let (mut schema, mut n_empty): (Option<Schema>, usize) = (None, 0);
     for row in Rows::open(&args.rows)? {

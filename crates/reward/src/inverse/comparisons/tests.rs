@@ -12,7 +12,7 @@ fn pairs() -> ReadablePairs {
         Completion {
             prompt: format!("p{}", number % 2),
             text: some.collect::<Vec<_>>().join(" "),
-            finished: number % 4 != 0,
+            finished: !number.is_multiple_of(4),
             ..Completion::default()
         }
     };
