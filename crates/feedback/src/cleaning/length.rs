@@ -158,6 +158,9 @@ mod tests {
         const N: usize = 2000;
         let few = table(16, |y, _| y == 1);
         let many: Vec<Sides> = few.iter().copied().cycle().take(16 * N).collect();
+        let value = |sides: &[Sides]| local(sides, &vec![0.3; sides.len()], &[0.1, 0.2]).value;
+        let error = value(&many) / (N as f64 * value(&few)) - 1.0;
+        assert!(error.abs() < 1e-15, "sums lose digits: {error}");
         let [few, many] = [&few, &many].map(|it| LengthBias::measure(it).expect("can be told"));
         assert!((few.coefficient - many.coefficient).abs() < 1e-9, "{few:?} {many:?}");
         let shrunk = few.standard_error / (N as f64).sqrt();

@@ -182,6 +182,12 @@ mod tests {
         let [one] = &merged(&rows)[..] else { panic!("one pair") };
         let extra = json!({ "chosen_finished": false, "weight": 4.0 / 3.0 });
         assert_eq!(told(one), ("b".into(), Some(0.75), None, extra));
+        let rows = [pair("a", "b", Some(0.55), by("x")), pair("b", "a", Some(0.65), by("y"))];
+        let [one] = &merged(&rows)[..] else { panic!("one pair") };
+        // 1 − (0.55 + 0.35) / 2 for b.
+        let (chosen, probability, ..) = told(one);
+        assert_eq!(chosen, "b");
+        assert!((probability.expect("is soft") - 0.55).abs() < 1e-6, "{probability:?}");
         let nothing = |chosen, rejected| pair(chosen, rejected, None, json!({ "weight": 0.0 }));
         let [one] = &merged(&[nothing("a", "b"), nothing("b", "a")])[..] else { panic!("one") };
         assert_eq!(told(one), ("a".into(), Some(0.5), None, json!({ "weight": 0.0 })));
