@@ -178,6 +178,7 @@ fn the_interface_holds_texts_as_texts() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = sent(&hostile(folder.path(), &settings, 2), &settings).config;
     assert!(!config.contains("<HyperText") && !config.contains("<Style"), "{config}");
+    assert_eq!(config.matches("$prompt").count(), 1, "guidelines name no columns");
     for alias in ["left_2", "left_1", "tie", "both_bad", "right_1", "right_2"] {
         assert_eq!(config.matches(&format!("alias=\"{alias}\"")).count(), 1, "{alias}");
     }

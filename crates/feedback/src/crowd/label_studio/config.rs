@@ -111,9 +111,8 @@ fn listed(xml: &mut String, field: &str, how: &str, values: &[(String, String)])
     xml.push_str("  </Choices>\n");
 }
 
-/// A line that begins with `$` would be taken for a column.
+/// A `$` would be taken for the beginning of a column's name; its wide form isn't.
 fn header(xml: &mut String, text: &str) {
-    let text = encode(text).replace('\n', "&#10;");
-    let guard = if text.starts_with('$') { " " } else { "" };
-    _ = writeln!(xml, "  <Header value=\"{guard}{text}\"/>");
+    let text = encode(text).replace('\n', "&#10;").replace('$', "＄");
+    _ = writeln!(xml, "  <Header value=\"{text}\"/>");
 }
