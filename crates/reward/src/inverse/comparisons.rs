@@ -10,7 +10,7 @@ use super::feature_reward::FeatureReward;
 use super::features::{FeaturesConfig, Vocabulary};
 use super::max_ent::{Fit, Sparse, dot, fitted};
 use crate::active::entropy;
-use crate::cholesky::{Cholesky, Matrix};
+use crate::cholesky::{Cholesky, Matrix, diagonal};
 use crate::logistic::{log_loss, sigmoid};
 
 /// Pairs of completions as the differences of their [features](FeaturesConfig).
@@ -71,8 +71,9 @@ pub struct Said {
 /// What is known of the weights `θ` of a reward `θ·f` after answers, of which each follows Bradley and Terry (1952): the
 /// normal distribution around the likeliest weights that Laplace's method gives, with `θ ~ N(0, 1/ridge)` beforehand.
 ///
-/// Its covariance `(ridge · I + Σ p (1 − p) x xᵀ)⁻¹`, of as many rows as there are features, is never made: by Woodbury's
-/// identity, `n` answers need a matrix of `n × n`.
+/// Its covariance `(ridge · I + Σ p (1 − p) x xᵀ)⁻¹` is never made. As long as there are fewer answers than features,
+/// Woodbury's identity needs a matrix of as many rows as there are answers alone. Of `n` answers or features, whichever are
+/// fewer, it takes time in proportion to `n³`, and `n²` for each pair that is looked at.
 #[derive(Debug)]
 pub struct Posterior<'a> {
     pairs: &'a ReadablePairs,
@@ -82,8 +83,19 @@ pub struct Posterior<'a> {
     asked: Vec<usize>,
     /// … each feature's values in them, for features that are anywhere, …
     columns: Vec<Vec<(usize, f64)>>,
-    /// … and, once it is asked for, the factor of `K + ridge · diag(1/(p (1 − p)))`, where `K = X Xᵀ`.
-    factor: OnceCell<Option<Cholesky>>,
+    /// … and, once it is asked for, what the covariance follows from.
+    factor: OnceCell<Factor>,
+}
+
+/// A factor of the smaller matrix.
+#[derive(Debug)]
+enum Factor {
+    /// Nothing is known.
+    Nothing,
+    /// Of `K + ridge · diag(1/(p (1 − p)))`, where `K = X Xᵀ`: a row an answer.
+    OfAnswers(Cholesky),
+    /// Of the inverse of the covariance: a row a feature.
+    OfFeatures(Cholesky),
 }
 
 /// Steps of L-BFGS at most.
@@ -124,13 +136,29 @@ impl<'a> Posterior<'a> {
         Self { pairs, ridge, theta, asked, columns, factor: OnceCell::new() }
     }
 
-    fn factored(&self) -> Option<Cholesky> {
+    fn factored(&self) -> Factor {
+        let variance = |pair: &usize| {
+            let p = sigmoid(self.gap(*pair));
+            (p * (1.0 - p)).max(LEAST)
+        };
+        if self.asked.len() > self.theta.len() {
+            let mut precision = diagonal(self.theta.len(), self.ridge);
+            for pair in &self.asked {
+                let weight = variance(pair);
+                let difference = &self.pairs.differences[*pair];
+                for (row, value) in difference {
+                    for (column, other) in difference {
+                        precision[*row][*column] += weight * value * other;
+                    }
+                }
+            }
+            return Cholesky::of(&precision).map_or(Factor::Nothing, Factor::OfFeatures);
+        }
         let mut kernel: Matrix = self.asked.iter().map(|pair| self.kernel(*pair)).collect();
         for (row, pair) in self.asked.iter().enumerate() {
-            let p = sigmoid(self.gap(*pair));
-            kernel[row][row] += self.ridge / (p * (1.0 - p)).max(LEAST);
+            kernel[row][row] += self.ridge / variance(pair);
         }
-        Cholesky::of(&kernel)
+        Cholesky::of(&kernel).map_or(Factor::Nothing, Factor::OfAnswers)
     }
 
     /// A pair's products with all that were answered.
@@ -165,16 +193,35 @@ impl<'a> Posterior<'a> {
         FeatureReward::new(self.pairs.config, names.zip(self.theta.iter().copied()))
     }
 
+    fn factor(&self) -> &Factor {
+        self.factor.get_or_init(|| self.factored())
+    }
+
     fn looked_at(&self, pair: usize) -> Candidate {
-        let difference = &self.pairs.differences[pair];
-        let square: f64 = difference.iter().map(|(_, value)| value * value).sum();
-        let half = match self.factor.get_or_init(|| self.factored()) {
-            Some(factor) => factor.half(&self.kernel(pair)),
-            None => Vec::new(),
+        let half = match self.factor() {
+            Factor::OfAnswers(factor) => factor.half(&self.kernel(pair)),
+            Factor::OfFeatures(factor) => factor.half(&self.dense(pair)),
+            Factor::Nothing => Vec::new(),
         };
-        let known: f64 = half.iter().map(|it| it * it).sum();
-        let variance = ((square - known) / self.ridge).max(0.0);
+        let square = self.pairs.differences[pair].iter().map(|(_, value)| value * value).sum();
+        let variance = self.covariance(square, &half, &half).max(0.0);
         Candidate { pair, gap: self.gap(pair), variance, half, shrunk: Vec::new() }
+    }
+
+    /// Of two differences with this product.
+    fn covariance(&self, product: f64, half: &[f64], other: &[f64]) -> f64 {
+        match self.factor() {
+            Factor::OfFeatures(_) => inner(half, other),
+            Factor::OfAnswers(_) | Factor::Nothing => (product - inner(half, other)) / self.ridge,
+        }
+    }
+
+    fn dense(&self, pair: usize) -> Vec<f64> {
+        let mut row = vec![0.0; self.theta.len()];
+        for (feature, value) in &self.pairs.differences[pair] {
+            row[*feature] = *value;
+        }
+        row
     }
 
     /// `count` of the pairs `among`, in the order in which they tell most, each given that those before it are answered;
@@ -206,13 +253,10 @@ impl<'a> Posterior<'a> {
         let p = sigmoid(taken.gap);
         let weight = p * (1.0 - p);
         let scale = (weight / (1.0 + weight * taken.variance)).sqrt();
-        let mut row = vec![0.0; self.pairs.names.len()];
-        for (feature, value) in &self.pairs.differences[taken.pair] {
-            row[*feature] = *value;
-        }
+        let row = self.dense(taken.pair);
         for other in others {
             let product = dot(&self.pairs.differences[other.pair], &row);
-            let before = (product - inner(&taken.half, &other.half)) / self.ridge;
+            let before = self.covariance(product, &taken.half, &other.half);
             let covariance = before - inner(&taken.shrunk, &other.shrunk);
             let shrunk = scale * covariance;
             other.shrunk.push(shrunk);
@@ -229,7 +273,7 @@ struct Candidate {
     pair: usize,
     gap: f64,
     variance: f64,
-    /// What the answers so far take off its variance, as a vector: `L⁻¹ X x`.
+    /// What the answers so far say of it, as a vector: `L⁻¹ X x` or `L⁻¹ x`.
     half: Vec<f64>,
     /// What those before it in its batch take off, as a vector.
     shrunk: Vec<f64>,

@@ -26,17 +26,14 @@ fn dense(pairs: &ReadablePairs, pair: usize, sign: f64) -> Vec<f64> {
     row
 }
 
-#[test]
-fn few_answers_say_the_same_as_a_matrix_of_all_features() {
-    let pairs = pairs();
-    let said = [(0, 1.0), (3, 0.0), (5, 1.0), (8, 1.0)].map(|(pair, first)| Said { pair, first });
-    let known = Posterior::of(&pairs, &said, RIDGE);
+/// The same by a matrix of all features.
+fn assert_known(pairs: &ReadablePairs, said: &[Said]) {
+    let known = Posterior::of(pairs, said, RIDGE);
     let sign = |first: f64| 2.0 * first - 1.0;
-    let rows: Vec<Vec<f64>> =
-        said.iter().map(|it| dense(&pairs, it.pair, sign(it.first))).collect();
+    let rows: Vec<Vec<f64>> = said.iter().map(|it| dense(pairs, it.pair, sign(it.first))).collect();
     let (head, covariance) = posterior_head(&rows, RIDGE);
     for pair in 0..pairs.len() {
-        let x = dense(&pairs, pair, 1.0);
+        let x = dense(pairs, pair, 1.0);
         assert!((known.gap(pair) - inner(&head, &x)).abs() < 1e-5, "{pair}");
         let want = quadratic(&covariance, &x);
         assert!((known.variance(pair) - want).abs() < 1e-4 * want, "{pair}");
@@ -44,30 +41,24 @@ fn few_answers_say_the_same_as_a_matrix_of_all_features() {
 }
 
 #[test]
+fn few_and_many_answers_say_the_same_as_a_matrix_of_all_features() {
+    let pairs = pairs();
+    let say = |pair: usize, first: f64| Said { pair, first };
+    assert_known(&pairs, &[say(0, 1.0), say(3, 0.0), say(5, 1.0), say(8, 1.0)]);
+    let many: Vec<Said> = (0..2 * pairs.names.len())
+        .map(|it| say(it % 11, f64::from(u8::from(it % 3 == 0))))
+        .collect();
+    assert_known(&pairs, &many);
+}
+
+#[test]
 fn a_batch_knows_what_it_asks_already() {
     let pairs = pairs();
     let said = [Said { pair: 1, first: 1.0 }, Said { pair: 2, first: 0.25 }];
-    let known = Posterior::of(&pairs, &said, RIDGE);
-    let among: Vec<usize> = (3..12).collect();
-    let chosen = known.ask(&among, 3, 0.0, Seed::new(1));
-    // The same by matrices of all features.
-    let mut precision = crate::cholesky::diagonal(pairs.names.len(), RIDGE);
-    let mut add = |pair: usize| {
-        let p = sigmoid(known.gap(pair));
-        add_square(&mut precision, p * (1.0 - p), &dense(&pairs, pair, 1.0));
-        Cholesky::of(&precision).expect("is positive definite").inverse()
-    };
-    add(1);
-    let mut covariance = add(2);
-    for (at, pair) in chosen.iter().enumerate() {
-        let tells =
-            |it: usize| told(known.gap(it), quadratic(&covariance, &dense(&pairs, it, 1.0)));
-        let others = among.iter().filter(|it| !chosen[..=at].contains(it));
-        for other in others {
-            assert!(tells(*pair) >= tells(*other) - 1e-9, "{pair} before {other}");
-        }
-        covariance = add(*pair);
-    }
+    let few = Posterior::of(&pairs, &said, RIDGE);
+    assert_batch(&pairs, &few, &said);
+    let many = said.repeat(pairs.names.len());
+    assert_batch(&pairs, &Posterior::of(&pairs, &many, RIDGE), &many);
     // Pairs that are the same are asked once, as long as others tell something.
     let twice = ReadablePairs {
         differences: vec![vec![(0, 3.0)], vec![(0, 3.0)], vec![(1, 2.0)]],
@@ -75,6 +66,29 @@ fn a_batch_knows_what_it_asks_already() {
     };
     let nothing = Posterior::of(&twice, &[], 1.0);
     assert_eq!(nothing.ask(&[0, 1, 2], 2, 0.0, Seed::new(1)), [0, 2]);
+}
+
+/// A batch is what matrices of all features choose.
+fn assert_batch(pairs: &ReadablePairs, known: &Posterior<'_>, said: &[Said]) {
+    let among: Vec<usize> = (3..12).collect();
+    let chosen = known.ask(&among, 3, 0.0, Seed::new(1));
+    // The same by matrices of all features.
+    let mut precision = crate::cholesky::diagonal(pairs.names.len(), RIDGE);
+    let mut add = |pair: usize| {
+        let p = sigmoid(known.gap(pair));
+        add_square(&mut precision, p * (1.0 - p), &dense(pairs, pair, 1.0));
+        Cholesky::of(&precision).expect("is positive definite").inverse()
+    };
+    let known_of = said.iter().map(|it| add(it.pair)).last();
+    let mut covariance = known_of.expect("something was said");
+    for (at, pair) in chosen.iter().enumerate() {
+        let tells = |it: usize| told(known.gap(it), quadratic(&covariance, &dense(pairs, it, 1.0)));
+        let others = among.iter().filter(|it| !chosen[..=at].contains(it));
+        for other in others {
+            assert!(tells(*pair) >= tells(*other) - 1e-9, "{pair} before {other}");
+        }
+        covariance = add(*pair);
+    }
 }
 
 #[test]
