@@ -11,9 +11,13 @@ use rein_reward::inverse::comparisons::{Posterior, ReadablePairs, Said};
 use rein_reward::inverse::features::FeaturesConfig;
 
 use super::pairs;
+use crate::speech::note;
 
 /// Precision of each weight before anything is known.
 pub(crate) const RIDGE: f64 = 10.0;
+
+/// Answers after which it takes longer than a moment.
+const MANY: usize = 1000;
 
 /// Tasks and what an answer to each would tell; the first of them, which are chosen together, stand above all others.
 pub(super) fn priorities(store: &Path, project: &str, batch: usize) -> Result<Vec<(i64, f64)>> {
@@ -23,6 +27,13 @@ pub(super) fn priorities(store: &Path, project: &str, batch: usize) -> Result<Ve
         tasks.iter().map(|task| [0, 1].map(|place| completion(task, place))).collect();
     let readable = ReadablePairs::of(&replies, &FeaturesConfig::default());
     let said = said(&store, project, &tasks)?;
+    if said.len() > MANY {
+        note(&format!(
+            "{} answers and {} pairs; this takes about a minute",
+            said.len(),
+            tasks.len()
+        ));
+    }
     let known = Posterior::of(&readable, &said, RIDGE);
     let mut values: Vec<f64> = (0..tasks.len()).map(|pair| known.information(pair)).collect();
     let answered: HashSet<usize> = said.iter().map(|it| it.pair).collect();
