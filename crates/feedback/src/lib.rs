@@ -9,7 +9,7 @@
 //! People err and differ: [`aggregate`] makes one label of many votes, [`ability`] scores of comparisons, and
 //! [`consensus`] one order of many; [`agreement`] says how far people agree, [`gates`] whose answers shouldn't count, [`win_rate`] and [`elo`] who wins.
 //! [`cleaning`] sets rows aside that nobody should learn from, and says why.
-//! [`crowd`] asks people of a crowdsourcing platform.
+//! [`crowd`] asks people elsewhere: on Mechanical Turk, Label Studio and Argilla. [`rows`] reads judgements from files.
 //!
 //! This crate knows neither tensors nor rewards.
 
