@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::aggregate::{Aggregation, Vote, Votes};
 use crate::error::FeedbackError;
-use crate::records::{Answer, Choice, Judgement, Response, Split, Task};
+use crate::records::{Answer, Judgement, Response, Split, Task};
 use crate::store::{Store, Stored};
 
 /// The column that names who said it.
@@ -120,7 +120,7 @@ fn believed(model: Aggregation, answers: &[Stored]) -> Result<HashMap<i64, f64>,
 /// A task's rows; `believed` takes the place of its shares of votes.
 fn rows(task: &Task, answers: &[Answer], believed: Option<f64>) -> Vec<Example> {
     let mut rows: Vec<Example> = answers.iter().filter_map(|it| row_of_one(task, it)).collect();
-    if let Some((share, weight)) = mean(answers, vote) {
+    if let Some((share, weight)) = mean(answers, Judgement::for_first) {
         rows.push(weighted(preference(task, believed.unwrap_or(share)), weight));
     }
     let score = |judgement: &Judgement| match judgement {
@@ -141,17 +141,6 @@ fn mean(answers: &[Answer], value: impl Fn(&Judgement) -> Option<f64>) -> Option
     let (sum, weight) = values
         .fold((0.0, 0.0), |(sum, weight), (value, of_one)| (sum + value * of_one, weight + of_one));
     (weight > 0.0).then(|| (sum / weight, weight))
-}
-
-/// A vote for the first of a pair.
-fn vote(judgement: &Judgement) -> Option<f64> {
-    match judgement {
-        Judgement::Preferred { choice: Choice::First, .. } => Some(1.0),
-        Judgement::Preferred { choice: Choice::Second, .. } => Some(0.0),
-        Judgement::Leaning { first } => Some(*first),
-        Judgement::Tie | Judgement::BothBad => Some(0.5),
-        _ => None,
-    }
 }
 
 fn preference(task: &Task, for_first: f64) -> Example {
@@ -222,6 +211,7 @@ fn text(response: &Response) -> Content {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::records::Choice;
 
     fn task(n_items: usize) -> Task {
         let response = |number: usize| Response {

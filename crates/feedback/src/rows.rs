@@ -1,6 +1,8 @@
 //! Judgements from files of rows (TRL's preference, ranking, unpaired and scored data) go into a store, and come back out by
 //! [`judged`](crate::judged) and [`said`](crate::said).
 
+mod question;
+
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -15,8 +17,6 @@ use crate::records::{Annotation, Answer, Kind, NewTask, Settings, Shown, Split};
 use crate::store::{Change, Role, Store, sha256};
 
 use self::question::{Question, question};
-
-mod question;
 
 /// The column of where something was inferred from, such as `implicit`.
 const SOURCE: &str = "source";

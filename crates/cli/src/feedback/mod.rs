@@ -19,7 +19,7 @@ use clap::{Args, Subcommand};
 use crate::args::{RunArgs, StageArgs};
 
 pub(crate) use self::places::{POLICIES, STORE, newest};
-pub(crate) use self::prioritise::READABLE_RIDGE;
+pub(crate) use self::prioritise::completion;
 
 use self::check::CheckArgs;
 use self::clean::CleanArgs;

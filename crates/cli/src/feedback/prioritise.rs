@@ -12,7 +12,7 @@ use rein_reward::LearnedReward;
 use rein_reward::active::bald;
 
 pub(super) use self::following::follow;
-pub(crate) use self::readable::RIDGE as READABLE_RIDGE;
+pub(crate) use self::readable::completion;
 use super::places::{StoreArgs, newest};
 use crate::config::Stage;
 use crate::device::{BackendName, Work, run_on};

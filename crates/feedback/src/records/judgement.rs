@@ -113,6 +113,17 @@ impl Judgement {
         Self::Preferred { choice, strength: 1 }
     }
 
+    /// What it counts for the first of a pair, from 0 to 1; a tie is half a vote for each. None of another kind.
+    pub fn for_first(&self) -> Option<f64> {
+        match self {
+            Self::Preferred { choice: Choice::First, .. } => Some(1.0),
+            Self::Preferred { choice: Choice::Second, .. } => Some(0.0),
+            Self::Leaning { first } => Some(*first),
+            Self::Tie | Self::BothBad => Some(0.5),
+            _ => None,
+        }
+    }
+
     /// Why it can't be said of a task with so many items, if it can't.
     pub(crate) fn refusal(&self, asked: &Kind, n_items: usize) -> Option<String> {
         let belongs = match (asked, self) {

@@ -98,6 +98,9 @@ enum Factor {
     OfFeatures(Cholesky),
 }
 
+/// Precision of each weight before anything is known, which suits counts of words.
+pub const RIDGE: f64 = 10.0;
+
 /// Steps of L-BFGS at most.
 const N_STEPS: usize = 500;
 /// An answer's variance counts as this much at least.

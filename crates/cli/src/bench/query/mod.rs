@@ -12,7 +12,7 @@ mod world;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use rein_data::checkpoint::write_atomically;
 use rein_data::jsonl;
@@ -109,6 +109,9 @@ impl Work for Queries<'_> {
             .copied()
             .filter(|it| args.queries.is_empty() || args.queries.contains(it))
             .collect();
+        if let Some(unknown) = args.queries.iter().find(|it| !queries.contains(it)) {
+            bail!("--query {}: only `--reward model` is asked like that", unknown.name());
+        }
         let mut points = Vec::new();
         let mut needed = vec![Vec::new(); queries.len()];
         for seed in 1..=args.seeds {

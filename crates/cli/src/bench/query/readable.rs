@@ -2,13 +2,12 @@
 
 use rein_data::seed::{Seed, shuffle};
 use rein_model::backend::LmAutodiffBackend;
-use rein_reward::inverse::comparisons::{Posterior, ReadablePairs, Said};
+use rein_reward::inverse::comparisons::{Posterior, RIDGE, ReadablePairs, Said};
 use rein_reward::inverse::features::FeaturesConfig;
 
 use super::choose::{Query, RANDOM_SHARE};
 use super::world::{Candidate, World, crowd};
 use super::{ENOUGH, Point, QueryArgs};
-use crate::feedback::READABLE_RIDGE;
 
 /// Labels asked at a time.
 const BATCH: usize = 32;
@@ -43,7 +42,7 @@ impl<'a> Readable<'a> {
                 let is_first = self.pool[*pair].is_first_preferred(&crowd, says);
                 Said { pair: *pair, first: f64::from(u8::from(is_first)) }
             }));
-            let known = Posterior::of(&self.pairs, &said, READABLE_RIDGE);
+            let known = Posterior::of(&self.pairs, &said, RIDGE);
             let (labels, accuracy) = (said.len(), self.accuracy(&known));
             points.push(Point { query: query.name(), seed, labels, accuracy });
             if accuracy >= ENOUGH || labels >= args.most || left.len() < batch {

@@ -23,7 +23,7 @@ use super::{ENOUGH, Point, QueryArgs};
 use crate::bench::learn::{at_the_end, drive_quietly};
 use crate::config;
 use crate::config::Stage;
-use crate::feedback::STORE;
+use crate::feedback::{STORE, completion};
 use crate::inference::tokenizer_of;
 use crate::pipeline::PROJECT;
 
@@ -200,18 +200,8 @@ fn candidate(task: Task, tokenizer: &Tokenizer) -> Candidate {
     let [chosen, rejected] = [0, 1].map(row);
     Candidate {
         gold: [0, 1].map(|place| gold_reward(&task, &task.responses[place])),
-        replies: [0, 1].map(|place| reply(&task, place)),
+        replies: [0, 1].map(|place| completion(&task, place)),
         pair: Pair { chosen, rejected, margin: None, chosen_probability: None, weight: None },
-    }
-}
-
-fn reply(task: &Task, place: usize) -> Completion {
-    let response = &task.responses[place];
-    Completion {
-        prompt: task.prompt.clone(),
-        text: response.text.clone(),
-        finished: response.finished,
-        ..Completion::default()
     }
 }
 

@@ -3,10 +3,9 @@ use std::fs;
 use anyhow::{Context, Result};
 use clap::Args;
 use rein_data::checkpoint::write_atomically;
-use rein_feedback::Store;
 use rein_feedback::crowd::argilla::{Import, export};
 
-use super::{Exchange, ExportArgs, tell};
+use super::{Exchange, ExportArgs};
 use crate::speech::print;
 
 /// Tasks go to Argilla, and responses come back.
@@ -25,14 +24,7 @@ pub(in crate::feedback) struct ArgillaArgs {
 }
 
 pub(in crate::feedback) fn run(args: &ArgillaArgs) -> Result<()> {
-    match &args.command {
-        Exchange::Export(args) => write(args),
-        Exchange::Import(args) => {
-            let mut store = Store::open(&args.of.store.path()?)?;
-            tell(&Import.run(&mut store, &args.of.project, &args.file)?);
-            Ok(())
-        }
-    }
+    args.command.run(write, |store, project, file| Import.run(store, project, file))
 }
 
 fn write(args: &ExportArgs) -> Result<()> {

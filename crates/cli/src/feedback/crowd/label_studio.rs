@@ -1,10 +1,9 @@
 use anyhow::Result;
 use clap::Args;
 use rein_data::checkpoint::write_atomically;
-use rein_feedback::Store;
 use rein_feedback::crowd::label_studio::{Import, export};
 
-use super::{Exchange, ExportArgs, tell};
+use super::{Exchange, ExportArgs};
 use crate::speech::print;
 
 /// Tasks go to Label Studio, and annotations come back.
@@ -23,14 +22,7 @@ pub(in crate::feedback) struct LabelStudioArgs {
 }
 
 pub(in crate::feedback) fn run(args: &LabelStudioArgs) -> Result<()> {
-    match &args.command {
-        Exchange::Export(args) => write(args),
-        Exchange::Import(args) => {
-            let mut store = Store::open(&args.of.store.path()?)?;
-            tell(&Import.run(&mut store, &args.of.project, &args.file)?);
-            Ok(())
-        }
-    }
+    args.command.run(write, |store, project, file| Import.run(store, project, file))
 }
 
 fn write(args: &ExportArgs) -> Result<()> {

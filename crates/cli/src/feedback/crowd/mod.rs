@@ -6,12 +6,12 @@ pub(super) mod mturk;
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use rein_feedback::crowd::Imported;
-use rein_feedback::{Settings, Split, Store, Task};
+use rein_feedback::{FeedbackError, Settings, Split, Store, Task};
 
 use super::places::StoreArgs;
 use crate::speech::{note, print};
@@ -54,6 +54,23 @@ struct ImportArgs {
     /// The platform's export
     #[arg(value_name = "FILE")]
     file: PathBuf,
+}
+
+/// Reads a platform's file into a project of a store.
+type Read = fn(&mut Store, &str, &Path) -> Result<Imported, FeedbackError>;
+
+impl Exchange {
+    /// Does it, by what the platform's own part writes and reads.
+    fn run(&self, write: fn(&ExportArgs) -> Result<()>, read: Read) -> Result<()> {
+        match self {
+            Self::Export(args) => write(args),
+            Self::Import(ImportArgs { of, file }) => {
+                let mut store = Store::open(&of.store.path()?)?;
+                tell(&read(&mut store, &of.project, file)?);
+                Ok(())
+            }
+        }
+    }
 }
 
 impl ExportArgs {

@@ -1,20 +1,17 @@
 //! What to ask next by what the answers so far say of words.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::Result;
 use rein_data::example::Completion;
 use rein_data::seed::Seed;
-use rein_feedback::{Choice, Judgement, Store, Task};
-use rein_reward::inverse::comparisons::{Posterior, ReadablePairs, Said};
+use rein_feedback::{Store, Task};
+use rein_reward::inverse::comparisons::{Posterior, RIDGE, ReadablePairs, Said};
 use rein_reward::inverse::features::FeaturesConfig;
 
 use super::pairs;
 use crate::speech::note;
-
-/// Precision of each weight before anything is known.
-pub(crate) const RIDGE: f64 = 10.0;
 
 /// Answers after which it takes longer than a moment.
 const MANY: usize = 1000;
@@ -51,26 +48,21 @@ pub(super) fn priorities(store: &Path, project: &str, batch: usize) -> Result<Ve
 fn said(store: &Store, project: &str, tasks: &[Task]) -> Result<Vec<Said>> {
     let places: HashMap<i64, usize> =
         tasks.iter().enumerate().map(|(place, task)| (task.id, place)).collect();
-    let mut votes: HashMap<usize, Vec<f64>> = HashMap::new();
+    // Votes for the first, and all votes.
+    let mut votes: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
     for stored in store.answers(project)? {
-        let Some(place) = places.get(&stored.task) else { continue };
-        let vote = match stored.answer.judgement {
-            Judgement::Preferred { choice: Choice::First, .. } => 1.0,
-            Judgement::Preferred { choice: Choice::Second, .. } => 0.0,
-            Judgement::Leaning { first } => first,
-            _ => 0.5,
-        };
-        votes.entry(*place).or_default().push(vote);
+        let vote = stored.answer.judgement.for_first();
+        let Some((place, vote)) = places.get(&stored.task).zip(vote) else { continue };
+        let (for_first, all) = votes.entry(*place).or_default();
+        *for_first += stored.answer.weight * vote;
+        *all += stored.answer.weight;
     }
-    let mut said: Vec<Said> = votes
-        .into_iter()
-        .map(|(pair, votes)| Said { pair, first: votes.iter().sum::<f64>() / votes.len() as f64 })
-        .collect();
-    said.sort_by_key(|it| it.pair);
-    Ok(said)
+    let share = |(pair, (for_first, all))| Said { pair, first: for_first / all };
+    Ok(votes.into_iter().map(share).collect())
 }
 
-fn completion(task: &Task, place: usize) -> Completion {
+/// A response as rewards read it.
+pub(crate) fn completion(task: &Task, place: usize) -> Completion {
     let response = &task.responses[place];
     Completion {
         prompt: task.prompt.clone(),

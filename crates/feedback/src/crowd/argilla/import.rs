@@ -6,8 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{RANK, REASONS, USER};
 use crate::crowd::form::rank;
-use crate::crowd::given::given;
-use crate::crowd::import::{From, Imported, add, asked};
+use crate::crowd::import::{Filled, Imported, Sheet, import};
 use crate::error::FeedbackError;
 use crate::store::Store;
 
@@ -27,33 +26,28 @@ impl Import {
         project: &str,
         file: &Path,
     ) -> Result<Imported, FeedbackError> {
-        let (settings, tasks) = asked(store, project)?;
-        store.change(|change| {
-            let mut done = Imported::default();
-            for row in Rows::open_as(file, Format::Json)? {
-                let row = row?;
-                let refuse = |reason: String| row.place.refuse(file, reason);
-                let inputs = texts(&row, "metadata").map_err(refuse)?;
-                let id = record(&row).map_err(refuse)?;
-                for (user, fields) in by_user(&row).map_err(refuse)? {
-                    let given = given(&inputs, &fields, &settings, &tasks).map_err(refuse)?;
-                    let from = From {
-                        platform: USER,
-                        worker: &user,
-                        answer: &format!("{id}:{user}"),
-                        active_ms: None,
-                        others: json!({ "status": row.columns.get("status") }),
-                    };
-                    let added = add(change, project, &from, given, &mut done);
-                    added.map_err(|error| match error {
-                        FeedbackError::Refused(refusal) => refuse(refusal.to_string()).into(),
-                        other => other,
-                    })?;
-                }
-            }
-            Ok(done)
-        })
+        let sheets = Rows::open_as(file, Format::Json)?.map(|row| {
+            let row = row?;
+            let read = sheet(&row);
+            read.map_err(|reason| row.place.refuse(file, reason))
+        });
+        import(store, project, USER, file, sheets)
     }
+}
+
+fn sheet(row: &Row) -> Result<Sheet, String> {
+    let id = record(row)?;
+    let others = json!({ "status": row.columns.get("status") });
+    let filled = |(by, fields): (String, BTreeMap<String, String>)| Filled {
+        id: format!("{id}:{by}"),
+        by,
+        fields,
+        is_rejected: false,
+        active_ms: None,
+        others: others.clone(),
+    };
+    let answers = by_user(row)?.into_iter().map(filled).collect();
+    Ok(Sheet { place: row.place, inputs: texts(row, "metadata")?, answers })
 }
 
 /// The server's number of a record, or its name.

@@ -5,8 +5,7 @@ use rein_data::rows::{Format, Row, Rows};
 use serde_json::{Map, Value, json};
 
 use super::ANNOTATOR;
-use crate::crowd::given::given;
-use crate::crowd::import::{From, Imported, active_ms, add, asked};
+use crate::crowd::import::{Filled, Imported, Sheet, active_ms, import};
 use crate::error::FeedbackError;
 use crate::store::Store;
 
@@ -27,62 +26,29 @@ impl Import {
         project: &str,
         file: &Path,
     ) -> Result<Imported, FeedbackError> {
-        let (settings, tasks) = asked(store, project)?;
-        store.change(|change| {
-            let mut done = Imported::default();
-            for row in Rows::open_as(file, Format::Json)? {
-                let row = row?;
-                let refuse = |reason: String| row.place.refuse(file, reason);
-                let (inputs, annotations) = annotations(&row).map_err(refuse)?;
-                for it in annotations {
-                    if it.was_cancelled {
-                        done.n_rejected += 1;
-                        continue;
-                    }
-                    let given = given(&inputs, &it.fields, &settings, &tasks).map_err(refuse)?;
-                    let from = From {
-                        platform: ANNOTATOR,
-                        worker: &it.by,
-                        answer: &it.id,
-                        active_ms: it.lead_time.and_then(active_ms),
-                        others: it.others,
-                    };
-                    let added = add(change, project, &from, given, &mut done);
-                    added.map_err(|error| match error {
-                        FeedbackError::Refused(refusal) => refuse(refusal.to_string()).into(),
-                        other => other,
-                    })?;
-                }
-            }
-            Ok(done)
-        })
+        let sheets = Rows::open_as(file, Format::Json)?.map(|row| {
+            let row = row?;
+            let read = sheet(&row);
+            read.map_err(|reason| row.place.refuse(file, reason))
+        });
+        import(store, project, ANNOTATOR, file, sheets)
     }
 }
 
-struct Annotation {
-    id: String,
-    by: String,
-    was_cancelled: bool,
-    /// In seconds.
-    lead_time: Option<f64>,
-    fields: BTreeMap<String, String>,
-    others: Value,
-}
-
 /// What was sent with a task, and what was said of it.
-fn annotations(row: &Row) -> Result<(BTreeMap<String, String>, Vec<Annotation>), String> {
+fn sheet(row: &Row) -> Result<Sheet, String> {
     let columns = &row.columns;
-    let Some(data) = columns.get("data") else { return short(columns) };
+    let Some(data) = columns.get("data") else { return short(row) };
     let data = data.as_object().ok_or("`data` is no object")?;
-    let found = match columns.get("annotations").or_else(|| columns.get("completions")) {
+    let answers = match columns.get("annotations") {
         Some(Value::Array(found)) => found.iter().map(annotation).collect::<Result<_, _>>()?,
         Some(_) => return Err("`annotations` is no list".into()),
         None => Vec::new(),
     };
-    Ok((texts(data), found))
+    Ok(Sheet { place: row.place, inputs: texts(data), answers })
 }
 
-fn annotation(value: &Value) -> Result<Annotation, String> {
+fn annotation(value: &Value) -> Result<Filled, String> {
     let id = number(&value["id"]).ok_or("an annotation has no `id`")?;
     let by = &value["completed_by"];
     let by = number(by).or_else(|| number(&by["id"]));
@@ -97,20 +63,19 @@ fn annotation(value: &Value) -> Result<Annotation, String> {
     }
     let others = ["created_at", "updated_at", "ground_truth", "lead_time", "unique_id"];
     let others = others.iter().filter_map(|name| Some(((*name).into(), value.get(*name)?.clone())));
-    Ok(Annotation {
+    Ok(Filled {
         id,
         by,
-        was_cancelled: value["was_cancelled"].as_bool().unwrap_or(false),
-        lead_time: value["lead_time"].as_f64(),
+        is_rejected: value["was_cancelled"].as_bool().unwrap_or(false),
+        active_ms: value["lead_time"].as_f64().and_then(active_ms),
         fields,
         others: Value::Object(others.collect()),
     })
 }
 
 /// JSON-MIN: data and fields of one annotation in one object.
-fn short(
-    columns: &Map<String, Value>,
-) -> Result<(BTreeMap<String, String>, Vec<Annotation>), String> {
+fn short(row: &Row) -> Result<Sheet, String> {
+    let columns = &row.columns;
     let need = |name: &str| {
         let found = columns.get(name).and_then(number);
         found.ok_or_else(|| format!("neither `data` nor `{name}`; export as JSON or JSON-MIN"))
@@ -122,8 +87,9 @@ fn short(
     }
     let lead_time = columns.get("lead_time").and_then(Value::as_f64);
     let others = json!({ "lead_time": lead_time });
-    let one = Annotation { id, by, was_cancelled: false, lead_time, fields, others };
-    Ok((texts(columns), vec![one]))
+    let active_ms = lead_time.and_then(active_ms);
+    let one = Filled { id, by, is_rejected: false, active_ms, fields, others };
+    Ok(Sheet { place: row.place, inputs: texts(columns), answers: vec![one] })
 }
 
 /// A text, a number, or several choices of which each is ticked.

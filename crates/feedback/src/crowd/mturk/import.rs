@@ -6,8 +6,7 @@ use serde_json::{Map, Value};
 
 use super::WORKER;
 use super::results::{Assignment, AssignmentStatus, Results};
-use crate::crowd::given::given;
-use crate::crowd::import::{From, Imported, active_ms, add, asked};
+use crate::crowd::import::{Filled, Imported, Sheet, active_ms, import};
 use crate::error::FeedbackError;
 use crate::store::Store;
 
@@ -30,29 +29,20 @@ impl Import {
         project: &str,
         file: &Path,
     ) -> Result<Imported, FeedbackError> {
-        let (settings, tasks) = asked(store, project)?;
-        store.change(|change| {
-            let mut done = Imported::default();
-            for assignment in Results::open(file)? {
-                let assignment = assignment?;
-                if assignment.status == AssignmentStatus::Rejected && !self.rejected {
-                    done.n_rejected += 1;
-                    continue;
-                }
-                let given = given(&assignment.inputs, &assignment.answers, &settings, &tasks)
-                    .map_err(|reason| assignment.place.refuse(file, reason))?;
-                let from = From {
-                    platform: WORKER,
-                    worker: &assignment.worker,
-                    answer: &assignment.id,
-                    active_ms: work_time(&assignment.columns),
-                    others: others(&assignment.columns).into(),
-                };
-                let added = add(change, project, &from, given, &mut done);
-                added.map_err(|error| located(error, file, &assignment))?;
-            }
-            Ok(done)
-        })
+        let sheets = Results::open(file)?.map(|assignment| Ok(self.sheet(assignment?)));
+        import(store, project, WORKER, file, sheets)
+    }
+
+    fn sheet(&self, assignment: Assignment) -> Sheet {
+        let filled = Filled {
+            is_rejected: assignment.status == AssignmentStatus::Rejected && !self.rejected,
+            active_ms: work_time(&assignment.columns),
+            others: others(&assignment.columns).into(),
+            id: assignment.id,
+            by: assignment.worker,
+            fields: assignment.answers,
+        };
+        Sheet { place: assignment.place, inputs: assignment.inputs, answers: vec![filled] }
     }
 }
 
@@ -66,14 +56,4 @@ fn work_time(columns: &Map<String, Value>) -> Option<i64> {
 fn others(columns: &Map<String, Value>) -> Map<String, Value> {
     let others = columns.iter().filter(|(name, _)| !name.starts_with("Input."));
     others.map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
-/// Says on which row somebody was refused.
-fn located(error: FeedbackError, file: &Path, assignment: &Assignment) -> FeedbackError {
-    match error {
-        FeedbackError::Refused(refusal) => {
-            assignment.place.refuse(file, refusal.to_string()).into()
-        }
-        other => other,
-    }
 }

@@ -93,17 +93,17 @@ fn assert_batch(pairs: &ReadablePairs, known: &Posterior<'_>, said: &[Said]) {
 
 #[test]
 fn information_is_the_integral_over_rewards() {
-    // By adaptive quadrature (scipy.integrate.quad).
+    // By adaptive quadrature (scipy.integrate.quad); the last as rough as the rule is there.
     let cases = [
-        (0.0, 1.0, 0.093_708_961),
-        (0.5, 1.0, 0.090_455_471),
-        (2.0, 4.0, 0.176_599_710),
-        (-1.0, 0.1, 0.009_644_795),
-        (0.0, 25.0, 0.451_221_127),
+        (0.0, 1.0, 0.093_708_961, 1e-3),
+        (0.5, 1.0, 0.090_455_471, 1e-3),
+        (2.0, 4.0, 0.176_599_710, 1e-3),
+        (-1.0, 0.1, 0.009_644_795, 1e-3),
+        (0.0, 25.0, 0.451_221_127, 0.05),
     ];
-    for (gap, variance, want) in cases {
+    for (gap, variance, want, tolerance) in cases {
         let got = told(gap, variance);
-        assert!((got / want - 1.0).abs() < 0.05, "{gap} ± {variance}: {got} for {want}");
+        assert!((got / want - 1.0).abs() < tolerance, "{gap} ± {variance}: {got} for {want}");
     }
     assert!(told(0.7, 0.0) < 1e-12, "what is known tells nothing");
 }
