@@ -24,7 +24,8 @@ fuzz_target!(|input: &[u8]| {
     let parsed = ModelConfig::from_json(config);
     let header = Header::read(Path::new("model"), weights, weights.len() as u64);
     if let Ok(header) = &header {
-        let n_bytes: u64 = header.tensors.values().map(|info| info.bytes.end - info.bytes.start).sum();
+        let n_bytes: u64 =
+            header.tensors.values().map(|info| info.bytes.end - info.bytes.start).sum();
         assert!(n_bytes < weights.len() as u64);
     }
     let [whole, sharded, to] = &*FOLDERS;

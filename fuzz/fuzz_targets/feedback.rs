@@ -12,9 +12,9 @@ use libfuzzer_sys::fuzz_target;
 use rein_data::schema::Examples;
 use rein_feedback::cleaning::Cleaning;
 use rein_feedback::crowd::{argilla, label_studio, mturk};
-use rein_feedback::implicit::{Texts, read_log};
+use rein_feedback::implicit::{HarvestConfig, Texts, acts, harvest, read_log};
 use rein_feedback::rows::Import;
-use rein_feedback::{NewTask, Response, Split, Store};
+use rein_feedback::{NewTask, Reported, Response, Split, Store};
 use tempfile::TempDir;
 
 static FOLDER: LazyLock<TempDir> =
@@ -24,13 +24,14 @@ fuzz_target!(|input: &[u8]| {
     let Some((kind, bytes)) = input.split_first() else { return };
     let file = FOLDER.path().join("file");
     fs::write(&file, bytes).expect("writes");
-    match kind % 6 {
+    match kind % 7 {
         0 => drop(read_log(&file)),
         1 => drop(Texts::read(&file)),
         2 => drop(mturk::Import::default().run(&mut store(), "p", &file)),
         3 => drop(label_studio::Import.run(&mut store(), "p", &file)),
         4 => drop(argilla::Import.run(&mut store(), "p", &file)),
-        _ => rows(&file),
+        5 => rows(&file),
+        _ => events(bytes),
     }
 });
 
@@ -43,6 +44,15 @@ fn rows(file: &Path) {
         assert_eq!(report.n_kept + report.set_aside.len(), rows.len());
         let _ = report.merged(&rows);
     }
+}
+
+fn events(bytes: &[u8]) {
+    let lines = bytes.split(|it| *it == b'\n').filter_map(|it| serde_json::from_slice(it).ok());
+    let annotator = Some("a".to_owned());
+    let reported: Vec<_> =
+        lines.map(|event| Reported { annotator: annotator.clone(), event }).collect();
+    let Ok(acts) = acts(&reported, Texts::default()) else { return };
+    let _ = harvest(&acts.impressions, &acts.texts, &HarvestConfig::default());
 }
 
 /// A store with the seeds' task, in memory.

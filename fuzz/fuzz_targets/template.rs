@@ -16,8 +16,9 @@ static MESSAGES: LazyLock<[Value; 3]> = LazyLock::new(|| {
     ]
 });
 
-static TOOLS: LazyLock<Value> =
-    LazyLock::new(|| json!([{ "type": "function", "function": { "name": "f", "parameters": {} } }]));
+static TOOLS: LazyLock<Value> = LazyLock::new(
+    || json!([{ "type": "function", "function": { "name": "f", "parameters": {} } }]),
+);
 
 fuzz_target!(|source: &str| {
     let Ok(template) = ChatTemplate::new(source, "<s>", "</s>") else { return };

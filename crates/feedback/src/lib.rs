@@ -43,6 +43,6 @@ pub use records::{
     Settings, Shown, Split, Status, Task,
 };
 pub use store::{
-    Annotator, Asked, Change, Progress, Project, Receipt, Role, Ruling, Said, Store, Stored,
-    Subject, Submission, Verdict, Writer,
+    Annotator, Asked, Change, Progress, Project, Receipt, Reported, Role, Ruling, Said, Store,
+    Stored, Subject, Submission, Verdict, Writer,
 };

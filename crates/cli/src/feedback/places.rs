@@ -28,17 +28,7 @@ impl StoreArgs {
     pub(super) fn path(&self) -> Result<PathBuf> {
         match (&self.store, &self.run) {
             (Some(store), _) => Ok(store.clone()),
-            (None, Some(run)) => {
-                let store = run.join(STORE);
-                if !store.is_file() {
-                    bail!(
-                        "{}: nobody was asked yet; `rein feedback --run {}` samples replies to judge",
-                        store.display(),
-                        run.display()
-                    );
-                }
-                Ok(store)
-            }
+            (None, Some(run)) => store_of(run),
             (None, None) => unreachable!("clap wants one of them"),
         }
     }
@@ -47,6 +37,19 @@ impl StoreArgs {
     pub(super) fn is_of_run(&self) -> bool {
         self.run.is_some()
     }
+}
+
+/// The store of a run, which is there.
+pub(super) fn store_of(run: &Path) -> Result<PathBuf> {
+    let store = run.join(STORE);
+    if !store.is_file() {
+        bail!(
+            "{}: nobody was asked yet; `rein feedback --run {}` samples replies to judge",
+            store.display(),
+            run.display()
+        );
+    }
+    Ok(store)
 }
 
 /// Where the newest policy of a run stands, the last stage first.

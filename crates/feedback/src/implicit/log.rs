@@ -69,7 +69,7 @@ pub fn read_log(path: &Path) -> Result<Vec<Impression>, FeedbackError> {
 }
 
 /// The version comes first: a line of another version may have other keys.
-fn parse(line: Value) -> Result<Impression, String> {
+pub(super) fn parse(line: Value) -> Result<Impression, String> {
     match &line["v"] {
         Value::Number(version) if version.as_u64() == Some(VERSION) => {}
         Value::Null => return Err("missing field `v`, the version of the format".into()),

@@ -35,7 +35,8 @@
 //! | `edit` | rewritten by the user | `text`, or `edited_id` if the new text has an id; one of them |
 //! | `close` | left | `visible_ms`, if known |
 //!
-//! Texts are kept apart ([`Texts`]), so that the log can outlive them.
+//! Texts are kept apart ([`Texts`]), so that the log can outlive them. What live mode of a server and programs that use it
+//! reported is read from the store ([`acts`]).
 //!
 //! ```
 //! use std::io::Write;
@@ -71,6 +72,7 @@ mod pairs;
 mod position_based;
 mod propensity;
 mod relevance;
+mod reported;
 mod screening;
 mod share;
 mod signals;
@@ -86,6 +88,7 @@ pub use pairs::{ClickPairs, Harvest, HarvestConfig, ImplicitPair, Reason, Source
 pub use position_based::PositionBased;
 pub use propensity::{DEFAULT_CLIP, Propensities};
 pub use relevance::{click_rates, ips, snips};
+pub use reported::{Acts, acts};
 pub use screening::{Suspicion, screen};
 pub use share::{bounded, largest_share};
 pub use simulate::{Simulated, Simulation};

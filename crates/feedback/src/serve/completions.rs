@@ -30,6 +30,8 @@ use crate::store::{now, random_token};
 const MAX_N: usize = 8;
 /// Messages of a conversation at most.
 const MAX_MESSAGES: usize = 1024;
+/// Pieces that wait for a slow client before the model waits, too.
+const PIECES: usize = 256;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct SentChat {
@@ -122,13 +124,14 @@ pub(super) async fn complete(
         let message = "the model answers others; try again in a moment";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
     })?;
-    let (sender, receiver) = channel::<Value>(256);
+    // What was said before counts for the answer.
+    let _ = state.lessons.subscribe().wait_for(|n_pending| *n_pending == 0).await;
+    let (sender, mut receiver) = channel::<Value>(PIECES);
     let working = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let done = chat.work(&live, is_stream.then_some(&sender));
+        let done = chat.work(&live, &sender, is_stream);
         // What nobody waited for is kept by nobody's wish.
-        let is_whole = !(is_stream && sender.is_closed());
-        if let (true, Ok(answers)) = (is_kept && is_whole, &done) {
+        if let (true, Ok(answers)) = (is_kept && !sender.is_closed(), &done) {
             chat.keep(&state, &live, &caller.annotator.name, answers)?;
         }
         done.map(|answers| chat.whole(&answers))
@@ -143,6 +146,8 @@ pub(super) async fn complete(
     let failed =
         |message: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "model", message);
     let done = working.await.map_err(|_| failed("the model failed".into()))?;
+    // A client that leaves before ends this function here, and with its receiver the model's work.
+    receiver.close();
     Ok(Json(done.map_err(failed)?).into_response())
 }
 
@@ -190,11 +195,21 @@ impl Chat {
         })
     }
 
-    /// Samples the answers; tells their pieces, if somebody wants them.
-    fn work(&self, live: &Live, pieces: Option<&Sender<Value>>) -> Result<Answers, String> {
+    /// Samples the answers as long as somebody listens; tells their pieces, if they are wanted.
+    fn work(
+        &self,
+        live: &Live,
+        pieces: &Sender<Value>,
+        is_stream: bool,
+    ) -> Result<Answers, String> {
         let mut has_begun = vec![false; self.ask.n];
         let mut tell = |place: usize, text: &str| {
-            let Some(pieces) = pieces else { return ControlFlow::Continue(()) };
+            if pieces.is_closed() {
+                return ControlFlow::Break(());
+            }
+            if !is_stream {
+                return ControlFlow::Continue(());
+            }
             let mut delta = json!({ "content": text });
             if !std::mem::replace(&mut has_begun[place], true) {
                 delta["role"] = json!("assistant");
@@ -205,7 +220,7 @@ impl Chat {
             }
         };
         let done = live.model.answer(&self.ask, &mut tell);
-        if let Some(pieces) = pieces {
+        if is_stream {
             self.end(&done, pieces);
         }
         done

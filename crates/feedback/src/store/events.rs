@@ -36,24 +36,40 @@ impl Change<'_> {
     }
 }
 
+/// An event as it came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reported {
+    /// Who reported it, if it is known.
+    pub annotator: Option<String>,
+    /// What was reported.
+    pub event: Value,
+}
+
 impl Store {
     /// The events of a project, in the order they came.
     pub fn events(&self, project: &str) -> Result<Vec<Value>, FeedbackError> {
+        Ok(self.reported(project)?.into_iter().map(|it| it.event).collect())
+    }
+
+    /// The same, with who reported them.
+    pub fn reported(&self, project: &str) -> Result<Vec<Reported>, FeedbackError> {
         self.query(|connection| {
-            let query = "SELECT event.id, data_json FROM event
-                         JOIN project ON project.id = project_id
+            let query = "SELECT event.id, external_id, data_json FROM event
+                         JOIN project ON project.id = event.project_id
+                         LEFT JOIN annotator ON annotator.id = annotator_id
                          WHERE project.name = ?1 ORDER BY event.id";
             let mut statement = connection.prepare_cached(query)?;
             let rows = statement.query_map([project], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+                Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, String>(2)?))
             })?;
             rows.map(|row| {
-                let (id, data) = row?;
-                serde_json::from_str(&data).map_err(|error| FeedbackError::BadRow {
+                let (id, annotator, data) = row?;
+                let bad = |error: serde_json::Error| FeedbackError::BadRow {
                     what: "event",
                     id,
                     reason: error.to_string(),
-                })
+                };
+                Ok(Reported { annotator, event: serde_json::from_str(&data).map_err(bad)? })
             })
             .collect()
         })

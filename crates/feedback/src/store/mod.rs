@@ -29,6 +29,7 @@ pub(crate) use annotators::random_token;
 pub use annotators::{Annotator, Role};
 pub use answers::{Receipt, Said, Submission};
 pub use assign::Asked;
+pub use events::Reported;
 pub use projects::Project;
 pub use read::{Progress, Stored};
 pub use rulings::{Ruling, Subject, Verdict};

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
+use rein_feedback::implicit::{HarvestConfig, Reason, Texts, acts, harvest};
 use rein_feedback::serve::{Answers, Ask, AskWhen, Lesson, Live, Model, Sampled};
 use rein_feedback::{Choice, Judgement, Settings, Store};
 
@@ -118,4 +119,10 @@ fn the_better_answer_alone(browser: &Browser, served: &Served) {
         all
     };
     assert_eq!(sorted(kinds()), sorted(expected.map(String::from).to_vec()));
+    let reported = Store::read(&served.store).and_then(|it| it.reported("p")).expect("reads");
+    let acts = acts(&reported, Texts::default()).expect("is read");
+    assert_eq!((acts.impressions.len(), acts.n_passed_over), (2, 0));
+    let found = harvest(&acts.impressions, &acts.texts, &HarvestConfig::default());
+    let pairs = found.expect("is harvested").pairs;
+    assert!(pairs.iter().any(|it| it.reason == Reason::Edit && it.chosen.contains('!')));
 }

@@ -198,6 +198,31 @@ fn what_cannot_be_answered_is_refused() {
 }
 
 #[test]
+fn who_goes_away_stops_the_model_and_leaves_nothing() {
+    for stream in [false, true] {
+        let (model, gate) = Scripted::gated(&["one two three four five six seven eight "]);
+        let (running, model, token) = start(model);
+        let ask = question(json!({ "stream": stream, "store": true }));
+        let reply = running.open(CHAT, &token, &ask);
+        gate.send(()).expect("it waits");
+        let begin = Instant::now();
+        while model.made.lock().expect("whole").is_empty() {
+            assert!(begin.elapsed() < Duration::from_secs(20), "it answers");
+            thread::sleep(Duration::from_millis(5));
+        }
+        drop(reply);
+        while *model.n_broken.lock().expect("whole") == 0 {
+            assert!(begin.elapsed() < Duration::from_secs(20), "it is stopped");
+            thread::sleep(Duration::from_millis(100));
+            let _ = gate.send(());
+        }
+        assert!(model.made.lock().expect("whole").len() < 8, "before its end");
+        thread::sleep(Duration::from_millis(100));
+        assert!(events(&running).is_empty(), "half an answer is none");
+    }
+}
+
+#[test]
 fn what_the_model_fails_with_is_told() {
     let (running, _, token) = start(Scripted { failure: Some("no memory"), ..two() });
     let error = json!({ "code": "model", "message": "no memory" });
