@@ -1,4 +1,13 @@
 //! How often one side wins, with what chance leaves open.
+//!
+//! [`WinRate`] knows counts of games alone. Where a judge scored the replies of both sides to the same prompts,
+//! [`PairedScores`] says more.
+
+mod length_controlled;
+mod paired;
+mod wilcoxon;
+
+pub use paired::{N_DRAWS, PairedScores};
 
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal};
 use statrs::function::beta::inv_beta_reg;
