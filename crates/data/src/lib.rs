@@ -6,7 +6,8 @@
 //! [`encoding`]), are kept in memory or in a file ([`store`]), perhaps share sequences ([`packing`]) and
 //! are visited in a seeded order ([`sequences`], [`batches`]). A stage that trains something runs in one
 //! loop ([`stage`]) that logs ([`log`]), saves ([`checkpoint`]) and resumes in the folder of its run
-//! ([`run_dir`]), alone or with other processes ([`workers`]). All randomness comes from one tree of
+//! ([`run_dir`]), alone or with other processes ([`workers`]). How much the texts that a model writes
+//! repeat themselves is counted ([`diversity`]). All randomness comes from one tree of
 //! streams ([`seed`]).
 //!
 //! This crate knows neither Burn nor any algorithm, compiles in seconds and is tested without a
@@ -17,6 +18,7 @@ pub mod batches;
 mod bounds;
 pub mod chat;
 pub mod checkpoint;
+pub mod diversity;
 pub mod encoder;
 pub mod encoding;
 mod error;
