@@ -24,7 +24,7 @@ use crate::inference::{Chat, Generate, Logprobs, Score, score_by_rules};
 use crate::inspect::{self, Survey};
 use crate::pace::Measure;
 use crate::parity::Parity;
-use crate::pipeline::{Ended, Evaluation, Session};
+use crate::pipeline::{Ended, Evaluation, History, Past, Session};
 use crate::plan::Plan;
 use crate::reward::{Attack, Evaluate, RewardCommand};
 use crate::run_config::{holds_run, load_config, run_root};
@@ -216,8 +216,19 @@ impl Work for Stages<'_> {
         setup.notes.iter().for_each(|note| log.note(note));
         let stages = stages_of(&setup.config, stage);
         let workers = workers.clone();
-        let mut session = Session::<B> { setup, run, log, interrupt, workers, device };
-        let ended = session.run(&stages);
+        let repeats = stage.is_none() && setup.config.repeats();
+        let rounds = setup.config.rounds.clone().filter(|_| repeats);
+        let past = Past::default();
+        let mut session = Session::<B> { setup, run, log, interrupt, workers, device, past };
+        let ended = match &rounds {
+            Some(rounds) => {
+                let (is_plain, interrupt) = (args.plain, session.interrupt.clone());
+                let is_plain = is_plain || session.workers.count() > 1;
+                let open = |run: &RunDir| Ok(RunLog::open(run, watcher(is_plain, &interrupt))?);
+                session.run_rounds(rounds, &open)
+            }
+            None => session.run(&stages),
+        };
         let Session { run, log, workers, .. } = session;
         // The dashboard gives the terminal back before anything is printed.
         drop(log);
@@ -237,9 +248,17 @@ fn conclude(run: &RunDir, stages: &[Stage], ended: Ended) -> Result<ExitCode> {
         return Ok(ExitCode::from(INTERRUPTED));
     }
     if stages.contains(&Stage::Evaluate) {
-        let evaluation = Evaluation::load(run)?;
-        let report = report::write(run, &evaluation)?;
+        let history = History::load(run.root())?;
+        // A later round has measured all policies before it, too.
+        let last = history.rounds.last().map(|it| run.root().join(&it.folder));
+        let measured = last.map(|it| RunDir::join(&it));
+        let evaluation = Evaluation::load(measured.as_ref().unwrap_or(run))?;
+        let report = report::write(run, &evaluation, &history)?;
         print(&table::render(&evaluation));
+        print(&table::rounds(&history));
+        if let Some(best) = history.best() {
+            print(&format!("policy: {}\n", run.root().join(&best.policy).display()));
+        }
         print(&format!("report: {}\n", report.display()));
     }
     print(&format!("run:    {root}\n"));

@@ -46,7 +46,7 @@ pub(crate) fn load_config(args: &RunArgs) -> Result<Config> {
 /// was fine-tuned before, and all stages behind that.
 fn go_on(run: &Path, from_its_model: bool, sets: &[String]) -> Result<Config> {
     let mut config = config::load_saved(&run.join("config.toml"))?;
-    config.reward_model = None;
+    (config.reward_model, config.rounds) = (None, None);
     config.stages.retain(|stage| *stage != Stage::Feedback);
     if from_its_model {
         config.stages.retain(|stage| *stage != Stage::Sft);

@@ -124,6 +124,12 @@ impl Setup {
             ensure!(!rows.train.is_empty(), "there are no demonstrations to fine-tune on");
             notes.extend(padding(&config.sft, &rows.train));
         }
+        if config.rounds.is_some() && !config.repeats() {
+            notes.push(
+                "`loop` repeats \"rl\" and \"evaluate\" without \"dpo\"; by `stages`, there is one round"
+                    .into(),
+            );
+        }
         let mut setup =
             Self { config, folders, world, tokenizer, encoder, model, rows, rows_folder, notes };
         setup.check_lengths()?;

@@ -2,12 +2,15 @@
 
 use std::fmt::Write;
 
-use crate::pipeline::{Agreement, Evaluation, JudgeReport, ModelReport};
+use crate::pipeline::{
+    Agreement, Evaluation, History, JudgeReport, ModelReport, RoundReport, Versus,
+};
 
 /// The table of all models, how well the reward model judges, and samples.
 pub(crate) fn render(evaluation: &Evaluation) -> String {
     let mut text = String::new();
     models(&mut text, &evaluation.models);
+    victories(&mut text, &evaluation.versus);
     if let Some(judge) = &evaluation.judge {
         judges(&mut text, judge);
     }
@@ -43,6 +46,62 @@ fn models(text: &mut String, models: &[ModelReport]) {
 /// Columns of the longest name.
 fn width(models: &[ModelReport]) -> usize {
     models.iter().map(|model| model.name.len()).max().unwrap_or(0).max(8)
+}
+
+/// How often policies beat others.
+fn victories(text: &mut String, versus: &[Versus]) {
+    if !versus.is_empty() {
+        let _ = writeln!(text, "\nWins on the same prompts, ties as half");
+    }
+    for it in versus {
+        let who = format!("{} against {}, by {}", it.model, it.against, it.by);
+        let [low, high] = it.wilson.map(|it| 100.0 * it);
+        let _ = write!(
+            text,
+            "  {who:<32} {:>5.1} % of {} (95 % interval {low:.1} to {high:.1} %)",
+            100.0 * it.rate,
+            it.wins + it.ties + it.losses
+        );
+        if let Some(rate) = it.at_equal_length {
+            let _ = write!(text, "; at equal length {:.1} %", 100.0 * rate);
+        }
+        let _ = writeln!(text);
+    }
+}
+
+/// The rounds of a loop side by side, and why each ended as it did; nothing where there was none.
+pub(crate) fn rounds(history: &History) -> String {
+    let mut text = String::new();
+    if history.rounds.is_empty() {
+        return text;
+    }
+    let _ = writeln!(
+        text,
+        "\n{:<8} {:>7} {:>8} {:>9} {:>9} {:>9} {:>9} {:>14}   verdict",
+        "round", "pairs", "answers", "judge", "reward", "gold", "KL", "wins over SFT"
+    );
+    for round in &history.rounds {
+        let judge = round.accuracy.map_or("-".into(), |it| format!("{:.1} %", 100.0 * it));
+        let _ = writeln!(
+            text,
+            "{:<8} {:>7} {:>8} {judge:>9} {:>9} {:>9} {:>9.2} {:>14}   {}",
+            round.number,
+            round.pairs,
+            round.answers,
+            number(round.reward),
+            number(round.gold),
+            round.kl,
+            format!("{:.1} %", 100.0 * round.against_fine_tuned.rate),
+            verdict(round)
+        );
+    }
+    let _ = writeln!(text);
+    text
+}
+
+fn verdict(round: &RoundReport) -> String {
+    let reason = &round.verdict.reason;
+    if round.verdict.keeps() { reason.clone() } else { format!("taken back: {reason}") }
 }
 
 fn number(value: Option<f64>) -> String {

@@ -36,7 +36,7 @@ use super::args::InverseArgs;
 use crate::args::HubArgs;
 use crate::config::{self, Config, Stage};
 use crate::device::Work;
-use crate::pipeline::{Ended, Evaluation, Session};
+use crate::pipeline::{Ended, Evaluation, Past, Session};
 use crate::setup::Setup;
 use crate::speech::print;
 use crate::watch::watcher;
@@ -213,7 +213,8 @@ impl<D: Clone> Runs<'_, D> {
         let interrupt = Interrupt::default();
         let log = RunLog::open(&run, watcher(true, &interrupt))?;
         let (device, workers) = (self.device.clone(), Workers::default());
-        let mut session = Session::<B> { setup, run, log, interrupt, workers, device };
+        let mut session =
+            Session::<B> { setup, run, log, interrupt, workers, device, past: Past::default() };
         match session.run(stages)? {
             Ended::Finished => Ok(session.run),
             Ended::Interrupted => bail!("{name}: was interrupted"),

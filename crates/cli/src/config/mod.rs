@@ -3,6 +3,7 @@
 mod files;
 mod load;
 mod problems;
+mod rounds;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use files::{FilesConfig, MixedSet};
 pub(crate) use load::{change, load, load_rules, load_saved};
+pub(crate) use rounds::{Answers, LoopConfig, Query, RewardStart};
 
 /// The config that `rein train` runs without any argument.
 pub(crate) const DEFAULT: &str = include_str!("../../../../configs/helpdesk.toml");
@@ -48,8 +50,19 @@ pub(crate) struct Config {
     pub(crate) rl: PpoConfig,
     /// Measuring the result.
     pub(crate) evaluate: EvaluateConfig,
+    /// Rounds; one if left out.
+    #[serde(rename = "loop", skip_serializing_if = "Option::is_none")]
+    pub(crate) rounds: Option<LoopConfig>,
     /// What is computed and kept in bf16, for all stages.
     pub(crate) precision: Precisions,
+}
+
+impl Config {
+    /// Whether there are several rounds: where `stages` has what is repeated, and nothing that isn't.
+    pub(crate) fn repeats(&self) -> bool {
+        let has = |stage| self.stages.contains(&stage);
+        self.rounds.is_some() && has(Stage::Rl) && has(Stage::Evaluate) && !has(Stage::Dpo)
+    }
 }
 
 /// A part of a run.

@@ -5,7 +5,7 @@ use rein_feedback::aggregate::Aggregation;
 use rein_reward::inverse::demonstrations::Sampler;
 use rein_reward::{RewardKind, RewardSource};
 
-use super::{Config, DataConfig, ModelSource, Stage};
+use super::{Answers, Config, DataConfig, ModelSource, Stage};
 
 impl Config {
     /// Fills in what follows from the rest, and refuses what can't be run.
@@ -23,6 +23,13 @@ impl Config {
             }
         }
         let of_store = self.feedback.store.is_some();
+        let waits = self.rounds.as_ref().is_some_and(|it| it.answers == Answers::People);
+        if waits {
+            let missing = [Stage::Feedback, Stage::Reward, Stage::Rl];
+            possible.extend(
+                missing.into_iter().filter(|it| !possible.contains(it)).collect::<Vec<_>>(),
+            );
+        }
         if of_store {
             possible.retain(|stage| *stage != Stage::Feedback);
             let more = [Stage::Reward, Stage::Rl].into_iter().filter(|it| !possible.contains(it));
@@ -90,6 +97,7 @@ impl Config {
         problems.extend(self.pessimism_problems());
         problems.extend(self.data_problems());
         problems.extend(self.personal_problems());
+        problems.extend(self.loop_problems());
         let feedback = &self.feedback;
         if feedback.project.is_some() && feedback.store.is_none() {
             problems.push("`feedback.project` needs a `feedback.store`".into());
@@ -115,6 +123,22 @@ impl Config {
         ];
         for (key, _) in counts.iter().filter(|(_, count)| *count == 0) {
             problems.push(format!("`{key}` must be above 0"));
+        }
+        problems
+    }
+
+    fn loop_problems(&self) -> Vec<String> {
+        let Some(rounds) = self.rounds.as_ref().filter(|_| self.repeats()) else {
+            return Vec::new();
+        };
+        let mut problems = rounds.problems();
+        let gives = !self.stages.contains(&Stage::Feedback);
+        if gives && self.stages.contains(&Stage::Reward) && self.reward.max_judgements.is_none() {
+            problems.push(
+                "`loop` has nothing new to learn in later rounds: set `reward.max_judgements` to what the first \
+                 one shall know, to which each adds `loop.pairs`"
+                    .into(),
+            );
         }
         problems
     }

@@ -8,6 +8,7 @@ use rein_data::run_dir::RunDir;
 use rein_model::checkpoint::MODEL;
 
 use crate::config::Stage;
+use crate::pipeline::History;
 
 /// The store of a run has this name.
 pub(crate) const STORE: &str = "feedback.sqlite";
@@ -62,6 +63,16 @@ pub(crate) fn newest(folder: &Path, stages: &[Stage]) -> Result<PathBuf> {
     }
     if !folder.join("config.toml").is_file() {
         bail!("{}: neither a model (config.json) nor a run (config.toml)", folder.display());
+    }
+    if let Some(best) = History::load(folder)?.best() {
+        let of_stage = |stage: &Stage| match stage {
+            Stage::Rl => Some(best.policy.clone()),
+            Stage::Reward => best.reward_model.clone(),
+            _ => None,
+        };
+        if let Some(found) = stages.iter().find_map(of_stage) {
+            return Ok(folder.join(found));
+        }
     }
     let run = RunDir::join(folder);
     for stage in stages {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use burn::module::AutodiffModule;
 use rein_data::checkpoint::write_atomically;
+use rein_data::diversity::{distinct_n, refusal, repetition, self_bleu};
 use rein_data::encoding::TokenRow;
 use rein_data::example::Completion;
 use rein_data::helpdesk::gold;
@@ -20,6 +21,7 @@ use rein_reward::{LearnedReward, Reward};
 use serde::{Deserialize, Serialize};
 
 use super::Session;
+use super::compare::{Replies, Versus};
 use super::judge::JudgeReport;
 use crate::config::Stage;
 
@@ -30,6 +32,9 @@ pub(crate) struct Evaluation {
     pub(crate) models: Vec<ModelReport>,
     /// How well the reward model judges.
     pub(crate) judge: Option<JudgeReport>,
+    /// Each policy against the fine-tuned model, and against what it began with.
+    #[serde(default)]
+    pub(crate) versus: Vec<Versus>,
 }
 
 /// One model on held-out prompts.
@@ -53,8 +58,41 @@ pub(crate) struct ModelReport {
     pub(crate) ends: f64,
     /// Tokens per reply.
     pub(crate) length: f64,
+    /// How much the replies repeat each other and themselves.
+    #[serde(default)]
+    pub(crate) diversity: Diversity,
     /// Replies to the same prompts for each model.
     pub(crate) samples: Vec<Shown>,
+}
+
+/// How much replies repeat each other and themselves.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Diversity {
+    /// Distinct words, and pairs of words, of all (Li et al., 2016).
+    pub(crate) distinct_1: Option<f64>,
+    pub(crate) distinct_2: Option<f64>,
+    /// Mean BLEU of each reply against the others (Zhu et al., 2018).
+    pub(crate) self_bleu: Option<f64>,
+    /// Share of a reply's four-word sequences that stood in it before.
+    pub(crate) repetition: f64,
+    /// Share of replies that refuse to answer, by their phrases.
+    pub(crate) refusals: f64,
+}
+
+impl Diversity {
+    fn of(completions: &[Completion]) -> Self {
+        let texts: Vec<&str> = completions.iter().map(|it| it.text.as_str()).collect();
+        let share = |of: &dyn Fn(&str) -> f64| {
+            texts.iter().map(|text| of(text)).sum::<f64>() / texts.len().max(1) as f64
+        };
+        Self {
+            distinct_1: distinct_n(&texts, 1),
+            distinct_2: distinct_n(&texts, 2),
+            self_bleu: self_bleu(&texts),
+            repetition: share(&|text| repetition(text)),
+            refusals: share(&|text| f64::from(u8::from(refusal(text)))),
+        }
+    }
 }
 
 /// A reply to read.
@@ -85,19 +123,22 @@ impl<B: LmAutodiffBackend> Session<B> {
             }
             None => None,
         };
-        let mut models = Vec::new();
-        let fine_tuned = if self.result(Stage::Sft)?.is_some() { SFT } else { BEFORE };
+        let (mut models, mut replies) = (Vec::new(), Vec::new());
+        let fine_tuned = self.fine_tuned_name()?;
         for (name, folder) in self.models()? {
             if self.workers.any(self.interrupt.is_set()) {
                 return Ok(Outcome::Interrupted);
             }
-            models.push(self.measure(name, folder, reward.as_ref())?);
+            let (report, scored) = self.measure(&name, folder, reward.as_ref())?;
+            models.push(report);
+            replies.push(scored);
             if let Some(reward) = reward.as_ref().filter(|_| name == fine_tuned) {
                 models.extend(self.measure_best(reward)?);
             }
         }
+        let versus = self.versus(&replies)?;
         let judge = reward.map(|reward| self.judge_report(&reward)).transpose()?.flatten();
-        let evaluation = Evaluation { models, judge };
+        let evaluation = Evaluation { models, judge, versus };
         let path = self.run.file(FILE);
         if self.workers.leads() {
             write_atomically(&path, &serde_json::to_vec_pretty(&evaluation)?)?;
@@ -105,14 +146,51 @@ impl<B: LmAutodiffBackend> Session<B> {
         Ok(Outcome::Finished(path))
     }
 
-    /// The names and folders of the models that the run has.
-    fn models(&self) -> Result<Vec<(&'static str, Option<PathBuf>)>> {
-        let mut models = vec![(BEFORE, None)];
-        let algorithm = self.setup.config.rl.algorithm.title();
-        for (name, stage) in [(SFT, Stage::Sft), ("DPO", Stage::Dpo), (algorithm, Stage::Rl)] {
-            models.extend(self.result(stage)?.map(|folder| (name, Some(folder))));
+    /// What the model is called from which distances are measured.
+    pub(super) fn fine_tuned_name(&self) -> Result<&'static str> {
+        let is_tuned = self.past.is_later() || self.result(Stage::Sft)?.is_some();
+        Ok(if is_tuned { SFT } else { BEFORE })
+    }
+
+    /// The names and folders of the models that the run has; in a later round, of all policies so far.
+    fn models(&self) -> Result<Vec<(String, Option<PathBuf>)>> {
+        let mut models = Vec::new();
+        let named = |name: &str, folder: PathBuf| (name.to_owned(), Some(folder));
+        match self.past.name() {
+            Some(round) => {
+                models.push(named(SFT, self.sft_model()?));
+                let before = self.past.policies().iter();
+                models.extend(before.map(|(name, folder)| named(name, folder.clone())));
+                models.extend(self.result(Stage::Rl)?.map(|folder| named(&round, folder)));
+            }
+            None => {
+                models.push((BEFORE.to_owned(), None));
+                let algorithm = self.setup.config.rl.algorithm.title();
+                let stages = [(SFT, Stage::Sft), ("DPO", Stage::Dpo), (algorithm, Stage::Rl)];
+                for (name, stage) in stages {
+                    models.extend(self.result(stage)?.map(|folder| named(name, folder)));
+                }
+            }
         }
         Ok(models)
+    }
+
+    /// Each policy against the fine-tuned model, and the last one against what it began with.
+    fn versus(&self, replies: &[Replies]) -> Result<Vec<Versus>> {
+        let seed = self.seed(Stage::Evaluate).child("versus");
+        let fine_tuned = self.fine_tuned_name()?;
+        let Some(place) = replies.iter().position(|it| it.name == fine_tuned) else {
+            return Ok(Vec::new());
+        };
+        let policies = &replies[place + 1..];
+        let mut versus: Vec<Versus> =
+            policies.iter().flat_map(|it| it.against(&replies[place], seed)).collect();
+        let began_with = self.past.policy().and_then(|folder| self.past.name_of(folder));
+        let before = began_with.and_then(|name| policies.iter().find(|it| it.name == name));
+        if let Some((last, before)) = policies.last().zip(before) {
+            versus.extend(last.against(before, seed));
+        }
+        Ok(versus)
     }
 
     fn measure(
@@ -120,19 +198,21 @@ impl<B: LmAutodiffBackend> Session<B> {
         name: &str,
         folder: Option<PathBuf>,
         reward: Option<&LearnedReward<B::InnerBackend>>,
-    ) -> Result<ModelReport> {
+    ) -> Result<(ModelReport, Replies)> {
         let model: CausalLm<B::InnerBackend> = match &folder {
             Some(folder) => load_causal_lm(folder, &self.device)?,
             None => self.initial_model()?.valid(),
         };
         let completions = self.complete(&model, 1)?;
         let rewards = reward.map(|reward| reward.score(&completions)).transpose()?;
-        Ok(ModelReport {
+        let (report, replies) = self.describe(name, &completions, rewards);
+        let report = ModelReport {
             heldout_loss: self.heldout_loss(&model)?,
             kl: self.distance(&model, &completions)?,
             folder,
-            ..self.describe(name, &completions, rewards)
-        })
+            ..report
+        };
+        Ok((report, replies))
     }
 
     /// What the fine-tuned model's replies come to where the reward model picks the best of several:
@@ -153,7 +233,7 @@ impl<B: LmAutodiffBackend> Session<B> {
         let completions: Vec<Completion> = best.iter().map(|it| completions[*it].clone()).collect();
         let scores = best.iter().map(|it| scores[*it]).collect();
         let name = format!("best of {n_replies}");
-        let report = self.describe(&name, &completions, Some(scores));
+        let (report, _) = self.describe(&name, &completions, Some(scores));
         Ok(Some(ModelReport { kl: best_of_kl(n_replies), ..report }))
     }
 
@@ -163,7 +243,7 @@ impl<B: LmAutodiffBackend> Session<B> {
         name: &str,
         completions: &[Completion],
         rewards: Option<Vec<f32>>,
-    ) -> ModelReport {
+    ) -> (ModelReport, Replies) {
         let gold = self.setup.world.has_gold().then(|| {
             let judged =
                 completions.iter().map(|it| gold::judge(&it.prompt, &it.text, it.finished));
@@ -185,7 +265,7 @@ impl<B: LmAutodiffBackend> Session<B> {
             reward: rewards.as_ref().map(|it| it[row]),
             gold: totals.as_ref().map(|it| it[row]),
         });
-        ModelReport {
+        let report = ModelReport {
             name: name.to_owned(),
             folder: None,
             heldout_loss: None,
@@ -196,7 +276,10 @@ impl<B: LmAutodiffBackend> Session<B> {
             gold_std: totals.as_deref().map(deviation),
             ends: mean(&ends),
             length: mean(&lengths),
-        }
+            diversity: Diversity::of(completions),
+        };
+        let lengths = completions.iter().map(|it| it.tokens.len()).collect();
+        (report, Replies { name: name.to_owned(), gold: totals, reward: rewards, lengths })
     }
 
     /// So many replies to each held-out prompt in turn, with the same random numbers for each model. Each

@@ -76,7 +76,11 @@ impl<B: LmAutodiffBackend> Session<B> {
             return Ok(None);
         }
         let words = BagOfWords::fit(&self.answers(Split::Train)?);
-        let tasks = self.store()?.tasks(PROJECT, Split::Heldout)?;
+        let mut tasks = self.store()?.tasks(PROJECT, Split::Heldout)?;
+        if let Some(round) = self.past.name() {
+            // Of what the round's policy said.
+            tasks.retain(|task| task.external_id.starts_with(&format!("{round}/")));
+        }
         let mut pairs: Vec<(f32, Preference)> = tasks.iter().filter_map(by_gold).collect();
         pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
         let median = pairs.get(pairs.len() / 2).map_or(0.0, |(difference, _)| *difference);

@@ -1,5 +1,6 @@
 //! The stages of a run, in order. Each is a few calls into the library crates.
 
+mod compare;
 mod dpo;
 mod evaluate;
 mod feedback;
@@ -9,6 +10,7 @@ mod personal;
 mod reference;
 mod reward;
 mod rl;
+mod rounds;
 mod search;
 mod sft;
 
@@ -26,14 +28,17 @@ use rein_model::weights::RandomWeights;
 use rein_model::{CausalLm, load_causal_lm};
 
 use crate::commands::launcher;
-use crate::config::Stage;
+use crate::config::{Answers, Stage};
 use crate::setup::Setup;
+use crate::world::Judgements;
 
+pub(crate) use compare::Versus;
 #[cfg(test)]
-pub(crate) use evaluate::Shown;
+pub(crate) use evaluate::{Diversity, Shown};
 pub(crate) use evaluate::{Evaluation, ModelReport};
 pub(crate) use feedback::PROJECT;
 pub(crate) use judge::{Agreement, JudgeReport};
+pub(crate) use rounds::{History, Past, RoundReport, later_config};
 
 /// A run in progress on one backend.
 pub(crate) struct Session<B: LmAutodiffBackend> {
@@ -43,6 +48,8 @@ pub(crate) struct Session<B: LmAutodiffBackend> {
     pub(crate) interrupt: Interrupt,
     pub(crate) workers: Workers,
     pub(crate) device: B::Device,
+    /// The rounds before this one.
+    pub(crate) past: Past,
 }
 
 /// How far a run got.
@@ -73,8 +80,19 @@ impl<B: LmAutodiffBackend> Session<B> {
         Ok(Ended::Finished)
     }
 
+    /// Each round draws anew, but for what they are measured with.
     fn seed(&self, stage: Stage) -> Seed {
-        Seed::new(self.setup.config.seed).child(stage.name())
+        let seed = Seed::new(self.setup.config.seed).child(stage.name());
+        match self.past.name() {
+            Some(round) if stage != Stage::Evaluate => seed.child(&round),
+            _ => seed,
+        }
+    }
+
+    /// Whether people are asked about the policy's own replies.
+    fn asks(&self) -> bool {
+        matches!(self.setup.world.judgements, Judgements::Simulated)
+            || self.answers_by() == Answers::People
     }
 
     fn context(&mut self) -> Context<'_> {
@@ -97,6 +115,9 @@ impl<B: LmAutodiffBackend> Session<B> {
     /// The fine-tuned model, from which others are measured: what the stage left, or the pretrained model
     /// where the run doesn't fine-tune.
     fn sft_folder(&self) -> Result<Option<PathBuf>> {
+        if let Some(folder) = self.past.fine_tuned() {
+            return Ok(Some(folder.to_path_buf()));
+        }
         Ok(self.result(Stage::Sft)?.or_else(|| self.setup.folders.model.clone()))
     }
 
@@ -105,10 +126,13 @@ impl<B: LmAutodiffBackend> Session<B> {
         self.sft_folder()?.ok_or_else(|| self.missing(Stage::Sft, "model"))
     }
 
-    /// What reinforcement learning begins with: DPO's result where the config's `stages` have it, or else the
+    /// What reinforcement learning begins with: in a later round, the policy of those before; DPO's result where the config's `stages` have it, or else the
     /// fine-tuned model. The config decides, and not what the run happens to have, so that the reference of
     /// a resumed run is that of the first start.
     fn policy_to_optimize(&self) -> Result<PathBuf> {
+        if let Some(policy) = self.past.policy() {
+            return Ok(policy.to_path_buf());
+        }
         if !self.setup.config.stages.contains(&Stage::Dpo) {
             return self.sft_model();
         }

@@ -8,7 +8,6 @@ use rein_ppo::rollout::{Ends, Prompt, Sampled, sample_until};
 use super::Session;
 use crate::config::Stage;
 use crate::setup::Setup;
-use crate::world::Judgements;
 
 impl<B: LmAutodiffBackend> Session<B> {
     /// Completions of the fine-tuned model, with their prompts, by which the reward model's scores are normalised. None
@@ -20,7 +19,8 @@ impl<B: LmAutodiffBackend> Session<B> {
             format!("reward: rewards are normalised by judged completions; {reason}")
         };
         let is_inverse = self.setup.config.reward.demonstrations.is_some();
-        if matches!(self.setup.world.judgements, Judgements::Simulated) && !is_inverse {
+        let are_own = self.asks() && !self.past.is_later();
+        if are_own && !is_inverse {
             self.log.note(judged("they are the fine-tuned model's own"));
             return Ok(Some(Vec::new()));
         }

@@ -8,7 +8,7 @@ use rein_data::stage::{Outcome, drive};
 use rein_feedback::{Split, majority, preferences};
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::checkpoint::MODEL;
-use rein_model::{ScalarModel, load_causal_lm};
+use rein_model::{ScalarModel, load_causal_lm, load_scalar_model};
 use rein_reward::LearnedReward;
 use rein_reward::encoding::{
     Encoded, Judgements as Rows, encode_examples, encode_labels, encode_preferences,
@@ -55,8 +55,11 @@ impl<B: LmAutodiffBackend> Session<B> {
         self.conclude_reward(outcome, (&heldout, &lengths), &reference)
     }
 
-    /// The fine-tuned model with a new score head.
+    /// The fine-tuned model with a new score head, or what the round before left.
     fn new_reward_model(&self) -> Result<ScalarModel<B>> {
+        if let Some(folder) = self.continued_reward() {
+            return Ok(load_scalar_model(folder, &self.device)?);
+        }
         let base = load_causal_lm::<B>(&self.sft_model()?, &self.device)?;
         let seed = self.seed(Stage::Reward).child("head");
         Ok(ScalarModel::from_causal_lm(base, seed, &self.device)?)
@@ -181,14 +184,21 @@ impl<B: LmAutodiffBackend> Session<B> {
             Judgements::Pairs(Parts { train, heldout }) => {
                 [train, heldout].map(|rows| encode_preferences(rows, tokenizer, max_tokens))
             }
-            Judgements::Simulated => {
-                let train = self.answers(Split::Train)?;
-                let heldout = self.answers(Split::Heldout)?;
-                [train, heldout].map(|rows| encode_preferences(&rows, tokenizer, max_tokens))
-            }
+            Judgements::None if self.asks() => self.encode_answers()?,
+            Judgements::Simulated => self.encode_answers()?,
             Judgements::Examples(parts) => self.encode_parts(parts)?,
             Judgements::None => bail!("`data.preferences` names nothing to learn from"),
         })
+    }
+
+    /// What people said of the policies' own replies.
+    fn encode_answers(&self) -> Result<[Encoded; 2]> {
+        let max_tokens = self.setup.config.reward.max_tokens;
+        let answers = [Split::Train, Split::Heldout].map(|it| self.answers(it));
+        let encode =
+            |rows: Vec<Preference>| encode_preferences(&rows, &self.setup.tokenizer, max_tokens);
+        let [train, heldout] = answers;
+        Ok([encode(train?), encode(heldout?)])
     }
 
     /// Conversations as the chat template renders them, and other judgements, to train on and to measure with.

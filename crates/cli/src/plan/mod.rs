@@ -3,8 +3,8 @@
 mod activations;
 mod network;
 mod readable;
-
-use std::fmt::Write;
+mod rounds;
+mod table;
 
 use anyhow::{Result, bail};
 use rein_data::seed::Seed;
@@ -14,9 +14,8 @@ use rein_reward::ensemble::members;
 
 use self::activations::Pass;
 use self::network::Network;
-use self::readable::{bytes, clock, count};
+use self::readable::bytes;
 use crate::config::{Config, Stage};
-use crate::pace::Pace;
 use crate::setup::Setup;
 use crate::world::Judgements;
 
@@ -31,6 +30,8 @@ pub(crate) struct Plan {
     /// Weights of the language model.
     n_params: usize,
     pub(crate) stages: Vec<StagePlan>,
+    /// How many rounds may follow, and what the first of them will do.
+    later: (usize, Vec<StagePlan>),
 }
 
 /// What one stage will do.
@@ -65,8 +66,14 @@ impl Plan {
     /// The plan of `stages`.
     pub(crate) fn new(setup: &Setup, stages: &[Stage]) -> Self {
         let sizes = Sizes::new(setup);
+        let later = match &setup.config.rounds {
+            Some(rounds) if setup.config.repeats() && stages == setup.config.stages => {
+                (rounds.rounds - 1, rounds::second(setup, rounds))
+            }
+            _ => (0, Vec::new()),
+        };
         let stages = stages.iter().map(|stage| sizes.stage(*stage)).collect();
-        Self { n_params: setup.model.n_params(), stages }
+        Self { n_params: setup.model.n_params(), stages, later }
     }
 
     /// Refuses a run that needs more memory than there is.
@@ -90,46 +97,6 @@ impl Plan {
             );
         }
         Ok(())
-    }
-
-    /// The plan for people to read.
-    pub(crate) fn render(&self, config: &str, pace: Pace) -> String {
-        let mut text = format!("{config}\n# The model has {} weights.\n\n", count(self.n_params));
-        let _ = writeln!(
-            text,
-            "{:<9} {:>6} {:>9}   {:<14} {:>9} {:>9} {:>9} {:>9}",
-            "stage", "steps", "time", "memory of", "weights", "gradients", "optimiser", "total"
-        );
-        let mut seconds = 0.0;
-        for stage in &self.stages {
-            let time = pace.seconds(stage);
-            seconds += time;
-            stage.render(&mut text, time);
-        }
-        let most = self.stages.iter().map(StagePlan::memory).max().unwrap_or(0);
-        let _ = writeln!(text, "\nAll told about {} and {} at most.", clock(seconds), bytes(most));
-        text
-    }
-}
-
-impl StagePlan {
-    fn render(&self, text: &mut String, seconds: f64) {
-        let head = format!("{:<9} {:>6} {:>9}", self.stage.name(), self.n_steps, clock(seconds));
-        let mut line = |head: &str, what: &str, parts: [u64; 3], total: u64| {
-            let [weights, gradients, optimizer] = parts.map(bytes);
-            let _ = writeln!(
-                text,
-                "{head:<26}   {what:<14} {weights:>9} {gradients:>9} {optimizer:>9} {:>9}",
-                bytes(total)
-            );
-        };
-        let mut head = head.as_str();
-        for network in &self.networks {
-            let parts = [network.weights(), network.gradients(), network.optimizer()];
-            line(head, network.name, parts, parts.iter().sum());
-            head = "";
-        }
-        line(head, "activations", [0; 3], self.activations);
     }
 }
 

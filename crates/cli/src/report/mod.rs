@@ -2,7 +2,7 @@
 
 mod chart;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use minijinja::{AutoEscape, Environment, Value, context};
@@ -10,28 +10,46 @@ use rein_data::checkpoint::write_atomically;
 use rein_data::log::{Record, read_metrics};
 use rein_data::run_dir::RunDir;
 
-use crate::pipeline::{Evaluation, ModelReport};
+use crate::pipeline::{Evaluation, History, ModelReport, RoundReport};
 use chart::{Chart, Series};
 
 const PAGE: &str = include_str!("page.html");
 
 /// Writes the report of a run and returns its path.
-pub(crate) fn write(run: &RunDir, evaluation: &Evaluation) -> Result<PathBuf> {
-    let metrics = run.file("metrics.jsonl");
-    let records = if metrics.exists() { read_metrics(&metrics)? } else { Vec::new() };
-    let page = render(&run.root().display().to_string(), &records, evaluation)?;
+pub(crate) fn write(run: &RunDir, evaluation: &Evaluation, history: &History) -> Result<PathBuf> {
+    let mut told = vec![(1, records(&run.file("metrics.jsonl"))?)];
+    for round in history.rounds.iter().skip(1) {
+        let metrics = run.root().join(&round.folder).join("metrics.jsonl");
+        told.push((round.number, records(&metrics)?));
+    }
+    let page = render(&run.root().display().to_string(), &told, evaluation, history)?;
     let path = run.file("report.html");
     write_atomically(&path, page.as_bytes())?;
     Ok(path)
 }
 
-fn render(title: &str, records: &[Record], evaluation: &Evaluation) -> Result<String> {
-    let charts: Vec<Value> = charts(records)
-        .iter()
-        .filter(|chart| !chart.is_empty())
-        // Charts are our own drawing of numbers; all texts on the page are escaped.
-        .map(|chart| chart.draw().map(Value::from_safe_string))
-        .collect::<Result<_>>()?;
+/// What was measured, step by step.
+fn records(metrics: &Path) -> Result<Vec<Record>> {
+    Ok(if metrics.exists() { read_metrics(metrics)? } else { Vec::new() })
+}
+
+/// The page; `told` has the number of each round with what was measured in it.
+fn render(
+    title: &str,
+    told: &[(usize, Vec<Record>)],
+    evaluation: &Evaluation,
+    history: &History,
+) -> Result<String> {
+    let drawn = told.iter().map(|(number, records)| {
+        let charts: Vec<Value> = charts(records)
+            .iter()
+            .filter(|chart| !chart.is_empty())
+            // Charts are our own drawing of numbers; all texts on the page are escaped.
+            .map(|chart| chart.draw().map(Value::from_safe_string))
+            .collect::<Result<_>>()?;
+        Ok(context! { number, charts })
+    });
+    let curves: Vec<Value> = drawn.collect::<Result<_>>()?;
     let mut page = Environment::new();
     page.set_auto_escape_callback(|_| AutoEscape::Html);
     page.add_template("page", PAGE).context("the report's template")?;
@@ -39,13 +57,39 @@ fn render(title: &str, records: &[Record], evaluation: &Evaluation) -> Result<St
     let samples = samples(&evaluation.models);
     let judge = evaluation.judge.as_ref().map(Value::from_serialize);
     page.get_template("page")?
-        .render(context! { title, charts, models, samples, judge })
+        .render(context! {
+            title, curves, models, samples, judge,
+            versus => Value::from_serialize(&evaluation.versus),
+            rounds => history.rounds.iter().map(round_row).collect::<Vec<_>>(),
+        })
         .context("the report")
 }
 
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"))
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+fn round_row(round: &RoundReport) -> Value {
+    context! {
+        number => round.number,
+        pairs => round.pairs,
+        answers => round.answers,
+        judge => round.accuracy.map_or_else(|| "–".to_owned(), percent),
+        reward => number(round.reward),
+        gold => number(round.gold),
+        kl => format!("{:.2}", round.kl),
+        wins => percent(round.against_fine_tuned.rate),
+        wins_before => percent(round.against_before.rate),
+        is_kept => round.verdict.keeps(),
+        reason => round.verdict.reason,
+    }
+}
+
 fn model_row(model: &ModelReport) -> Value {
-    let number =
-        |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"));
     context! {
         name => model.name,
         loss => number(model.heldout_loss),
@@ -53,8 +97,12 @@ fn model_row(model: &ModelReport) -> Value {
         gold => number(model.gold),
         gold_std => number(model.gold_std),
         kl => format!("{:.2}", model.kl),
-        ends => format!("{:.1} %", 100.0 * model.ends),
+        ends => percent(model.ends),
         length => format!("{:.1}", model.length),
+        distinct => number(model.diversity.distinct_2),
+        self_bleu => number(model.diversity.self_bleu),
+        repetition => percent(model.diversity.repetition),
+        refusals => percent(model.diversity.refusals),
     }
 }
 
@@ -148,7 +196,7 @@ fn curve(records: &[Record], stage: &str, [x, y]: [&str; 2], name: &'static str)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::Shown;
+    use crate::pipeline::{Diversity, Shown};
 
     fn model(name: &str, reply: &str) -> ModelReport {
         let shown = Shown {
@@ -168,15 +216,21 @@ mod tests {
             kl: 0.0,
             ends: 1.0,
             length: 3.0,
+            diversity: Diversity::default(),
             samples: vec![shown],
         }
+    }
+
+    fn page(reply: &str, records: Vec<Record>) -> String {
+        let models = vec![model("SFT", reply)];
+        let evaluation = Evaluation { models, judge: None, versus: Vec::new() };
+        render("run", &[(1, records)], &evaluation, &History::default()).expect("renders")
     }
 
     #[test]
     fn what_models_write_is_text_and_never_markup() {
         let attack = "<script>alert(1)</script><img src=x onerror=alert(1)>";
-        let evaluation = Evaluation { models: vec![model("SFT", attack)], judge: None };
-        let page = render("run", &[], &evaluation).expect("renders");
+        let page = page(attack, Vec::new());
         assert!(page.contains("&lt;script&gt;alert(1)"));
         assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("<b>hello"));
     }
@@ -188,8 +242,7 @@ mod tests {
             Record { stage: "sft".into(), step, values: values.into_iter().collect() }
         };
         let records: Vec<Record> = (1..20).map(record).collect();
-        let evaluation = Evaluation { models: vec![model("SFT", "fine")], judge: None };
-        let page = render("run", &records, &evaluation).expect("renders");
+        let page = page("fine", records);
         assert!(page.contains("<svg") && page.contains("Loss of fine-tuning"));
         let names = page.matches("http://www.w3.org/2000/svg").count();
         assert_eq!(page.matches("http:").count() + page.matches("https:").count(), names);

@@ -9,7 +9,8 @@ pub use project::{Kind, Settings, Shown};
 use serde::{Deserialize, Serialize};
 
 /// Whether a prompt's answers may be trained on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Split {
     /// They may.
     Train,
@@ -27,7 +28,7 @@ impl Split {
 }
 
 /// A response to judge.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Response {
     /// What the annotator reads.
     pub text: String,
@@ -38,7 +39,7 @@ pub struct Response {
 }
 
 /// A task to be added to a project.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewTask {
     /// The caller's name for it: adding it twice adds it once.
     pub external_id: String,

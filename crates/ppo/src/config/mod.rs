@@ -19,6 +19,7 @@ use crate::scheduled::Scheduled;
 use crate::scores::ScoreConfig;
 use crate::stability::{GuardsConfig, KlRateConfig};
 use crate::trpo::TrpoConfig;
+pub use crate::watched::MonitorConfig;
 
 mod problems;
 
@@ -130,6 +131,8 @@ pub struct PpoConfig {
     pub kl_rate: Option<KlRateConfig>,
     /// What keeps the run from falling apart.
     pub guards: GuardsConfig,
+    /// What follows from a truer reward that is watched.
+    pub monitor: MonitorConfig,
     /// Averages the policy's weights over updates, if given; the average is what is evaluated and what the
     /// stage leaves.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -216,6 +219,7 @@ impl Default for PpoConfig {
             optimizer: optimizer(),
             kl_rate: None,
             guards: GuardsConfig::default(),
+            monitor: MonitorConfig::default(),
             ema: None,
             checkpoints: checkpoints(),
             eval_prompts: 64,

@@ -45,6 +45,7 @@ impl PpoConfig {
         problems.extend(RewardSource::problems(&self.rewards, "rl.rewards"));
         problems.extend(ConstraintConfig::problems(&self.constraints, "rl.constraints"));
         problems.extend(self.kl.problems());
+        problems.extend(self.monitor.problems());
         problems.extend(self.entropy_coefficient.problems("rl.entropy_coefficient"));
         problems.extend(self.scores.problems("rl.scores"));
         problems.extend(self.ptx.iter().flat_map(|it| it.problems("rl.ptx")));

@@ -354,14 +354,17 @@ impl<B: LmAutodiffBackend> Train for Ppo<B> {
         let shaping = Shaping::new(&self.config, kl_coefficient);
         let shaped: Vec<Shaped> = rows.iter().map(|row| shape(row, &shaping)).collect();
         let all = describe_rollout(&rows, &shaped, kl_coefficient, &*self.reward);
-        let score = all.get("objective/rlhf_reward").expect("described above");
+        let mut score = all.get("objective/rlhf_reward").expect("described above");
         let told = evaluated_means(&*self.reward, self.controllers.constraints().metrics());
         let mut metrics = describe_evaluation(&all, &told);
         let completions: Vec<Completion> = sampled.into_iter().map(|it| it.completion).collect();
         let is_new = |it: &&mut Watched| !told.contains(&format!("rewards/{}/mean", it.name()));
+        let config = self.config.monitor;
         for watched in self.watched.iter_mut().filter(is_new) {
+            let (truth, warning) = watched.measure(&completions, config, &mut metrics)?;
             // Told with the next step.
-            self.guards.notes.extend(watched.measure(&completions, &mut metrics)?);
+            self.guards.notes.extend(warning);
+            score = if config.decides { truth } else { score };
         }
         Ok(Some(Evaluation { metrics, score }))
     }

@@ -6,6 +6,7 @@ use burn::module::AutodiffModule;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::checkpoint::{MODEL, read_state, save_with_tokenizer, write_state};
 use rein_model::{Ema, load_causal_lm, save_causal_lm};
+use rein_reward::overoptimization::Monitor;
 use serde::{Deserialize, Serialize};
 
 use super::Ppo;
@@ -21,6 +22,9 @@ struct State {
     controllers: ControllersState,
     #[serde(default)]
     guards: GuardsState,
+    /// Of each reward that is watched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    monitors: Vec<Monitor>,
     /// Updates that the policy's average, if there is one, has taken in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     n_averaged: Option<u64>,
@@ -50,6 +54,7 @@ impl<B: LmAutodiffBackend> Ppo<B> {
             n_episodes: self.n_episodes,
             controllers: self.controllers.state(),
             guards: self.guards.state(),
+            monitors: self.watched.iter().map(|it| it.monitor.clone()).collect(),
             n_averaged: self.ema.as_ref().map(Ema::n_updates),
             ahead: self.ahead.as_ref().map(|it| it.step),
         };
@@ -62,6 +67,9 @@ impl<B: LmAutodiffBackend> Ppo<B> {
         self.n_episodes = state.n_episodes;
         self.controllers.restore(state.controllers);
         self.guards.restore(state.guards);
+        for (watched, monitor) in self.watched.iter_mut().zip(state.monitors) {
+            watched.monitor = monitor;
+        }
         if let Some(config) = self.config.ema {
             let average = load_causal_lm::<B>(&folder.join(MODEL), &self.device)?.valid();
             let n_updates = state.n_averaged.unwrap_or(0);

@@ -37,7 +37,7 @@ use super::learn::{Quiet, drive_quietly};
 use crate::args::HubArgs;
 use crate::config::{self, Stage};
 use crate::device::{BackendName, Work};
-use crate::pipeline::Session;
+use crate::pipeline::{Past, Session};
 use crate::setup::Setup;
 use crate::speech::{note, print};
 
@@ -143,8 +143,15 @@ impl<'a, B: LmAutodiffBackend> Start<'a, B> {
         let log = RunLog::open(&run, Box::new(Quiet))?;
         let (interrupt, workers) = (Interrupt::default(), Workers::default());
         note("fine-tuning");
-        let mut session =
-            Session::<B> { setup, run, log, interrupt, workers, device: device.clone() };
+        let mut session = Session::<B> {
+            setup,
+            run,
+            log,
+            interrupt,
+            workers,
+            device: device.clone(),
+            past: Past::default(),
+        };
         session.run(&[Stage::Sft])?;
         let Session { setup, run, .. } = session;
         let finished = run.finished(Stage::Sft.name())?.context("the stage is done")?;

@@ -24,7 +24,7 @@ use crate::args::HubArgs;
 use crate::bench::learn::Quiet;
 use crate::commands::open_run;
 use crate::config::{Config, ModelSource, Stage, change, load};
-use crate::pipeline::{Ended, PROJECT, Session};
+use crate::pipeline::{Ended, PROJECT, Past, Session};
 use crate::setup::Setup;
 use crate::speech::note;
 
@@ -166,7 +166,15 @@ fn drive<B: LmAutodiffBackend>(
     check_settings(&run, &setup)?;
     let log = RunLog::open(&run, Box::new(Quiet))?;
     let (interrupt, workers) = (Interrupt::default(), Workers::default());
-    let mut session = Session::<B> { setup, run, log, interrupt, workers, device: device.clone() };
+    let mut session = Session::<B> {
+        setup,
+        run,
+        log,
+        interrupt,
+        workers,
+        device: device.clone(),
+        past: Past::default(),
+    };
     match session.run(stages)? {
         Ended::Finished => Ok(session.run),
         Ended::Interrupted => bail!("{}: nobody can ask this run to stop", root.display()),

@@ -7,7 +7,11 @@
 //! reinforcement learning    R(d) = d (α − β ln d)      highest at d = exp(α / β − 1)
 //! ```
 
+mod monitor;
+
 use serde::{Deserialize, Serialize};
+
+pub use monitor::{Look, Monitor, Warning};
 
 /// What is done to a policy, which decides the form of the curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,26 +83,6 @@ impl Optimization {
     }
 }
 
-/// Watches a reward that nothing learns from fall.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Decline {
-    last: Option<f64>,
-    n_falls: usize,
-}
-
-impl Decline {
-    /// Falls in a row that are no chance any more.
-    pub const LIMIT: usize = 3;
-
-    /// Hears of an evaluation, and says how many have fallen in a row.
-    pub fn observe(&mut self, value: f64) -> usize {
-        let falls = self.last.is_some_and(|last| value < last);
-        self.n_falls = if falls { self.n_falls + 1 } else { 0 };
-        self.last = Some(value);
-        self.n_falls
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,12 +100,5 @@ mod tests {
         let curve = Curve::fit(Optimization::BestOf, &points).expect("is determined");
         assert!((curve.alpha - 0.5).abs() < 1e-9 && (curve.beta + 0.25).abs() < 1e-9, "{curve:?}");
         assert_eq!(curve.peak(), None);
-    }
-
-    #[test]
-    fn falls_are_counted_in_a_row() {
-        let mut decline = Decline::default();
-        let falls = [1.0, 0.9, 0.8, 0.8, 0.7, 0.6, 0.5].map(|it| decline.observe(it));
-        assert_eq!(falls, [0, 1, 2, 0, 1, 2, 3]);
     }
 }

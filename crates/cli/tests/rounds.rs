@@ -1,0 +1,185 @@
+//! Rounds of feedback, reward modelling and reinforcement learning.
+
+#![cfg(unix)]
+#![allow(dead_code, reason = "each test program uses a part of what they share")]
+
+mod program;
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Instant;
+
+use program::{Workplace, final_files, stage_files, told, wait_until};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rein_feedback::{Annotation, Choice, Judgement, Role, Shown, Split, Store};
+use serde_json::Value;
+
+/// Kills of a run, if `REIN_KILLS` says no other number.
+const N_KILLS: usize = 6;
+const TRAIN: [&str; 6] = ["train", "--config", "tiny.toml", "--plain", "--run", "run"];
+/// Two rounds, whatever comes of the first.
+const LOOP: [&str; 6] = [
+    "--set",
+    "loop={ rounds = 2, pairs = 12, heldout_pairs = 8, candidates = 3, patience = 0 }",
+    "--set",
+    "rl.steps=3",
+    "--set",
+    "evaluate.prompts=16",
+];
+
+fn train() -> Vec<&'static str> {
+    [&TRAIN[..], &LOOP[..]].concat()
+}
+
+fn rounds(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("rounds.json")).expect("there are rounds");
+    let told: Value = serde_json::from_str(&text).expect("is JSON");
+    told["rounds"].as_array().expect("is a list").clone()
+}
+
+#[test]
+fn two_rounds_lie_side_by_side() {
+    let place = Workplace::new();
+    let printed = place.succeed(&train());
+    for what in ["round 2 against SFT, by gold", "verdict", "policy: run/"] {
+        assert!(printed.contains(what), "no {what} in:\n{printed}");
+    }
+    let run = place.path("run");
+    let rounds = rounds(&run);
+    assert_eq!(rounds.len(), 2);
+    let asked: Vec<u64> = rounds.iter().map(|it| it["pairs"].as_u64().expect("a number")).collect();
+    assert_eq!(asked[1], asked[0] + 12);
+    assert_eq!(rounds[1]["answers"].as_u64(), Some(3 * asked[1]));
+    assert_eq!(rounds[1]["began_with"], rounds[0]["policy"]);
+    for (round, folder) in rounds.iter().zip(["", "rounds/2"]) {
+        assert_eq!(round["folder"], folder);
+        let policy = run.join(round["policy"].as_str().expect("a path"));
+        assert!(policy.starts_with(run.join(folder)) && policy.join("model.safetensors").is_file());
+    }
+    let page = fs::read_to_string(run.join("report.html")).expect("there is a report");
+    assert!(page.contains("<h2>Rounds</h2>") && page.contains("Curves of round 2"));
+}
+
+#[test]
+fn the_first_round_is_a_run_without_a_loop() {
+    let (place, other) = (Workplace::new(), Workplace::new());
+    place.succeed(&train());
+    other.succeed(&[&TRAIN[..], &LOOP[2..]].concat());
+    let (with, without) = (place.path("run"), other.path("run"));
+    assert!(final_files(&with) == final_files(&without), "other weights");
+    assert!(!without.join("rounds.json").exists());
+}
+
+#[test]
+fn a_loop_that_is_killed_at_random_moments_ends_with_the_same_report() {
+    let (place, other) = (Workplace::new(), Workplace::new());
+    let start = Instant::now();
+    place.succeed(&train());
+    let time = start.elapsed();
+    let (whole, killed) = (place.path("run"), other.path("run"));
+    let n_kills = std::env::var("REIN_KILLS").map_or(N_KILLS, |it| it.parse().expect("a number"));
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let mut n_killed = 0;
+    for _ in 0..n_kills {
+        if killed.join("report.html").exists() {
+            fs::remove_dir_all(&killed).expect("removes a run that is through");
+        }
+        let mut child = other
+            .rein(&again(&killed))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
+        sleep(time.mul_f64(rng.random_range(0.02..0.5)));
+        child.kill().expect("kills");
+        n_killed += usize::from(child.wait().expect("waits").signal() == Some(9));
+    }
+    assert!(2 * n_killed > n_kills, "only {n_killed} of {n_kills} processes were killed");
+    other.succeed(&again(&killed));
+    for file in ["rounds.json", "rounds/2/evaluation.json", "report.html"] {
+        let read = |run: &Path| fs::read(run.join(file)).expect("reads");
+        assert!(read(&whole) == read(&killed), "{file} is another one");
+    }
+    assert!(final_files(&whole) == final_files(&killed), "other weights");
+    let second = |run: &Path| run.join("rounds/2");
+    for stage in ["reward", "rl"] {
+        assert!(stage_files(&second(&whole), stage) == stage_files(&second(&killed), stage));
+        assert_eq!(told(&second(&whole), stage), told(&second(&killed), stage));
+    }
+}
+
+/// Begins a run, or goes on with it.
+fn again(run: &Path) -> Vec<&'static str> {
+    match run.join("config.toml").exists() {
+        true => vec!["train", "--plain", "--resume", "run"],
+        false => train(),
+    }
+}
+
+#[test]
+fn people_are_waited_for() {
+    let place = Workplace::new();
+    let sets =
+        ["--set", "loop.answers=people", "--set", "feedback.overlap=1", "--set", "loop.rounds=1"];
+    let args = [&train()[..], &sets[..]].concat();
+    let mut child = place.rein(&args).stdout(Stdio::null()).spawn().expect("starts");
+    let store = place.path("run/feedback.sqlite");
+    wait_until("all pairs to be asked", || {
+        let n_open = || -> Option<usize> {
+            let store = Store::read(&store).ok()?;
+            let tasks = |split| Some(store.tasks("replies", split).ok()?.len());
+            Some(tasks(Split::Train)? + tasks(Split::Heldout)?)
+        };
+        place.path("run/checkpoints/feedback/finished.json").is_file() && n_open() > Some(40)
+    });
+    assert!(child.try_wait().expect("asks").is_none(), "it waits");
+    answer_all(&store);
+    assert!(child.wait().expect("waits").success());
+    let rounds = rounds(&place.path("run"));
+    assert_eq!(rounds[0]["pairs"], rounds[0]["answers"]);
+}
+
+/// Somebody who likes short replies.
+fn answer_all(path: &Path) {
+    let mut store = Store::open(path).expect("opens");
+    store.add_annotator("ann", Role::Person).expect("makes known");
+    for split in [Split::Train, Split::Heldout] {
+        let tasks = store.tasks("replies", split).expect("reads");
+        let answers: Vec<Annotation> = tasks
+            .iter()
+            .map(|task| {
+                let is_shorter = task.responses[0].text.len() < task.responses[1].text.len();
+                let choice = if is_shorter { Choice::First } else { Choice::Second };
+                Annotation {
+                    task: task.id,
+                    annotator: "ann".into(),
+                    answer: Judgement::preferred(choice).into(),
+                    shown: Shown(vec![0, 1]),
+                    idem_key: task.external_id.clone(),
+                    active_ms: None,
+                }
+            })
+            .collect();
+        store.annotate(&answers).expect("stores");
+    }
+}
+
+#[test]
+fn a_loop_without_what_it_repeats_is_refused() {
+    let place = Workplace::new();
+    let cases = [
+        ("loop.target_win_rate=0.4", "`loop.target_win_rate` is above 0.5 and up to 1"),
+        ("loop.rate_factor=0", "`loop.rate_factor` is above 0, not 0"),
+        ("loop.round=3", "did you mean `loop.rounds`?"),
+    ];
+    for (set, reason) in cases {
+        let args = [&train()[..], &["--set", set]].concat();
+        let output = place.output(&args);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains(reason), "{set}: {error}");
+    }
+}
