@@ -122,10 +122,30 @@ fn again(run: &Path) -> Vec<&'static str> {
 
 #[test]
 fn people_are_waited_for() {
+    waits_for_people(&Workplace::new(), &[]);
+}
+
+#[test]
+fn people_are_waited_for_where_data_have_prompts_only() {
     let place = Workplace::new();
-    let sets =
+    let row = |number| {
+        let question = if number % 2 == 0 { "How much" } else { "What" };
+        format!(
+            "{{\"prompt\": \"{question} is {number}?\", \"completion\": \" It is {number}.\"}}\n"
+        )
+    };
+    place.write("rows.jsonl", &(0..200).map(row).collect::<String>());
+    let data = "data={ kind = \"files\", demonstrations = \"rows.jsonl\", heldout_share = 0.2 }";
+    waits_for_people(&place, &["--set", data]);
+    let round = &rounds(&place.path("run"))[0];
+    let by = &round["against_before"]["by"];
+    assert_eq!((&round["gold"], by), (&Value::Null, &Value::from("reward")));
+}
+
+fn waits_for_people(place: &Workplace, sets: &[&str]) {
+    let people =
         ["--set", "loop.answers=people", "--set", "feedback.overlap=1", "--set", "loop.rounds=1"];
-    let args = [&train()[..], &sets[..]].concat();
+    let args = [&train()[..], &people[..], sets].concat();
     let mut child = place.rein(&args).stdout(Stdio::null()).spawn().expect("starts");
     let store = place.path("run/feedback.sqlite");
     wait_until("all pairs to be asked", || {
@@ -166,6 +186,60 @@ fn answer_all(path: &Path) {
             .collect();
         store.annotate(&answers).expect("stores");
     }
+}
+
+#[test]
+fn labels_that_are_there_are_told_round_by_round() {
+    let place = Workplace::new();
+    let row = |number: usize| {
+        let (word, label) = if number.is_multiple_of(3) { ("dull", 0) } else { ("fine", 1) };
+        format!("a {word} film of {number} long minutes\t{label}\n")
+    };
+    let table = |rows: std::ops::Range<usize>| {
+        format!("sentence\tlabel\n{}", rows.map(row).collect::<String>())
+    };
+    place.write("train.tsv", &table(0..120));
+    place.write("heldout.tsv", &table(200..240));
+    let part =
+        |name| format!("{{ path = \"{name}.tsv\", text = \"sentence\", label = \"label\" }}");
+    let data = format!(
+        "data={{ kind = \"labels\", train = {}, heldout = {} }}",
+        part("train"),
+        part("heldout")
+    );
+    let args = [&train()[..], &["--set", &data]].concat();
+    let refused = place.output(&args);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("set `reward.max_judgements`"), "{told}");
+    place.succeed(&[&args[..], &["--set", "reward.max_judgements=40"]].concat());
+    let told = |round: &Value| round["answers"].as_u64().expect("a number");
+    assert_eq!(rounds(&place.path("run")).iter().map(told).collect::<Vec<_>>(), [40, 52]);
+}
+
+#[test]
+fn the_truth_decides_where_it_is_told_to() {
+    let place = Workplace::new();
+    let sets = [
+        "rl.monitor.decides=true",
+        "rl.checkpoints={ evaluate_every = 1, save_every = 1, keep_last = 9, use_best = true }",
+        "rl.optimizer.learning_rate=0.02",
+        "stages=[\"sft\", \"feedback\", \"reward\", \"rl\"]",
+    ];
+    let sets: Vec<&str> = sets.iter().flat_map(|it| ["--set", it]).collect();
+    place.succeed(&[&TRAIN[..], &sets].concat());
+    let run = place.path("run");
+    let text = fs::read_to_string(run.join("checkpoints/rl/finished.json")).expect("reads");
+    let finished: Value = serde_json::from_str(&text).expect("is JSON");
+    let looks = told(&run, "rl");
+    let gold: Vec<(u64, f64)> = looks
+        .iter()
+        .filter_map(|row| {
+            Some((row["step"].as_u64()?, row.get("eval_rewards/gold/mean")?.as_f64()?))
+        })
+        .collect();
+    assert_eq!(gold.len(), 5);
+    let best = gold.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1)).expect("there is one");
+    assert_eq!(finished["step"], best.0, "{gold:?}");
 }
 
 #[test]

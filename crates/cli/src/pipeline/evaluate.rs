@@ -158,7 +158,11 @@ impl<B: LmAutodiffBackend> Session<B> {
         let named = |name: &str, folder: PathBuf| (name.to_owned(), Some(folder));
         match self.past.name() {
             Some(round) => {
-                models.push(named(SFT, self.sft_model()?));
+                let fine_tuned = self.sft_model()?;
+                if self.setup.folders.model.as_ref() != Some(&fine_tuned) {
+                    models.push((BEFORE.to_owned(), None));
+                }
+                models.push(named(SFT, fine_tuned));
                 let before = self.past.policies().iter();
                 models.extend(before.map(|(name, folder)| named(name, folder.clone())));
                 models.extend(self.result(Stage::Rl)?.map(|folder| named(&round, folder)));
