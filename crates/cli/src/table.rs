@@ -50,15 +50,15 @@ fn width(models: &[ModelReport]) -> usize {
 
 /// How often policies beat others.
 fn victories(text: &mut String, versus: &[Versus]) {
-    if !versus.is_empty() {
-        let _ = writeln!(text, "\nWins on the same prompts, ties as half");
-    }
+    let who = |it: &Versus| format!("{} against {}, by {}", it.model, it.against, it.by);
+    let Some(width) = versus.iter().map(|it| who(it).len()).max() else { return };
+    let _ = writeln!(text, "\nWins on the same prompts, ties as half");
     for it in versus {
-        let who = format!("{} against {}, by {}", it.model, it.against, it.by);
+        let who = who(it);
         let [low, high] = it.wilson.map(|it| 100.0 * it);
         let _ = write!(
             text,
-            "  {who:<32} {:>5.1} % of {} (95 % interval {low:.1} to {high:.1} %)",
+            "  {who:<width$} {:>5.1} % of {} (95 % interval {low:.1} to {high:.1} %)",
             100.0 * it.rate,
             it.wins + it.ties + it.losses
         );

@@ -66,6 +66,32 @@ fn two_and_four_workers_train_what_one_trains() {
     }
 }
 
+#[test]
+fn two_workers_go_round_as_one_does() {
+    let place = Workplace::new();
+    let rounds = "loop={ rounds = 2, pairs = 12, heldout_pairs = 8, candidates = 2, patience = 0 }";
+    let sets = ["--set", rounds, "--set", "rl.steps=2"];
+    let train =
+        |run| [&["train", "--config", "tiny.toml", "--plain", "--run", run], &sets[..]].concat();
+    place.succeed(&train("alone"));
+    let output = output(mpirun(&place, 2, &train("two")));
+    assert!(output.status.success(), "{}", told(&output));
+    let rounds = |run: &str| -> Vec<Value> {
+        let text = fs::read_to_string(place.path(run).join("rounds.json")).expect("reads");
+        let told: Value = serde_json::from_str(&text).expect("is JSON");
+        told["rounds"].as_array().expect("is a list").clone()
+    };
+    let (alone, two) = (rounds("alone"), rounds("two"));
+    assert_eq!(two.len(), 2);
+    for (one, other) in alone.iter().zip(&two) {
+        for key in ["pairs", "answers", "policy", "began_with"] {
+            assert_eq!(one[key], other[key], "{key}");
+        }
+        let reward = |it: &Value| it["reward"].as_f64().expect("a number");
+        assert!((reward(one) - reward(other)).abs() < 1e-3, "{one} {other}");
+    }
+}
+
 /// Losses within 1e-5, and everything else that doesn't tell the time within 1e-4 of its size.
 fn assert_same_metrics(run: &Path, other: &Path) {
     let (lines, others) = (metrics(run), metrics(other));

@@ -1,6 +1,8 @@
 //! What is known of a reward of readable features after some comparisons, and what to ask next.
 
 use std::cell::OnceCell;
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 
 use rein_data::batches::permutation;
 use rein_data::example::Completion;
@@ -232,44 +234,55 @@ impl<'a> Posterior<'a> {
     pub fn ask(&self, among: &[usize], count: usize, random_share: f64, seed: Seed) -> Vec<usize> {
         let count = count.min(among.len());
         let n_random = ((count as f64 * random_share.clamp(0.0, 1.0)).ceil() as usize).min(count);
-        let mut candidates: Vec<Candidate> = among.iter().map(|it| self.looked_at(*it)).collect();
-        // Of equal ones, the first.
-        candidates.sort_by(|a, b| b.information().total_cmp(&a.information()));
-        candidates.truncate(AMONG * count);
-        let mut chosen = Vec::with_capacity(count);
-        while chosen.len() < count - n_random {
-            let each = candidates.iter().enumerate().map(|(at, it)| (at, it.information()));
-            let best = each.reduce(|best, next| if next.1 > best.1 { next } else { best });
-            let Some((at, _)) = best else { break };
-            let taken = candidates.swap_remove(at);
-            self.answered(&taken, &mut candidates);
-            chosen.push(taken.pair);
-        }
+        let mut chosen = self.most_telling(among, count - n_random);
         let rest: Vec<usize> = among.iter().copied().filter(|it| !chosen.contains(it)).collect();
         let drawn = permutation(rest.len(), seed).into_iter().take(count - chosen.len());
         chosen.extend(drawn.map(|place| rest[place]));
         chosen
     }
 
-    /// What the others tell once one is answered (Sherman and Morrison, 1950).
-    fn answered(&self, taken: &Candidate, others: &mut [Candidate]) {
-        let p = sigmoid(taken.gap);
+    /// What is chosen can only make others tell less, so only those that seemed to tell most are looked at again (Minoux, 1978).
+    fn most_telling(&self, among: &[usize], count: usize) -> Vec<usize> {
+        let mut candidates: Vec<Candidate> = among.iter().map(|it| self.looked_at(*it)).collect();
+        let mut queue: BinaryHeap<Queued> =
+            candidates.iter().enumerate().map(|(place, it)| Queued::new(place, it)).collect();
+        let mut taken: Vec<Taken> = Vec::with_capacity(count);
+        while taken.len() < count {
+            let Some(Queued { place, .. }) = queue.pop() else { break };
+            if candidates[place].shrunk.len() < taken.len() {
+                self.catch_up(&taken, &mut candidates[place]);
+                queue.push(Queued::new(place, &candidates[place]));
+                continue;
+            }
+            taken.push(self.taken(&mut candidates[place]));
+        }
+        taken.iter().map(|it| it.pair).collect()
+    }
+
+    fn taken(&self, candidate: &mut Candidate) -> Taken {
+        let p = sigmoid(candidate.gap);
         let weight = p * (1.0 - p);
-        let scale = (weight / (1.0 + weight * taken.variance)).sqrt();
-        let row = self.dense(taken.pair);
-        for other in others {
-            let product = dot(&self.pairs.differences[other.pair], &row);
-            let before = self.covariance(product, &taken.half, &other.half);
-            let covariance = before - inner(&taken.shrunk, &other.shrunk);
-            let shrunk = scale * covariance;
-            other.shrunk.push(shrunk);
-            other.variance = (other.variance - shrunk * shrunk).max(0.0);
+        Taken {
+            pair: candidate.pair,
+            row: self.dense(candidate.pair),
+            half: std::mem::take(&mut candidate.half),
+            shrunk: std::mem::take(&mut candidate.shrunk),
+            scale: (weight / (1.0 + weight * candidate.variance)).sqrt(),
+        }
+    }
+
+    /// What a candidate tells once those that were taken meanwhile are answered (Sherman and Morrison, 1950).
+    fn catch_up(&self, taken: &[Taken], candidate: &mut Candidate) {
+        for of in &taken[candidate.shrunk.len()..] {
+            let product = dot(&self.pairs.differences[candidate.pair], &of.row);
+            let before = self.covariance(product, &of.half, &candidate.half);
+            let covariance = before - inner(&of.shrunk, &candidate.shrunk);
+            let shrunk = of.scale * covariance;
+            candidate.shrunk.push(shrunk);
+            candidate.variance = (candidate.variance - shrunk * shrunk).max(0.0);
         }
     }
 }
-
-/// Batches are chosen among so many times as many pairs, which tell most by themselves.
-const AMONG: usize = 8;
 
 /// A pair that could be asked.
 struct Candidate {
@@ -282,9 +295,42 @@ struct Candidate {
     shrunk: Vec<f64>,
 }
 
-impl Candidate {
-    fn information(&self) -> f64 {
-        told(self.gap, self.variance)
+/// A pair that will be asked.
+struct Taken {
+    pair: usize,
+    /// Its difference, with all features.
+    row: Vec<f64>,
+    half: Vec<f64>,
+    shrunk: Vec<f64>,
+    /// What a covariance with it is multiplied by.
+    scale: f64,
+}
+
+/// What a candidate told when it was last looked at.
+#[derive(PartialEq)]
+struct Queued {
+    information: f64,
+    place: usize,
+}
+
+impl Queued {
+    fn new(place: usize, candidate: &Candidate) -> Self {
+        Self { information: told(candidate.gap, candidate.variance), place }
+    }
+}
+
+impl Eq for Queued {}
+
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Queued {
+    /// Of equal ones, the first is the greatest.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.information.total_cmp(&other.information).then(other.place.cmp(&self.place))
     }
 }
 

@@ -125,6 +125,8 @@ impl<B: LmAutodiffBackend> Session<B> {
     fn round_report(&mut self, config: &LoopConfig, history: &History) -> Result<RoundReport> {
         let root = self.root().to_path_buf();
         let number = history.rounds.len() + 1;
+        // All read what the first worker wrote.
+        self.workers.meet();
         let Evaluation { models, judge, versus } = Evaluation::load(&self.run)?;
         let policy = self.result(Stage::Rl)?.context("the round has a policy")?;
         let began_with = self.policy_to_optimize()?;
