@@ -9,6 +9,7 @@ use minijinja::{AutoEscape, Environment, Value, context};
 use rein_data::checkpoint::write_atomically;
 use rein_data::log::{Record, read_metrics};
 use rein_data::run_dir::RunDir;
+use rein_reward::overoptimization::{Curve, Optimization};
 
 use crate::pipeline::{Evaluation, History, ModelReport, RoundReport};
 use chart::{Chart, Series};
@@ -130,7 +131,13 @@ fn charts(records: &[Record]) -> Vec<Chart> {
 /// How reinforcement learning went.
 fn charts_of_learning(records: &[Record]) -> Vec<Chart> {
     let by_step = |metric, name| curve(records, "rl", ["step", metric], name);
-    let by_kl = |kl, metric, name| curve(records, "rl", [kl, metric], name).sorted();
+    let by_distance = |kl, metric, name| {
+        let mut of = curve(records, "rl", [kl, metric], name);
+        of.points.iter_mut().for_each(|(kl, _)| *kl = kl.max(0.0).sqrt());
+        of
+    };
+    let gold = by_distance("eval_objective/kl", "eval_rewards/gold/mean", "gold, held-out");
+    let fitted = fitted(&gold.points);
     let chart = |title, y_axis, series| Chart {
         title,
         axes: ["step of reinforcement learning", y_axis],
@@ -139,10 +146,11 @@ fn charts_of_learning(records: &[Record]) -> Vec<Chart> {
     vec![
         Chart {
             title: "Reward against distance",
-            axes: ["KL from the fine-tuned model, nats per reply", "reward"],
+            axes: ["√KL from the policy that was begun with, nats per reply", "reward"],
             series: vec![
-                by_kl("objective/kl", "objective/scores", "learned"),
-                by_kl("eval_objective/kl", "eval_rewards/gold/mean", "gold, held-out"),
+                by_distance("objective/kl", "objective/scores", "learned").sorted(),
+                gold.sorted(),
+                fitted,
             ],
         },
         chart(
@@ -158,6 +166,23 @@ fn charts_of_learning(records: &[Record]) -> Vec<Chart> {
         chart("Entropy", "nats per token", vec![by_step("policy/entropy_avg", "entropy")]),
         chart("Length", "tokens per reply", vec![by_step("completions/mean_length", "length")]),
     ]
+}
+
+/// The curve of Gao et al. (2023) that comes closest to the truth, the first evaluation being where gains are counted
+/// from; empty where there are too few of them.
+fn fitted(gold: &[(f64, f64)]) -> Series {
+    const N_POINTS: usize = 60;
+    let first = gold.first().map_or(0.0, |(_, gold)| *gold);
+    let gains: Vec<(f64, f64)> = gold.iter().map(|(d, gold)| (*d, gold - first)).collect();
+    let farthest = gold.iter().map(|(d, _)| *d).fold(0.0, f64::max);
+    let points = match Curve::fit(Optimization::Rl, &gains).filter(|_| gold.len() > 2) {
+        Some(curve) => (0..=N_POINTS)
+            .map(|it| farthest * it as f64 / N_POINTS as f64)
+            .map(|d| (d, first + curve.gain(d)))
+            .collect(),
+        None => Vec::new(),
+    };
+    Series { name: "gold, fitted", points }
 }
 
 /// How the supervised stages went.
