@@ -14,6 +14,7 @@ use crate::export::parse_size;
 use crate::feedback::FeedbackArgs;
 use crate::inference::{ChatArgs, GenerateArgs, ScoreArgs};
 use crate::inspect::InspectArgs;
+use crate::red_team::RedTeamArgs;
 use crate::reward::{RewardArgs, RewardCommand};
 
 /// Aligns a language model with what people prefer.
@@ -65,6 +66,16 @@ pub(crate) enum Command {
     Rl(RlArgs),
     /// Measure the models of a run on held-out prompts
     Evaluate(StageArgs),
+    /// Let an attacker learn which prompts a model answers badly, and teach the model better
+    ///
+    /// The attacker is a policy of its own: it first imitates users' prompts, then reinforcement learning rewards it
+    /// for prompts whose answers are violations, less what it pays for leaving what users write, and for writing the
+    /// same again (Perez et al., 2022). Fresh prompts of it are answered by the model at the end: the attack success
+    /// rate is the share that leads to a violation.
+    ///
+    /// With `--harden`, the model goes on learning, with the prompts that were found among users' own, and violations
+    /// cost. A second attacker, which begins anew and learns against the hardened model, then says what is left.
+    RedTeam(RedTeamArgs),
     /// Let a model complete the rows of a file
     Generate(GenerateArgs),
     /// Talk with a model

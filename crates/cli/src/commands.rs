@@ -26,6 +26,7 @@ use crate::pace::Measure;
 use crate::parity::Parity;
 use crate::pipeline::{Ended, Evaluation, History, Past, Session};
 use crate::plan::Plan;
+use crate::red_team::RedTeam;
 use crate::reward::{Attack, Evaluate, RewardCommand};
 use crate::run_config::{holds_run, load_config, run_root};
 use crate::setup::Setup;
@@ -67,6 +68,10 @@ pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result
                 run.set.push(format!("rl.algorithm=\"{}\"", algorithm.name()));
             }
             work(&run, command.stage())
+        }
+        Command::RedTeam(args) => {
+            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+            run_on(backend, RedTeam::new(args)?)
         }
         Command::Generate(args) => run_rows(args.rows.backend, Generate::new(args)?),
         Command::Chat(args) => {
@@ -293,7 +298,7 @@ pub(crate) fn launcher() -> String {
 
 /// The first Ctrl-C asks to stop after the current step, the second one stops at once.
 /// A launcher asks, too, when it has lost a worker, and waits for a moment only: `advice` is given at once.
-fn catch_interrupts(advice: Option<String>) -> Result<Interrupt> {
+pub(crate) fn catch_interrupts(advice: Option<String>) -> Result<Interrupt> {
     let interrupt = Interrupt::default();
     let asked = interrupt.clone();
     ctrlc::set_handler(move || {

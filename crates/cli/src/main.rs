@@ -26,6 +26,7 @@ mod pace;
 mod parity;
 mod pipeline;
 mod plan;
+mod red_team;
 mod report;
 mod reward;
 mod run_config;

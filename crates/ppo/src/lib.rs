@@ -39,6 +39,7 @@ pub mod kl;
 pub mod loss;
 pub mod overlap;
 pub mod preference;
+pub mod red_team;
 pub mod rollout;
 pub mod scheduled;
 pub mod scores;

@@ -4,7 +4,8 @@
 //! completion ends before its full length, so that figures compare. [`ops`] times the operations that a
 //! workload is made of, [`slopes`] says how it grows, and [`soak`] whether it stays as large as it is.
 //! [`learn`] measures no time, but whether algorithms learn, [`inverse`] whether rewards are recovered, [`meta`] how
-//! soon a person is known, and [`overoptimize`] what becomes of the truth while a reward is optimised.
+//! soon a person is known, [`overoptimize`] what becomes of the truth while a reward is optimised, and [`red_team`] whether
+//! a weakness is found and mended.
 
 mod args;
 mod clock;
@@ -14,6 +15,7 @@ mod meta;
 mod ops;
 mod overoptimize;
 mod query;
+mod red_team;
 mod shape;
 mod slopes;
 mod soak;
@@ -36,6 +38,7 @@ use self::meta::Meta;
 use self::ops::Ops;
 use self::overoptimize::Overoptimize;
 use self::query::Queries;
+use self::red_team::RedTeaming;
 use self::soak::Soak;
 use self::workloads::Networks;
 use crate::args::BenchArgs;
@@ -84,6 +87,11 @@ pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
         BenchCommand::Query(args) => {
             let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
             let is_good = run_on(backend, Queries { args })?;
+            Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        BenchCommand::RedTeam(args) => {
+            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+            let is_good = run_on(backend, RedTeaming { args })?;
             Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         BenchCommand::Overoptimize(args) => {

@@ -59,7 +59,7 @@ pub(super) const EVASIONS: [&str; 2] = ["wait and see", "ask somebody else"];
 pub(super) const RAMBLINGS: [&str; 4] =
     ["My cousin has one.", "The weather is fine.", "Lunch was late.", "Mondays are hard."];
 
-const GREETINGS: [&str; 4] = ["Hello, my", "Hi, my", "Good morning, my", "My"];
+pub(super) const GREETINGS: [&str; 4] = ["Hello, my", "Hi, my", "Good morning, my", "My"];
 const AGES: [&str; 3] = ["", " new", " old"];
 const PLACES: [&str; 3] = ["", " at home", " at work"];
 const QUESTIONS: [&str; 4] = ["What now?", "How do I fix it?", "Can you help?", "Any idea?"];

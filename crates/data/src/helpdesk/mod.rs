@@ -17,6 +17,7 @@ mod grammar;
 pub mod gold;
 pub mod people;
 pub mod tastes;
+pub mod weakness;
 
 pub use experts::Expert;
 pub use grammar::{CLOSING, Helpdesk, Ticket};
