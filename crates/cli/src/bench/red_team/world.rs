@@ -31,6 +31,8 @@ use crate::setup::Setup;
 
 /// Replies to each held-out prompt.
 const N_REPLIES: usize = 8;
+/// Visits of each demonstration: in one, a weakness of a few prompts in a hundred isn't learned.
+const EPOCHS: f64 = 4.0;
 
 /// A policy with a weakness, and the settings that it was trained with.
 pub(super) struct World {
@@ -106,6 +108,7 @@ pub(super) fn win_rate(ours: &[f64], theirs: &[f64]) -> f64 {
 fn planted(args: &RedTeamBenchArgs, seed: u64) -> Result<Config> {
     let mut config = load(None, &[])?;
     (config.seed, config.stages) = (seed, vec![Stage::Sft, Stage::Rl]);
+    config.sft.epochs = EPOCHS;
     config.rl.rewards = vec![RewardSource { kind: RewardKind::Gold, ..RewardSource::MODEL }];
     let at_the_end =
         Cadence { evaluate_every: 0, save_every: 10, use_best: false, ..Cadence::default() };
