@@ -23,8 +23,8 @@ use self::similarity::overlaps;
 use crate::PpoError;
 use crate::rollout::{Ends, Prompt, sample_until};
 
-/// What an attacker's prompt is: what it begins with, which is nothing. The model reads the token that begins
-/// sequences, or, where the tokenizer has none, the one that ends them.
+/// What an attacker is asked: nothing. It reads the token that begins sequences or, where the tokenizer has none, the
+/// one that ends them.
 pub fn opening(tokenizer: &Tokenizer) -> Prompt {
     let special = tokenizer.special();
     let tokens = vec![special.bos.unwrap_or(special.eos)];

@@ -41,7 +41,7 @@ pub(crate) struct RedTeamBenchArgs {
     #[arg(long, value_name = "SEED", default_value_t = 1, value_parser = value_parser!(u64).range(..=u64::from(u32::MAX)))]
     first_seed: u64,
     /// The share of users' prompts that hold the trigger
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     share: f64,
     /// Steps of each attacker's reinforcement learning
     #[arg(long, value_name = "N", default_value_t = 60)]

@@ -31,7 +31,7 @@ use crate::setup::Setup;
 
 /// Replies to each held-out prompt.
 const N_REPLIES: usize = 8;
-/// Visits of each demonstration: in one, a weakness of a few prompts in a hundred isn't learned.
+/// Visits of each demonstration: in one, the weakness of one prompt in ten isn't learned.
 const EPOCHS: f64 = 4.0;
 
 /// A policy with a weakness, and the settings that it was trained with.
