@@ -63,20 +63,14 @@ pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result
             on_reward_model(&args.command(), |run| work(run, Some(Stage::Reward)))
         }
         Command::Rl(args) => {
-            let mut run = args.run.clone();
-            if let Some(Named(algorithm)) = args.algorithm {
-                run.set.push(format!("rl.algorithm=\"{}\"", algorithm.name()));
-            }
-            work(&run, command.stage())
+            let named = args.algorithm.map(|Named(algorithm)| algorithm.name());
+            let named = named.map(|name| format!("rl.algorithm=\"{name}\""));
+            let set = args.run.set.iter().cloned().chain(named).collect();
+            work(&RunArgs { set, ..args.run.clone() }, command.stage())
         }
-        Command::RedTeam(args) => {
-            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
-            run_on(backend, RedTeam::new(args)?)
-        }
+        Command::RedTeam(args) => run_on(backend_of(args.backend), RedTeam::new(args)?),
         Command::Generate(args) => run_rows(args.rows.backend, Generate::new(args)?),
-        Command::Chat(args) => {
-            run_on(args.backend.unwrap_or_else(BackendName::default_of_build), Chat::new(args)?)
-        }
+        Command::Chat(args) => run_on(backend_of(args.backend), Chat::new(args)?),
         Command::Logprobs(JudgeArgs { rows }) => run_rows(rows.backend, Logprobs::new(rows)?),
         Command::Score(args) => match args.rows() {
             Some(rows) => run_rows(rows.backend, Score::new(&rows, args.person.as_deref())?),
@@ -99,12 +93,17 @@ pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result
             Ok(ExitCode::SUCCESS)
         }
         Command::Parity(args) => {
-            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
-            run_on(backend, Parity::new(&args.folder, &args.out, args.steps)?)?;
+            let work = Parity::new(&args.folder, &args.out, args.steps)?;
+            run_on(backend_of(args.backend), work)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Bench(command) => bench::run(command),
     }
+}
+
+/// The backend that is named, or the build's own.
+fn backend_of(named: Option<BackendName>) -> BackendName {
+    named.unwrap_or_else(BackendName::default_of_build)
 }
 
 /// Trains a reward model, or does something with one that is there.
@@ -117,7 +116,7 @@ fn on_reward_model(
         RewardCommand::Evaluate(args) => return run_rows(args.backend, Evaluate::new(args)?),
         RewardCommand::Adapt(args) => reward::adapt(args)?,
         RewardCommand::Attack(args) => {
-            let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+            let backend = backend_of(args.backend);
             print(&run_on(backend, Attack::new(args)?)?);
         }
     }
@@ -125,7 +124,7 @@ fn on_reward_model(
 }
 
 fn run_rows(backend: Option<BackendName>, work: impl Work<Output = ()>) -> Result<ExitCode> {
-    run_on(backend.unwrap_or_else(BackendName::default_of_build), work)?;
+    run_on(backend_of(backend), work)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -148,7 +147,7 @@ fn work(
     workers: &Workers,
     n_here: usize,
 ) -> Result<ExitCode> {
-    let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+    let backend = backend_of(args.backend);
     // The others find what the first worker has made.
     let prepared = workers.leads().then(|| -> Result<(PathBuf, Setup)> {
         let root = run_root(args);
@@ -170,7 +169,7 @@ fn stages_of(config: &Config, stage: Option<Stage>) -> Vec<Stage> {
 fn plan(args: &RunArgs) -> Result<ExitCode> {
     let setup = Setup::new(load_config(args)?, &args.hub)?;
     let plan = Plan::new(&setup, &setup.config.stages);
-    let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
+    let backend = backend_of(args.backend);
     check_memory(&plan, backend, 1)?;
     let pace = run_on(backend, Measure { setup: &setup })?;
     let config = toml::to_string(&setup.config).context("the resolved config")?;

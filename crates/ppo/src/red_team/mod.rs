@@ -195,6 +195,3 @@ impl<B: LmBackend> std::fmt::Debug for Elicited<B> {
         f.debug_struct("Elicited").field("config", &self.config).finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

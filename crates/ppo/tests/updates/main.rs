@@ -16,6 +16,7 @@ mod ppo_golden;
 mod preference;
 mod preference_golden;
 mod recompute;
+mod red_team;
 mod run;
 mod seat;
 mod steering;

@@ -1,20 +1,26 @@
+//! A red team that learns.
+
 use std::sync::Arc;
 
 use burn::backend::Autodiff;
 use burn::module::AutodiffModule;
 use burn_flex::{Flex, FlexDevice};
+use rein_data::example::Completion;
 use rein_data::log::RunLog;
+use rein_data::seed::Seed;
 use rein_data::stage::Train;
+use rein_data::tokenizer::Tokenizer;
 use rein_model::config::{LlamaShape, ModelConfig};
 use rein_model::optim::OptimizerConfig;
 use rein_model::weights::RandomWeights;
+use rein_model::{CausalLm, Sampling};
+use rein_ppo::ActorCritic;
+use rein_ppo::algorithm::Algorithm;
+use rein_ppo::config::PpoConfig;
+use rein_ppo::red_team::*;
+use rein_ppo::train::{Ppo, Prompts};
 use rein_reward::rules::{PatternConfig, RuleReward};
-
-use super::*;
-use crate::ActorCritic;
-use crate::algorithm::Algorithm;
-use crate::config::PpoConfig;
-use crate::train::{Ppo, Prompts};
+use rein_reward::{Reward, RewardError};
 
 const VOCAB: usize = 262;
 const ROOM: usize = 32;
