@@ -220,7 +220,7 @@ fn attacker_config(effort: &Effort, max_prompt_tokens: usize, rl: &PpoConfig) ->
         micro_batch_rows: side_by_side.unwrap_or(1),
         kl: KlConfig::Fixed { coefficient: effort.kl },
         missing_eos_penalty: 0.0,
-        optimizer: rl.optimizer.clone(),
+        optimizer: rl.optimizer,
         lora: rl.lora.clone(),
         precision: rl.precision,
         checkpoints: cadence(),
