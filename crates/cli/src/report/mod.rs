@@ -168,17 +168,14 @@ fn charts_of_learning(records: &[Record]) -> Vec<Chart> {
     ]
 }
 
-/// The curve of Gao et al. (2023) that comes closest to the truth, the first evaluation being where gains are counted
-/// from; empty where there are too few of them.
+/// The curve of Gao et al. (2023) that comes closest to the truth; empty where there are too few evaluations.
 fn fitted(gold: &[(f64, f64)]) -> Series {
     const N_POINTS: usize = 60;
-    let first = gold.first().map_or(0.0, |(_, gold)| *gold);
-    let gains: Vec<(f64, f64)> = gold.iter().map(|(d, gold)| (*d, gold - first)).collect();
     let farthest = gold.iter().map(|(d, _)| *d).fold(0.0, f64::max);
-    let points = match Curve::fit(Optimization::Rl, &gains).filter(|_| gold.len() > 2) {
-        Some(curve) => (0..=N_POINTS)
+    let points = match Curve::fit_with_start(Optimization::Rl, gold) {
+        Some((curve, start)) => (0..=N_POINTS)
             .map(|it| farthest * it as f64 / N_POINTS as f64)
-            .map(|d| (d, first + curve.gain(d)))
+            .map(|d| (d, start + curve.gain(d)))
             .collect(),
         None => Vec::new(),
     };

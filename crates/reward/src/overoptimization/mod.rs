@@ -57,6 +57,32 @@ impl Curve {
         })
     }
 
+    /// The same where nobody knows what the true reward was at first: of points `(d, R)`, the curve and the reward at
+    /// `d = 0` that come closest to them together.
+    ///
+    /// `None` where points don't determine it: fewer than four, or fewer than three distances.
+    pub fn fit_with_start(of: Optimization, points: &[(f64, f64)]) -> Option<(Self, f64)> {
+        let is_point = |(d, r): &&(f64, f64)| *d > 0.0 && d.is_finite() && r.is_finite();
+        let terms: Vec<[f64; 3]> =
+            points.iter().filter(is_point).map(|(d, r)| [*d, -d * of.bend(*d), *r]).collect();
+        if terms.len() < 4 {
+            return None;
+        }
+        let mean = |at: usize| terms.iter().map(|it| it[at]).sum::<f64>() / terms.len() as f64;
+        let means = [0, 1, 2].map(mean);
+        let product = |one: usize, other: usize| -> f64 {
+            terms.iter().map(|it| (it[one] - means[one]) * (it[other] - means[other])).sum()
+        };
+        let (aa, ab, bb) = (product(0, 0), product(0, 1), product(1, 1));
+        let (ar, br) = (product(0, 2), product(1, 2));
+        let determinant = aa * bb - ab * ab;
+        (determinant > 1e-9 * aa * bb).then(|| {
+            let alpha = (ar * bb - br * ab) / determinant;
+            let beta = (br * aa - ar * ab) / determinant;
+            (Self { of, alpha, beta }, means[2] - alpha * means[0] - beta * means[1])
+        })
+    }
+
     /// The true reward gained at this distance.
     pub fn gain(&self, d: f64) -> f64 {
         if d <= 0.0 { 0.0 } else { d * (self.alpha - self.beta * self.of.bend(d)) }
@@ -92,6 +118,18 @@ mod tests {
         for points in [&[][..], &[(1.0, 2.0)], &[(0.0, 0.0), (2.0, 1.0)], &[(2.0, 1.0); 5]] {
             assert_eq!(Curve::fit(Optimization::BestOf, points), None, "{points:?}");
         }
+    }
+
+    #[test]
+    fn a_start_that_nobody_saw_is_found_with_the_curve() {
+        let reward = |d: f64| 0.7 + d * (2.0 - 0.8 * d.ln());
+        let points = [0.5, 1.0, 2.5, 4.0, 9.0].map(|d| (d, reward(d)));
+        let (curve, start) =
+            Curve::fit_with_start(Optimization::Rl, &points).expect("is determined");
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(close(curve.alpha, 2.0) && close(curve.beta, 0.8) && close(start, 0.7));
+        assert_eq!(Curve::fit_with_start(Optimization::Rl, &points[..3]), None);
+        assert_eq!(Curve::fit_with_start(Optimization::Rl, &[(2.0, 1.0); 6]), None);
     }
 
     #[test]

@@ -62,11 +62,10 @@ impl Monitor {
         (is_far || n_falls >= N_FALLS).then_some(warning)
     }
 
-    /// The first evaluation is where the gain is counted from.
     fn peak(&self) -> Option<f64> {
-        let first = self.looks.first()?;
-        let gains = self.looks.iter().map(|it| (it.kl.max(0.0).sqrt(), it.truth - first.truth));
-        Curve::fit(Optimization::Rl, &gains.collect::<Vec<_>>())?.peak()
+        let points = self.looks.iter().map(|it| (it.kl.max(0.0).sqrt(), it.truth));
+        let fitted = Curve::fit_with_start(Optimization::Rl, &points.collect::<Vec<_>>());
+        fitted?.0.peak()
     }
 }
 
@@ -103,12 +102,11 @@ mod tests {
 
     #[test]
     fn the_peak_is_that_of_the_curve_through_all_looks() {
-        // R = d (2 − ln d) over the look at d = 0 is highest at e.
+        // R = 1 + d (2 − ln d) is highest at e.
         let mut monitor = Monitor::default();
         let mut last = None;
-        for d in [0.0_f64, 1.0, 2.0, 3.0, 4.0, 5.0] {
-            let gain = if d > 0.0 { d * (2.0 - d.ln()) } else { 0.0 };
-            last = monitor.observe(look(d * d, d, 1.0 + gain), 0.05);
+        for d in [0.5_f64, 1.0, 2.0, 3.0, 4.0, 5.0] {
+            last = monitor.observe(look(d * d, d, 1.0 + d * (2.0 - d.ln())), 0.05);
         }
         let peak = last.expect("it has fallen").peak.expect("it falls");
         assert!((peak - 1.0_f64.exp()).abs() < 1e-9, "{peak}");
