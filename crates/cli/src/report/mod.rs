@@ -168,13 +168,17 @@ fn charts_of_learning(records: &[Record]) -> Vec<Chart> {
     ]
 }
 
-/// The curve of Gao et al. (2023) that comes closest to the truth; empty where there are too few evaluations.
+/// The curve of Gao et al. (2023) that comes closest to the truth, as far as evaluations reach; empty where they are too
+/// few, or don't rise and bend as it does.
 fn fitted(gold: &[(f64, f64)]) -> Series {
     const N_POINTS: usize = 60;
-    let farthest = gold.iter().map(|(d, _)| *d).fold(0.0, f64::max);
-    let points = match Curve::fit_with_start(Optimization::Rl, gold) {
+    let distances = || gold.iter().map(|(d, _)| *d);
+    let (nearest, farthest) =
+        (distances().fold(f64::INFINITY, f64::min), distances().fold(0.0, f64::max));
+    let bends = |(curve, _): &(Curve, f64)| curve.alpha > 0.0 && curve.beta > 0.0;
+    let points = match Curve::fit_with_start(Optimization::Rl, gold).filter(bends) {
         Some((curve, start)) => (0..=N_POINTS)
-            .map(|it| farthest * it as f64 / N_POINTS as f64)
+            .map(|it| nearest + (farthest - nearest) * it as f64 / N_POINTS as f64)
             .map(|d| (d, start + curve.gain(d)))
             .collect(),
         None => Vec::new(),
