@@ -122,7 +122,8 @@ fn again(run: &Path) -> Vec<&'static str> {
 
 #[test]
 fn people_are_waited_for() {
-    waits_for_people(&Workplace::new(), &[]);
+    // As models of annotators have it, which simulated people don't need.
+    waits_for_people(&Workplace::new(), &["--set", "feedback.aggregation=one_coin"]);
 }
 
 #[test]

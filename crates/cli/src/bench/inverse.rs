@@ -22,7 +22,6 @@ use rein_data::log::RunLog;
 use rein_data::run_dir::RunDir;
 use rein_data::seed::Seed;
 use rein_data::stage::Interrupt;
-use rein_data::workers::Workers;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::checkpoint::MODEL;
 use rein_model::{Sampler, load_causal_lm};
@@ -36,7 +35,7 @@ use super::args::InverseArgs;
 use crate::args::HubArgs;
 use crate::config::{self, Config, Stage};
 use crate::device::Work;
-use crate::pipeline::{Ended, Evaluation, Past, Session};
+use crate::pipeline::{Ended, Evaluation, Session};
 use crate::setup::Setup;
 use crate::speech::print;
 use crate::watch::watcher;
@@ -210,11 +209,8 @@ impl<D: Clone> Runs<'_, D> {
         };
         let saved = toml::to_string(&setup.config).context("the resolved config")?;
         write_atomically(&run.file("config.toml"), saved.as_bytes())?;
-        let interrupt = Interrupt::default();
-        let log = RunLog::open(&run, watcher(true, &interrupt))?;
-        let (device, workers) = (self.device.clone(), Workers::default());
-        let mut session =
-            Session::<B> { setup, run, log, interrupt, workers, device, past: Past::default() };
+        let log = RunLog::open(&run, watcher(true, &Interrupt::default()))?;
+        let mut session = Session::<B>::alone(setup, run, log, &self.device);
         match session.run(stages)? {
             Ended::Finished => Ok(session.run),
             Ended::Interrupted => bail!("{name}: was interrupted"),

@@ -102,16 +102,18 @@ impl Config {
         if feedback.project.is_some() && feedback.store.is_none() {
             problems.push("`feedback.project` needs a `feedback.store`".into());
         }
+        let waits = self.rounds.as_ref().is_some_and(|it| it.answers == Answers::People);
+        let asks_people = feedback.store.is_some() || waits;
         if let Some(cleaning) = &feedback.cleaning {
-            if feedback.store.is_none() {
-                problems.push("`feedback.cleaning` needs a `feedback.store`; `rein feedback clean` cleans files".into());
+            if !asks_people {
+                problems.push("`feedback.cleaning` needs a `feedback.store` or `loop.answers` = \"people\"; `rein feedback clean` cleans files".into());
             }
             if let Err(error) = cleaning.check() {
                 problems.push(format!("`feedback.cleaning`: {error}"));
             }
         }
-        if feedback.aggregation != Aggregation::Share && feedback.store.is_none() {
-            problems.push("`feedback.aggregation` needs a `feedback.store`; what simulated people say is counted".into());
+        if feedback.aggregation != Aggregation::Share && !asks_people {
+            problems.push("`feedback.aggregation` needs a `feedback.store` or `loop.answers` = \"people\"; what simulated people say is counted".into());
         }
         let counts = [
             ("feedback.pairs", feedback.pairs),

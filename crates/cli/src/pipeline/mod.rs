@@ -62,6 +62,12 @@ pub(crate) enum Ended {
 }
 
 impl<B: LmAutodiffBackend> Session<B> {
+    /// A run of one process that nobody can ask to stop, without rounds before it.
+    pub(crate) fn alone(setup: Setup, run: RunDir, log: RunLog, device: &B::Device) -> Self {
+        let (interrupt, workers) = (Interrupt::default(), Workers::default());
+        Self { setup, run, log, interrupt, workers, device: device.clone(), past: Past::default() }
+    }
+
     /// Runs these stages; those that are done already are passed over.
     pub(crate) fn run(&mut self, stages: &[Stage]) -> Result<Ended> {
         for stage in stages {

@@ -19,7 +19,7 @@ use rein_reward::train::RewardTraining;
 use super::Session;
 use super::feedback::PROJECT;
 use super::search::Found;
-use crate::config::Stage;
+use crate::config::{Answers, Stage};
 use crate::reward::lines;
 use crate::world::{Judgements, Parts};
 
@@ -160,7 +160,11 @@ impl<B: LmAutodiffBackend> Session<B> {
         let max_tokens = self.setup.config.reward.max_tokens;
         let encoded = match self.setup.config.reward.demonstrations.clone() {
             Some(config) => self.pairs_of_demonstrations(&config)?,
-            None => Some(self.encode_judgements()?),
+            None => {
+                let said = self.said_by_people()?;
+                let given = said.as_ref().unwrap_or(&self.setup.world.judgements);
+                Some(self.encode_judgements(given)?)
+            }
         };
         let Some(encoded) = encoded else { return Ok(None) };
         let n_truncated: usize = encoded.iter().map(|it| it.n_truncated).sum();
@@ -173,25 +177,35 @@ impl<B: LmAutodiffBackend> Session<B> {
         Ok(Some(encoded))
     }
 
-    /// What people said.
-    fn encode_judgements(&self) -> Result<[Encoded; 2]> {
+    /// What people said whom this run waited for; none where it didn't.
+    fn said_by_people(&mut self) -> Result<Option<Judgements>> {
+        if self.answers_by() != Answers::People {
+            return Ok(None);
+        }
+        let config = &self.setup.config.feedback;
+        let said = Judgements::said_in(&self.store()?, &[PROJECT.to_owned()], config);
+        let (judgements, notes) = said?;
+        notes.iter().for_each(|note| self.log.note(format!("reward: {note}")));
+        Ok(Some(judgements))
+    }
+
+    fn encode_judgements(&self, given: &Judgements) -> Result<[Encoded; 2]> {
         let max_tokens = self.setup.config.reward.max_tokens;
         let tokenizer = &self.setup.tokenizer;
-        Ok(match &self.setup.world.judgements {
+        Ok(match given {
             Judgements::Labels(Parts { train, heldout }) => {
                 [train, heldout].map(|rows| encode_labels(rows, tokenizer, max_tokens))
             }
             Judgements::Pairs(Parts { train, heldout }) => {
                 [train, heldout].map(|rows| encode_preferences(rows, tokenizer, max_tokens))
             }
-            Judgements::None if self.asks() => self.encode_answers()?,
             Judgements::Simulated => self.encode_answers()?,
             Judgements::Examples(parts) => self.encode_parts(parts)?,
             Judgements::None => bail!("`data.preferences` names nothing to learn from"),
         })
     }
 
-    /// What people said of the policies' own replies.
+    /// What simulated people said of the policies' own replies.
     fn encode_answers(&self) -> Result<[Encoded; 2]> {
         let max_tokens = self.setup.config.reward.max_tokens;
         let answers = [Split::Train, Split::Heldout].map(|it| self.answers(it));

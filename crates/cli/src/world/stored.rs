@@ -7,37 +7,51 @@ use rein_data::example::Example;
 use rein_feedback::cleaning::Cleaning;
 use rein_feedback::{Split, Store, judged};
 
-use super::{Parts, World, unmixed};
+use super::{Judgements, Parts, World, unmixed};
 use crate::config::FeedbackConfig;
 
 impl World {
     /// The same with what people said in a store, or in one project of it, in place of all other judgements.
     pub(crate) fn judged_in(mut self, store: &Path, config: &FeedbackConfig) -> Result<Self> {
-        let (project, aggregation) = (config.project.as_deref(), config.aggregation);
         let all = Store::read(store)?;
         let mut names: Vec<String> = all.projects()?.into_iter().map(|it| it.name).collect();
-        if let Some(wanted) = project {
+        if let Some(wanted) = &config.project {
             names.retain(|name| name == wanted);
         }
+        let name = store.display().to_string();
+        let (judgements, notes) = Judgements::said_in(&all, &names, config).context(name)?;
+        self.notes.extend(notes);
+        self.judgements = judgements;
+        Ok(self)
+    }
+}
+
+impl Judgements {
+    /// What people said in these projects, many people's labels made one and rows cleaned as the config says; and what is
+    /// worth a word about it.
+    pub(crate) fn said_in(
+        store: &Store,
+        projects: &[String],
+        config: &FeedbackConfig,
+    ) -> Result<(Self, Vec<String>)> {
         let of_split = |split: Split| -> Result<Vec<Example>> {
-            let rows = names.iter().map(|name| judged(&all, name, split, aggregation));
+            let rows = projects.iter().map(|name| judged(store, name, split, config.aggregation));
             Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
         };
         let mut parts =
             Parts { train: of_split(Split::Train)?, heldout: of_split(Split::Heldout)? };
+        let mut notes = Vec::new();
         if let Some(cleaning) = &config.cleaning {
             for rows in [&mut parts.train, &mut parts.heldout] {
-                self.notes.extend(clean(cleaning, rows));
+                notes.extend(clean(cleaning, rows));
             }
         }
         if parts.train.is_empty() {
-            let place = project.map(|name| format!(", project `{name}`")).unwrap_or_default();
-            bail!("{}{place}: nobody has judged anything yet", store.display());
+            let place = config.project.as_ref().map(|name| format!("project `{name}`: "));
+            bail!("{}nobody has judged anything yet", place.unwrap_or_default());
         }
-        let name = store.display();
-        self.notes.push(format!("{name}: {} rows of what people said", parts.train.len()));
-        self.judgements = unmixed(parts).with_context(|| name.to_string())?;
-        Ok(self)
+        notes.push(format!("{} rows of what people said", parts.train.len()));
+        Ok((unmixed(parts)?, notes))
     }
 }
 

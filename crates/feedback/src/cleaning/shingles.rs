@@ -1,5 +1,7 @@
 //! Texts as sets of five words in a row.
 
+use rein_data::diversity;
+
 use super::reading::Reading;
 
 /// Words of a shingle.
@@ -65,28 +67,7 @@ pub(super) fn jaccard(a: &[u64], b: &[u64]) -> f64 {
 /// The words of a text in lower case. Where scripts put no spaces between words, each character is one, so that their
 /// texts are compared by five characters in a row.
 pub(super) fn words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    for spaced in text.split_whitespace() {
-        let mut word = String::new();
-        for character in spaced.chars() {
-            if !is_unspaced(character) {
-                word.extend(character.to_lowercase());
-                continue;
-            }
-            words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
-            words.push(character.to_string());
-        }
-        words.extend((!word.is_empty()).then_some(word));
-    }
-    words
-}
-
-/// Chinese characters, kana, Thai, Lao, Burmese and Khmer, by their blocks in Unicode.
-fn is_unspaced(character: char) -> bool {
-    matches!(character,
-        '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}'
-        | '\u{3005}'..='\u{3007}' | '\u{3041}'..='\u{30ff}'
-        | '\u{0e00}'..='\u{0eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}')
+    diversity::words(text).map(str::to_lowercase).collect()
 }
 
 /// FNV-1a of 64 bits (Fowler, Noll and Vo), its bits mixed.

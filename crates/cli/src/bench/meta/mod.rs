@@ -18,8 +18,7 @@ use rein_data::jsonl;
 use rein_data::log::RunLog;
 use rein_data::run_dir::RunDir;
 use rein_data::seed::Seed;
-use rein_data::stage::{Interrupt, Train};
-use rein_data::workers::Workers;
+use rein_data::stage::Train;
 use rein_model::backend::{LmAutodiffBackend, LmBackend};
 use rein_model::checkpoint::MODEL;
 use rein_model::{ScalarModel, load_causal_lm, load_scalar_model};
@@ -37,7 +36,7 @@ use super::learn::{Quiet, drive_quietly};
 use crate::args::HubArgs;
 use crate::config::{self, Stage};
 use crate::device::{BackendName, Work};
-use crate::pipeline::{Past, Session};
+use crate::pipeline::Session;
 use crate::setup::Setup;
 use crate::speech::{note, print};
 
@@ -141,17 +140,8 @@ impl<'a, B: LmAutodiffBackend> Start<'a, B> {
         let setup = Setup::for_run(config::load(None, &args.set)?, &root, &HubArgs::default())?;
         let run = if root.exists() { RunDir::open(&root)? } else { RunDir::create(&root)? };
         let log = RunLog::open(&run, Box::new(Quiet))?;
-        let (interrupt, workers) = (Interrupt::default(), Workers::default());
         note("fine-tuning");
-        let mut session = Session::<B> {
-            setup,
-            run,
-            log,
-            interrupt,
-            workers,
-            device: device.clone(),
-            past: Past::default(),
-        };
+        let mut session = Session::<B>::alone(setup, run, log, &device);
         session.run(&[Stage::Sft])?;
         let Session { setup, run, .. } = session;
         let finished = run.finished(Stage::Sft.name())?.context("the stage is done")?;

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use rein_data::log::{RunLog, read_metrics};
 use rein_data::run_dir::RunDir;
-use rein_data::stage::{Cadence, Interrupt};
-use rein_data::workers::Workers;
+use rein_data::stage::Cadence;
 use rein_feedback::simulate::gold_reward;
 use rein_feedback::{Split, Store};
 use rein_model::backend::LmAutodiffBackend;
@@ -24,7 +23,7 @@ use crate::args::HubArgs;
 use crate::bench::learn::Quiet;
 use crate::commands::open_run;
 use crate::config::{Config, ModelSource, Stage, change, load};
-use crate::pipeline::{Ended, PROJECT, Past, Session};
+use crate::pipeline::{Ended, PROJECT, Session};
 use crate::setup::Setup;
 use crate::speech::note;
 
@@ -165,16 +164,7 @@ fn drive<B: LmAutodiffBackend>(
     let run = open_run(root, &setup)?;
     check_settings(&run, &setup)?;
     let log = RunLog::open(&run, Box::new(Quiet))?;
-    let (interrupt, workers) = (Interrupt::default(), Workers::default());
-    let mut session = Session::<B> {
-        setup,
-        run,
-        log,
-        interrupt,
-        workers,
-        device: device.clone(),
-        past: Past::default(),
-    };
+    let mut session = Session::<B>::alone(setup, run, log, device);
     match session.run(stages)? {
         Ended::Finished => Ok(session.run),
         Ended::Interrupted => bail!("{}: nobody can ask this run to stop", root.display()),

@@ -9,9 +9,8 @@ use rein_data::helpdesk::Helpdesk;
 use rein_data::helpdesk::weakness::Weakness;
 use rein_data::log::RunLog;
 use rein_data::seed::Seed;
-use rein_data::stage::{Cadence, Interrupt};
+use rein_data::stage::Cadence;
 use rein_data::store::TokenStore;
-use rein_data::workers::Workers;
 use rein_feedback::win_rate::PairedScores;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::checkpoint::MODEL;
@@ -25,7 +24,7 @@ use crate::bench::learn::Quiet;
 use crate::commands::open_run;
 use crate::config::{Config, Stage, change, load};
 use crate::inference::tokenizer_of;
-use crate::pipeline::{Ended, Past, Session};
+use crate::pipeline::{Ended, Session};
 use crate::red_team::sampling;
 use crate::setup::Setup;
 
@@ -60,15 +59,8 @@ impl World {
         let rows = encode_demonstrations(&shown, &setup.tokenizer, config.sft.max_tokens)?.rows;
         setup.rows.train = TokenStore::in_memory(rows);
         let run = open_run(root, &setup)?;
-        let mut session = Session::<B> {
-            setup,
-            log: RunLog::open(&run, Box::new(Quiet))?,
-            run,
-            interrupt: Interrupt::default(),
-            workers: Workers::default(),
-            device: device.clone(),
-            past: Past::default(),
-        };
+        let log = RunLog::open(&run, Box::new(Quiet))?;
+        let mut session = Session::<B>::alone(setup, run, log, device);
         let Ended::Finished = session.run(&[Stage::Sft, Stage::Rl])? else {
             bail!("{}: nobody can ask this run to stop", root.display())
         };

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use rein_data::example::Completion;
 use rein_data::seed::Seed;
-use rein_feedback::{Answered, Choice, NewTask, Response, Task};
+use rein_feedback::{Answered, NewTask, Response};
 use rein_reward::inverse::comparisons::{Posterior, RIDGE, ReadablePairs, Said};
 use rein_reward::inverse::features::FeaturesConfig;
 
@@ -40,10 +40,9 @@ pub(super) fn chosen(
 fn most_telling(said: &[Answered], fresh: &[NewTask], count: usize, seed: Seed) -> Vec<usize> {
     let judged: Vec<&[Answered]> =
         said.chunk_by(|one, other| one.task.id == other.task.id).collect();
-    let before = judged
-        .iter()
-        .map(|of_task| sides(of_task[0].task.prompt.as_str(), responses(&of_task[0].task)));
-    let now = fresh.iter().map(|it| sides(it.prompt.as_str(), &it.responses));
+    let before =
+        judged.iter().map(|of_task| sides(&of_task[0].task.prompt, &of_task[0].task.responses));
+    let now = fresh.iter().map(|it| sides(&it.prompt, &it.responses));
     let pairs: Vec<[Completion; 2]> = before.chain(now).collect();
     let config = FeaturesConfig { max_features: MAX_FEATURES, ..FeaturesConfig::default() };
     let pairs = ReadablePairs::of(&pairs, &config);
@@ -57,10 +56,6 @@ fn most_telling(said: &[Answered], fresh: &[NewTask], count: usize, seed: Seed) 
     chosen.into_iter().map(|pair| pair - judged.len()).collect()
 }
 
-fn responses(task: &Task) -> &[Response] {
-    &task.responses
-}
-
 fn sides(prompt: &str, responses: &[Response]) -> [Completion; 2] {
     [0, 1].map(|place| Completion {
         prompt: prompt.to_owned(),
@@ -70,11 +65,10 @@ fn sides(prompt: &str, responses: &[Response]) -> [Completion; 2] {
     })
 }
 
-/// How many of the votes are for the first.
+/// The share of votes for the first, a tie being half a vote.
 fn share_for_first(votes: &[Answered]) -> Option<f64> {
-    let choices: Vec<Choice> = votes.iter().filter_map(Answered::choice).collect();
-    let n_first = choices.iter().filter(|it| **it == Choice::First).count();
-    (!choices.is_empty()).then(|| n_first as f64 / choices.len() as f64)
+    let votes: Vec<f64> = votes.iter().filter_map(|it| it.judgement.for_first()).collect();
+    (!votes.is_empty()).then(|| votes.iter().sum::<f64>() / votes.len() as f64)
 }
 
 /// What tells pairs apart, whichever side is first.
@@ -86,7 +80,7 @@ fn key(prompt: &str, responses: &[Response]) -> (String, [String; 2]) {
 
 #[cfg(test)]
 mod tests {
-    use rein_feedback::{Judgement, Split};
+    use rein_feedback::{Choice, Judgement, Split, Task};
 
     use super::*;
 
