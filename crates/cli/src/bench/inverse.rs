@@ -210,7 +210,7 @@ impl<D: Clone> Runs<'_, D> {
         let saved = toml::to_string(&setup.config).context("the resolved config")?;
         write_atomically(&run.file("config.toml"), saved.as_bytes())?;
         let log = RunLog::open(&run, watcher(true, &Interrupt::default()))?;
-        let mut session = Session::<B>::alone(setup, run, log, &self.device);
+        let mut session = Session::<B>::alone(setup, run, log, self.device);
         match session.run(stages)? {
             Ended::Finished => Ok(session.run),
             Ended::Interrupted => bail!("{name}: was interrupted"),
