@@ -1,9 +1,12 @@
 //! What must pass before a change lands, cheapest first.
 
-use anyhow::{Result, bail};
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::process::{cargo, has_cargo_command, run as run_command};
+use crate::process::{cargo, has_cargo_command, run as run_command, target_dir};
 use crate::test::{self, TestArgs};
 use crate::{backend, tidy};
 
@@ -47,9 +50,23 @@ pub(crate) fn run(args: &CiArgs) -> Result<()> {
 }
 
 /// What a user of a library would download builds by itself. Nothing of it is run, so nothing is optimised.
+///
+/// Each time in a new folder: Cargo neither unpacks nor builds a package again whose version and place stay the same, so what
+/// was packaged earlier would be built.
 fn package() -> Result<()> {
+    let place = target_dir().join("packages");
+    if place.exists() {
+        fs::remove_dir_all(&place).with_context(|| place.display().to_string())?;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let packages = LIBRARIES.iter().flat_map(|name| ["-p", *name]);
-    run_command(cargo().args(["package", "--allow-dirty"]).args(packages))
+    run_command(
+        cargo()
+            .args(["package", "--allow-dirty"])
+            .args(packages)
+            .arg("--target-dir")
+            .arg(place.join(now.to_string())),
+    )
 }
 
 fn deny() -> Result<()> {
