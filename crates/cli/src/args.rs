@@ -14,6 +14,7 @@ use crate::export::parse_size;
 use crate::feedback::FeedbackArgs;
 use crate::inference::{ChatArgs, GenerateArgs, ScoreArgs};
 use crate::inspect::InspectArgs;
+use crate::personal::PersonalArgs;
 use crate::red_team::RedTeamArgs;
 use crate::reward::{RewardArgs, RewardCommand};
 
@@ -66,6 +67,13 @@ pub(crate) enum Command {
     Rl(RlArgs),
     /// Measure the models of a run on held-out prompts
     Evaluate(StageArgs),
+    /// Give people rewards, and policies, of their own, by what each of them said
+    ///
+    /// A run whose reward model learned in which ways people differ (`reward.personal`) tells from a few answers what one of
+    /// them likes. That picks the best of several replies of the run's policy (`--policy rerank`), or the policy goes on
+    /// learning it, in an adapter of the person's own (`--policy lora`). `rein train` does it at the end where the config
+    /// has `[personal]`.
+    Personal(PersonalArgs),
     /// Let an attacker learn which prompts a model answers badly, and teach the model better
     ///
     /// The attacker is a policy of its own: it first imitates users' prompts, then reinforcement learning rewards it

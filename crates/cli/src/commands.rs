@@ -24,7 +24,8 @@ use crate::inference::{Chat, Generate, Logprobs, Score, score_by_rules};
 use crate::inspect::{self, Survey};
 use crate::pace::Measure;
 use crate::parity::Parity;
-use crate::pipeline::{Ended, Evaluation, History, Past, Session};
+use crate::personal::Align;
+use crate::pipeline::{Ended, Evaluation, History, Past, People, Session};
 use crate::plan::Plan;
 use crate::red_team::RedTeam;
 use crate::reward::{Attack, Evaluate, RewardCommand};
@@ -68,6 +69,7 @@ pub(crate) fn run(command: &Command, workers: &Workers, n_here: usize) -> Result
             let set = args.run.set.iter().cloned().chain(named).collect();
             work(&RunArgs { set, ..args.run.clone() }, command.stage())
         }
+        Command::Personal(args) => run_on(backend_of(args.backend), Align::new(args)?),
         Command::RedTeam(args) => run_on(backend_of(args.backend), RedTeam::new(args)?),
         Command::Generate(args) => run_rows(args.rows.backend, Generate::new(args)?),
         Command::Chat(args) => run_on(backend_of(args.backend), Chat::new(args)?),
@@ -224,14 +226,17 @@ impl Work for Stages<'_> {
         let rounds = setup.config.rounds.clone().filter(|_| repeats);
         let past = Past::default();
         let mut session = Session::<B> { setup, run, log, interrupt, workers, device, past };
+        let (is_plain, asked) =
+            (args.plain || session.workers.count() > 1, session.interrupt.clone());
+        let open = |run: &RunDir| Ok(RunLog::open(run, watcher(is_plain, &asked))?);
         let ended = match &rounds {
-            Some(rounds) => {
-                let (is_plain, interrupt) = (args.plain, session.interrupt.clone());
-                let is_plain = is_plain || session.workers.count() > 1;
-                let open = |run: &RunDir| Ok(RunLog::open(run, watcher(is_plain, &interrupt))?);
-                session.run_rounds(rounds, &open)
-            }
+            Some(rounds) => session.run_rounds(rounds, &open),
             None => session.run(&stages),
+        };
+        let personal = session.setup.config.personal.clone().filter(|_| stage.is_none());
+        let ended = match (ended, &personal) {
+            (Ok(Ended::Finished), Some(config)) => session.align(config, &open),
+            (ended, _) => ended,
         };
         let Session { run, log, workers, .. } = session;
         // The dashboard gives the terminal back before anything is printed.
@@ -260,6 +265,7 @@ fn conclude(run: &RunDir, stages: &[Stage], ended: Ended) -> Result<ExitCode> {
         let report = report::write(run, &evaluation, &history)?;
         print(&table::render(&evaluation));
         print(&table::rounds(&history));
+        print(&table::people(&People::load(run.root())?));
         if let Some(best) = history.best() {
             print(&format!("policy: {}\n", run.root().join(&best.policy).display()));
         }

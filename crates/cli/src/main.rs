@@ -24,6 +24,7 @@ mod inspect;
 mod memory;
 mod pace;
 mod parity;
+mod personal;
 mod pipeline;
 mod plan;
 mod red_team;

@@ -1,10 +1,14 @@
 //! What a run came to, for people to read on a terminal.
 
+mod people;
+
 use std::fmt::Write;
 
 use crate::pipeline::{
     Agreement, Evaluation, History, JudgeReport, ModelReport, RoundReport, Versus,
 };
+
+pub(crate) use people::people;
 
 /// The table of all models, how well the reward model judges, and samples.
 pub(crate) fn render(evaluation: &Evaluation) -> String {

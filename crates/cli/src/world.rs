@@ -91,9 +91,16 @@ impl World {
     /// Reads or makes the rows; `columns` of prompts come along for rewards.
     pub(crate) fn load(data: &DataConfig, columns: Vec<String>, seed: Seed) -> Result<Self> {
         match data {
-            DataConfig::Helpdesk { demonstrations, heldout_demonstrations, expert_temperature } => {
+            DataConfig::Helpdesk {
+                demonstrations,
+                heldout_demonstrations,
+                expert_temperature,
+                ..
+            } => {
                 let expert = expert_temperature.map(Expert::new);
-                Ok(Self::helpdesk(*demonstrations, *heldout_demonstrations, expert, seed))
+                let has_gold = data.knows_truth();
+                let world = Self::helpdesk(*demonstrations, *heldout_demonstrations, expert, seed);
+                Ok(Self { has_gold, ..world })
             }
             DataConfig::Labels { train, heldout, opening_words } => {
                 Self::labels(train, heldout, *opening_words)

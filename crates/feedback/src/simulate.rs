@@ -1,8 +1,9 @@
 //! Simulated annotators of the help-desk world, through the same store as real ones.
 
-use rand::RngExt;
+use rand::{Rng, RngExt};
 use rein_data::helpdesk::gold;
 use rein_data::helpdesk::people::{Person, Seen};
+use rein_data::helpdesk::tastes::Taste;
 use rein_data::seed::Seed;
 
 use crate::error::FeedbackError;
@@ -10,17 +11,26 @@ use crate::preferences::Answered;
 use crate::records::{Annotation, Choice, Judgement, Response, Shown, Task};
 use crate::store::{Role, Store};
 
+/// Somebody simulated who compares two responses to a task.
+pub trait Annotator {
+    /// How the store knows them.
+    fn name(&self) -> &str;
+
+    /// Whether they prefer the response shown first, this time.
+    fn prefers_first(&self, task: &Task, shown: [&Response; 2], rng: &mut dyn Rng) -> bool;
+}
+
 /// Lets each task be judged by as many of the crowd as its overlap asks for. Who they are, which
 /// side they see first and what they say follows from `seed` and the task's name: judging a task
 /// again stores nothing new.
-pub fn judge(
+pub fn judge<A: Annotator>(
     store: &mut Store,
     tasks: &[Task],
-    crowd: &[Person],
+    crowd: &[A],
     seed: Seed,
 ) -> Result<(), FeedbackError> {
     for person in crowd {
-        store.add_annotator(&person.name, Role::Simulated)?;
+        store.add_annotator(person.name(), Role::Simulated)?;
     }
     let answers: Vec<Annotation> = tasks
         .iter()
@@ -29,7 +39,7 @@ pub fn judge(
     store.annotate(&answers)
 }
 
-fn judge_task(task: &Task, crowd: &[Person], seed: Seed) -> Vec<Annotation> {
+fn judge_task<A: Annotator>(task: &Task, crowd: &[A], seed: Seed) -> Vec<Annotation> {
     let mut rng = seed.rng();
     let first = rng.random_range(0..crowd.len());
     let n_answers = (task.overlap as usize).min(crowd.len());
@@ -37,16 +47,16 @@ fn judge_task(task: &Task, crowd: &[Person], seed: Seed) -> Vec<Annotation> {
     people
         .map(|person| {
             let shown_first = if rng.random() { Choice::First } else { Choice::Second };
-            let seen = [shown_first, shown_first.other()]
-                .map(|choice| see(task, &task.responses[choice.index()]));
-            let prefers_first = person.prefers_first(seen[0], seen[1], &mut rng);
+            let shown =
+                [shown_first, shown_first.other()].map(|choice| &task.responses[choice.index()]);
+            let prefers_first = person.prefers_first(task, shown, &mut rng);
             let choice = if prefers_first { shown_first } else { shown_first.other() };
             Annotation {
                 task: task.id,
-                annotator: person.name.clone(),
+                annotator: person.name().to_owned(),
                 answer: Judgement::preferred(choice).into(),
                 shown: Shown::first(shown_first),
-                idem_key: format!("{}/{}", task.external_id, person.name),
+                idem_key: format!("{}/{}", task.external_id, person.name()),
                 active_ms: None,
             }
         })
@@ -56,6 +66,38 @@ fn judge_task(task: &Task, crowd: &[Person], seed: Seed) -> Vec<Annotation> {
 /// The gold reward of a response to a task.
 pub fn gold_reward(task: &Task, response: &Response) -> f32 {
     gold::judge(&task.prompt, &response.text, response.finished).total()
+}
+
+impl Annotator for Person {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn prefers_first(&self, task: &Task, shown: [&Response; 2], mut rng: &mut dyn Rng) -> bool {
+        let [first, second] = shown.map(|it| see(task, it));
+        Self::prefers_first(self, first, second, &mut rng)
+    }
+}
+
+impl Annotator for Taste {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn prefers_first(&self, task: &Task, shown: [&Response; 2], mut rng: &mut dyn Rng) -> bool {
+        let [first, second] = shown.map(|it| gold::judge(&task.prompt, &it.text, it.finished));
+        Self::prefers_first(self, &first, &second, &mut rng)
+    }
+}
+
+impl<A: Annotator + ?Sized> Annotator for Box<A> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn prefers_first(&self, task: &Task, shown: [&Response; 2], rng: &mut dyn Rng) -> bool {
+        (**self).prefers_first(task, shown, rng)
+    }
 }
 
 fn see<'a>(task: &Task, response: &'a Response) -> Seen<'a> {

@@ -2,11 +2,13 @@
 
 mod files;
 mod load;
+mod people;
 mod problems;
 mod rounds;
 
 use std::path::PathBuf;
 
+use rein_data::helpdesk::tastes::Population;
 use rein_feedback::aggregate::Aggregation;
 use rein_feedback::cleaning::Cleaning;
 use rein_model::Precisions;
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use files::{FilesConfig, MixedSet};
 pub(crate) use load::{change, load, load_rules, load_saved};
+pub(crate) use people::{PeopleConfig, PersonalPolicy};
 pub(crate) use rounds::{Answers, LoopConfig, Query, RewardStart};
 
 /// The config that `rein train` runs without any argument.
@@ -53,6 +56,9 @@ pub(crate) struct Config {
     /// Rounds; one if left out.
     #[serde(rename = "loop", skip_serializing_if = "Option::is_none")]
     pub(crate) rounds: Option<LoopConfig>,
+    /// What becomes of the policy for single people, at the end; nothing if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) personal: Option<PeopleConfig>,
     /// What is computed and kept in bf16, for all stages.
     pub(crate) precision: Precisions,
 }
@@ -107,6 +113,10 @@ pub(crate) enum DataConfig {
         /// `exp(gold / temperature)`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expert_temperature: Option<f64>,
+        /// Simulated people want different things, and not what the world's truth says; if left out, all know it,
+        /// blurred.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        population: Option<Population>,
     },
     /// Texts labelled good or bad: the model learns the language of the texts, the reward model the
     /// labels, and the policy completes the first words of texts.
@@ -165,6 +175,7 @@ impl Default for DataConfig {
             demonstrations: defaults::demonstrations(),
             heldout_demonstrations: defaults::heldout_demonstrations(),
             expert_temperature: None,
+            population: None,
         }
     }
 }
@@ -179,6 +190,19 @@ impl std::fmt::Display for ModelSource {
 }
 
 impl DataConfig {
+    /// Whether a simulated world knows what is good, whoever is asked.
+    pub(crate) fn knows_truth(&self) -> bool {
+        matches!(self, Self::Helpdesk { population: None, .. })
+    }
+
+    /// Simulated people who want different things, if these are asked.
+    pub(crate) fn population(&self) -> Option<Population> {
+        match self {
+            Self::Helpdesk { population, .. } => *population,
+            _ => None,
+        }
+    }
+
     /// Where demonstrations to train and to measure with come from.
     pub(crate) fn origins(&self) -> [String; 2] {
         let [train, heldout] = match self {

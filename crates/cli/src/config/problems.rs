@@ -5,7 +5,7 @@ use rein_feedback::aggregate::Aggregation;
 use rein_reward::inverse::demonstrations::Sampler;
 use rein_reward::{RewardKind, RewardSource};
 
-use super::{Answers, Config, DataConfig, ModelSource, Stage};
+use super::{Answers, Config, DataConfig, ModelSource, PeopleConfig, Stage};
 
 impl Config {
     /// Fills in what follows from the rest, and refuses what can't be run.
@@ -155,9 +155,9 @@ impl Config {
 
     fn reward_problems(&self) -> Vec<String> {
         let asks_gold = self.rl.rewards.iter().any(|it| it.kind == RewardKind::Gold);
-        let has_gold = matches!(self.data, DataConfig::Helpdesk { .. });
-        let gold = (asks_gold && !has_gold).then(|| {
-            "`rl.rewards` holds \"gold\", but only the help-desk world knows the truth".into()
+        let gold = (asks_gold && !self.data.knows_truth()).then(|| {
+            "`rl.rewards` holds \"gold\", but only the help-desk world knows the truth, without `data.population`"
+                .into()
         });
         let has_columns = matches!(self.data, DataConfig::Files(_));
         let columns = self.rl.columns().into_iter().filter(|_| !has_columns).map(|name| {
@@ -205,16 +205,31 @@ impl Config {
     }
 
     /// Only some data say who judged what.
-    fn personal_problems(&self) -> Option<String> {
+    fn personal_problems(&self) -> Vec<String> {
+        let mut problems: Vec<String> = self.people_problems().collect();
         let names_people = match &self.data {
+            _ if self.rounds.as_ref().is_some_and(|it| it.answers == Answers::People) => true,
             DataConfig::Helpdesk { .. } => true,
             DataConfig::Files(files) => files.preferences.is_some(),
             DataConfig::Labels { .. } | DataConfig::Dialogues { .. } => false,
         };
-        (self.reward.personal.is_some() && !names_people).then(|| {
-            "`reward.personal` needs to know who judged what: a column `annotator` of `data.preferences`"
+        if self.reward.personal.is_some() && !names_people {
+            problems.push(
+                "`reward.personal` needs to know who judged what: a column `annotator` of `data.preferences`"
+                    .into(),
+            );
+        }
+        problems
+    }
+
+    fn people_problems(&self) -> impl Iterator<Item = String> {
+        let of_config = self.personal.iter().flat_map(PeopleConfig::problems);
+        let knows_people = self.reward.personal.is_some() || self.reward_model.is_some();
+        let unknown = (self.personal.is_some() && !knows_people).then(|| {
+            "`personal` needs to know in which ways people differ: set `reward.personal`, as by `--set reward.personal={}`"
                 .into()
-        })
+        });
+        of_config.chain(unknown)
     }
 
     fn data_problems(&self) -> Option<String> {

@@ -24,6 +24,7 @@ use super::Session;
 use super::compare::{Replies, Versus};
 use super::judge::JudgeReport;
 use crate::config::Stage;
+use crate::world::Question;
 
 /// What an evaluation found, kept in the run's `evaluation.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -288,9 +289,19 @@ impl<B: LmAutodiffBackend> Session<B> {
 
     /// So many replies to each held-out prompt in turn, with the same random numbers for each model. Each
     /// worker completes its share.
-    fn complete(
+    pub(super) fn complete(
         &self,
         model: &CausalLm<B::InnerBackend>,
+        n_replies: usize,
+    ) -> Result<Vec<Completion>> {
+        self.replies(model, &self.setup.world.prompts.heldout, n_replies)
+    }
+
+    /// The same to the first of any prompts.
+    pub(super) fn replies(
+        &self,
+        model: &CausalLm<B::InnerBackend>,
+        questions: &[Question],
         n_replies: usize,
     ) -> Result<Vec<Completion>> {
         let (setup, ppo) = (&self.setup, &self.setup.config.rl);
@@ -299,7 +310,7 @@ impl<B: LmAutodiffBackend> Session<B> {
             ends: ends.tokens.clone(),
             ..ppo.sampling(temperature, setup.tokenizer.special().eos)
         };
-        let questions = setup.world.prompts.heldout.iter().take(setup.config.evaluate.prompts);
+        let questions = questions.iter().take(setup.config.evaluate.prompts);
         let asked = questions.map(|it| setup.prompt(it)).collect::<Result<Vec<Prompt>>>()?;
         let asked: Vec<Prompt> =
             asked.into_iter().flat_map(|prompt| std::iter::repeat_n(prompt, n_replies)).collect();

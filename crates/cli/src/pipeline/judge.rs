@@ -29,7 +29,7 @@ pub(crate) struct JudgeReport {
 }
 
 /// How often two judges are right, on the same pairs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Agreement {
     pub(crate) n_pairs: usize,
     pub(crate) accuracy: f64,
@@ -45,7 +45,8 @@ impl<B: LmAutodiffBackend> Session<B> {
         reward: &LearnedReward<B::InnerBackend>,
     ) -> Result<Option<JudgeReport>> {
         match &self.setup.world.judgements {
-            Judgements::Simulated => self.judge_against_gold(reward),
+            Judgements::Simulated if self.setup.world.has_gold() => self.judge_against_gold(reward),
+            Judgements::Simulated => self.judge_against_majority(reward),
             Judgements::Pairs(parts) if !parts.heldout.is_empty() => {
                 let words = BagOfWords::fit(&parts.train);
                 let all = self.agreement(reward, &words, &parts.heldout);
@@ -65,6 +66,21 @@ impl<B: LmAutodiffBackend> Session<B> {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Against what most people say of held-out pairs.
+    fn judge_against_majority(
+        &self,
+        reward: &LearnedReward<B::InnerBackend>,
+    ) -> Result<Option<JudgeReport>> {
+        if self.run.finished(Stage::Feedback.name())?.is_none() {
+            return Ok(None);
+        }
+        let words = BagOfWords::fit(&self.answers(Split::Train)?);
+        let heldout = self.answers(Split::Heldout)?;
+        let all = || self.agreement(reward, &words, &heldout);
+        let report = || JudgeReport { against: "people".into(), all: all(), far: None };
+        Ok((!heldout.is_empty()).then(report))
     }
 
     /// Against the truth, on all held-out pairs and on those that differ much.
@@ -148,7 +164,7 @@ fn by_gold(task: &Task) -> Option<(f32, Preference)> {
 }
 
 impl Agreement {
-    fn new(share: Share, bag_of_words: Option<f64>) -> Self {
+    pub(super) fn new(share: Share, bag_of_words: Option<f64>) -> Self {
         Self {
             n_pairs: share.n_cases,
             accuracy: share.value(),

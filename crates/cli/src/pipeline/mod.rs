@@ -6,6 +6,7 @@ mod evaluate;
 mod feedback;
 mod judge;
 mod own_samples;
+mod people;
 mod personal;
 mod reference;
 mod reward;
@@ -38,6 +39,7 @@ pub(crate) use evaluate::{Diversity, Shown};
 pub(crate) use evaluate::{Evaluation, ModelReport};
 pub(crate) use feedback::PROJECT;
 pub(crate) use judge::{Agreement, JudgeReport};
+pub(crate) use people::{OWN, People};
 pub(crate) use rounds::{History, Past, RoundReport, later_config};
 
 /// A run in progress on one backend.

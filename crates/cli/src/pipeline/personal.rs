@@ -72,7 +72,7 @@ impl<B: LmAutodiffBackend> Session<B> {
     fn annotated(&self) -> Result<Vec<Annotated>> {
         let max_tokens = self.setup.config.reward.max_tokens;
         match &self.setup.config.data {
-            DataConfig::Helpdesk { .. } => {
+            _ if self.asks() => {
                 let path = self.run.file("feedback.sqlite");
                 let answers = preferences(&self.store()?, PROJECT, Split::Train)?;
                 if answers.is_empty() {

@@ -5,20 +5,25 @@
 //! (`s = 1`) and the other half rude ones (`s = −1`), and `n` is normal: of the ending, some want a farewell and some
 //! would rather do without. [`Advised`](Population::Advised) people differ on the answer instead: some want the right
 //! remedy, some would rather not be told, which only shows to who knows what the right remedy is. Whoever asks all of
-//! them at once learns next to nothing. [`Alike`](Population::Alike) people agree on kind openings and right answers.
+//! them at once learns next to nothing. [`Divided`](Population::Divided) people are two groups: what one likes, `u = 2 tone + 1.4 ending`,
+//! the other dislikes. [`Alike`](Population::Alike) people agree on kind openings and right answers.
 
 use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
 
 use super::gold::Judgement;
 use crate::seed::Seed;
 
 /// Which people there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Population {
     /// Who want opposite tones, and endings to different degrees.
     Opposite,
     /// Who want opposite tones, and answers to different degrees.
     Advised,
+    /// Who belong to one of two groups, each of which likes what the other dislikes.
+    Divided,
     /// Who all want the same.
     Alike,
 }
@@ -48,6 +53,7 @@ impl Taste {
         let [tone, answer, ending] = match population {
             Population::Opposite => [sign, 0.0, n],
             Population::Advised => [sign, n, 0.0],
+            Population::Divided => [sign, 0.0, sign],
             Population::Alike => [1.0, 1.0, 0.0],
         };
         let name = format!("person-{number:03}");
@@ -88,6 +94,9 @@ mod tests {
         for it in &people {
             assert_eq!(it.utility(&kind) > it.utility(&rude), it.tone > 0.0);
         }
+        let divided = Taste::crowd(Population::Divided, 50, Seed::new(1));
+        assert!(divided.iter().all(|it| it.ending == 0.7 * it.tone && it.answer == 0.0));
+        assert!((15..35).contains(&divided.iter().filter(|it| it.tone > 0.0).count()));
         let alike = Taste::crowd(Population::Alike, 2, Seed::new(1));
         assert_eq!((alike[0].tone, alike[0].answer), (alike[1].tone, alike[1].answer));
         // u = 2 · 2, so one in 55 says otherwise.

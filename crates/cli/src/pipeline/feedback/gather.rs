@@ -7,12 +7,13 @@ use anyhow::{Context, Result};
 use rein_data::batches::RowOrder;
 use rein_data::example::Completion;
 use rein_data::helpdesk::people::Person;
+use rein_data::helpdesk::tastes::{Population, Taste};
 use rein_data::jsonl;
 use rein_data::log::{Metrics, RunLog};
 use rein_data::seed::Seed;
 use rein_data::stage::{Evaluation, Train};
 use rein_data::workers::Workers;
-use rein_feedback::simulate::judge;
+use rein_feedback::simulate::{Annotator, judge};
 use rein_feedback::{NewTask, Response, Split, Store, preferences};
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::{CausalLm, Sampler, Sampling, load_causal_lm};
@@ -35,7 +36,7 @@ pub(super) struct Gather<B: LmAutodiffBackend> {
     store: Option<Store>,
     workers: Workers,
     /// Nobody, where real people are waited for.
-    crowd: Vec<Person>,
+    crowd: Vec<Box<dyn Annotator>>,
     /// Which prompts, of the training and of the held-out ones.
     order: [RowOrder; 2],
     /// What the names of the round's tasks begin with.
@@ -73,7 +74,11 @@ impl<B: LmAutodiffBackend> Gather<B> {
         // Whoever is asked, the same people in all rounds.
         let people = Seed::new(session.setup.config.seed).child(Stage::Feedback.name());
         let crowd = match session.answers_by() {
-            Answers::Simulated => Person::crowd(config.annotators, people.child("people")),
+            Answers::Simulated => crowd(
+                session.setup.config.data.population(),
+                config.annotators,
+                people.child("people"),
+            ),
             Answers::People => Vec::new(),
         };
         Ok(Self {
@@ -211,6 +216,18 @@ impl<B: LmAutodiffBackend> Gather<B> {
             task.priority = (place + 1) as f64;
         }
         self.ask(Split::Train, &asked)
+    }
+}
+
+/// Simulated people, who know the truth, blurred, or want different things.
+fn crowd(population: Option<Population>, count: usize, seed: Seed) -> Vec<Box<dyn Annotator>> {
+    let boxed = |it: Taste| Box::new(it) as Box<dyn Annotator>;
+    match population {
+        Some(population) => Taste::crowd(population, count, seed).into_iter().map(boxed).collect(),
+        None => {
+            let crowd = Person::crowd(count, seed).into_iter();
+            crowd.map(|it| Box::new(it) as Box<dyn Annotator>).collect()
+        }
     }
 }
 

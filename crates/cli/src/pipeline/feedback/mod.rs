@@ -13,6 +13,7 @@ use rein_model::backend::LmAutodiffBackend;
 use self::gather::Gather;
 use super::Session;
 use crate::config::{Answers, Stage};
+use crate::world::Judgements;
 
 /// The project of a run in its store.
 pub(crate) const PROJECT: &str = "replies";
@@ -30,7 +31,8 @@ impl<B: LmAutodiffBackend> Session<B> {
 
     /// Lets people compare pairs of the policy's own replies.
     pub(super) fn feedback(&mut self) -> Result<Outcome> {
-        if self.answers_by() == Answers::Simulated && !self.setup.world.has_gold() {
+        let is_simulated = matches!(self.setup.world.judgements, Judgements::Simulated);
+        if self.answers_by() == Answers::Simulated && !is_simulated {
             bail!(
                 "only the help-desk world has simulated people; these data bring their judgements, or `loop.answers` \
                  = \"people\" waits for some"
@@ -64,12 +66,18 @@ impl<B: LmAutodiffBackend> Session<B> {
     fn tell_agreement(&mut self) -> Result<()> {
         if self.workers.leads() {
             let answers = preferences(&self.store()?, PROJECT, Split::Train)?;
-            self.log.note(format!(
-                "feedback: {} judgements by {} people, who agree with gold on {:.1} % of pairs",
-                answers.len(),
-                self.setup.config.feedback.annotators,
-                100.0 * agreement(&answers)
-            ));
+            let agree = match self.setup.world.has_gold() {
+                true => {
+                    format!(
+                        ", who agree with gold on {:.1} % of pairs",
+                        100.0 * agreement(&answers)
+                    )
+                }
+                false => String::new(),
+            };
+            let n_people = self.setup.config.feedback.annotators;
+            let n_answers = answers.len();
+            self.log.note(format!("feedback: {n_answers} judgements by {n_people} people{agree}"));
         }
         Ok(())
     }

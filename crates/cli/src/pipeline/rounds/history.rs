@@ -81,6 +81,6 @@ impl History {
 }
 
 /// A path as `rounds.json` has it: within the run's folder, if it lies there, so that runs can be moved.
-pub(super) fn within(root: &Path, path: &Path) -> PathBuf {
+pub(in crate::pipeline) fn within(root: &Path, path: &Path) -> PathBuf {
     path.strip_prefix(root).unwrap_or(path).to_path_buf()
 }

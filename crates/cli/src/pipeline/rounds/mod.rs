@@ -18,8 +18,6 @@ use rein_ppo::exploration::EntropyConfig;
 use rein_ppo::kl::KlConfig;
 
 use self::decide::{Evidence, decide};
-use self::history::within;
-use self::past::Earlier;
 use super::compare::Versus;
 use super::evaluate::Evaluation;
 use super::{Ended, PROJECT, Session};
@@ -27,7 +25,9 @@ use crate::config::{Config, LoopConfig, Stage};
 use crate::setup::Setup;
 use crate::world::Judgements;
 
+pub(super) use history::within;
 pub(crate) use history::{History, RoundReport};
+pub(super) use past::Earlier;
 pub(crate) use past::Past;
 
 /// Opens the log of a round.
