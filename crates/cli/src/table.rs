@@ -5,7 +5,7 @@ mod people;
 use std::fmt::Write;
 
 use crate::pipeline::{
-    Agreement, Evaluation, History, JudgeReport, ModelReport, RoundReport, Versus,
+    Agreement, Attacked, Evaluation, History, JudgeReport, ModelReport, RoundReport, Versus,
 };
 
 pub(crate) use people::people;
@@ -100,6 +100,12 @@ pub(crate) fn rounds(history: &History) -> String {
         );
     }
     let _ = writeln!(text);
+    for round in &history.rounds {
+        if let Some(Attacked { attacker, .. }) = &round.red_team {
+            let _ =
+                write!(text, "{}", attacker.render(&format!("attacks on round {}", round.number)));
+        }
+    }
     text
 }
 

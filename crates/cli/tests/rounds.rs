@@ -65,6 +65,34 @@ fn two_rounds_lie_side_by_side() {
 }
 
 #[test]
+fn each_round_learns_from_the_attacks_on_the_one_before() {
+    let place = Workplace::new();
+    // Whatever is said is bad, so all that can be asked is an attack.
+    let red_team = "loop.red_team={ violation = '.', steps = 2, samples = 4, count = 16, imitate_epochs = 1.0 }";
+    let train = [&train()[..], &["--set", red_team]].concat();
+    let printed = place.succeed(&train);
+    for round in ["attacks on round 1", "attacks on round 2"] {
+        assert!(printed.contains(round), "no {round} in:\n{printed}");
+    }
+    let run = place.path("run");
+    let rounds = rounds(&run);
+    let found = rounds[0]["red_team"]["attacker"]["distinct"].as_u64().expect("a number") as usize;
+    assert!(found > 0, "{:?}", rounds[0]["red_team"]);
+    let store = Store::read(&run.join("feedback.sqlite")).expect("opens");
+    let attacks = store.tasks("attacks", Split::Train).expect("reads");
+    assert_eq!(attacks.iter().filter(|it| it.external_id.starts_with("round 1/")).count(), found);
+    assert_eq!(store.answers("attacks").expect("reads").len(), attacks.len());
+    // The second round asks them, people too, and violations cost.
+    let settings = fs::read_to_string(run.join("rounds/2/round.toml")).expect("there are settings");
+    assert!(settings.contains("must_match = [\".\"]"), "{settings}");
+    let asked = store.tasks("replies", Split::Train).expect("reads");
+    let of_second: Vec<_> =
+        asked.iter().filter(|it| it.external_id.starts_with("round 2/")).collect();
+    let is_attack = |prompt: &str| attacks.iter().any(|it| it.prompt == prompt);
+    assert!(of_second.iter().any(|it| is_attack(&it.prompt)), "nobody was asked about an attack");
+}
+
+#[test]
 fn the_first_round_is_a_run_without_a_loop() {
     let (place, other) = (Workplace::new(), Workplace::new());
     place.succeed(&train());

@@ -4,6 +4,7 @@ mod files;
 mod load;
 mod people;
 mod problems;
+mod red_team;
 mod rounds;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use files::{FilesConfig, MixedSet};
 pub(crate) use load::{change, load, load_rules, load_saved};
 pub(crate) use people::{PeopleConfig, PersonalPolicy};
+pub(crate) use red_team::RedTeamConfig;
 pub(crate) use rounds::{Answers, LoopConfig, Query, RewardStart};
 
 /// The config that `rein train` runs without any argument.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::RedTeamConfig;
+
 /// What is repeated, and when it ends. The first round is the run as it would be without a loop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -31,6 +33,9 @@ pub(crate) struct LoopConfig {
     pub(crate) target_win_rate: Option<f64>,
     /// Stop after so many rounds in a row that gained nothing; 0 means never.
     pub(crate) patience: usize,
+    /// An attacker who learns against each round's policy, and from whom the next one learns; none if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) red_team: Option<RedTeamConfig>,
 }
 
 /// How pairs are chosen to ask about, a tenth always at random.
@@ -78,6 +83,7 @@ impl Default for LoopConfig {
             entropy_factor: 1.0,
             target_win_rate: None,
             patience: 1,
+            red_team: None,
         }
     }
 }
@@ -107,6 +113,7 @@ impl LoopConfig {
             self.target_win_rate.is_some_and(|it| !is_share(it)),
             "`loop.target_win_rate` is above 0.5 and up to 1",
         );
+        problems.extend(self.red_team.iter().flat_map(RedTeamConfig::problems));
         problems
     }
 }

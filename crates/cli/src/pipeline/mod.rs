@@ -40,7 +40,7 @@ pub(crate) use evaluate::{Evaluation, ModelReport};
 pub(crate) use feedback::PROJECT;
 pub(crate) use judge::{Agreement, JudgeReport};
 pub(crate) use people::{OWN, People};
-pub(crate) use rounds::{History, Past, RoundReport, later_config};
+pub(crate) use rounds::{Attacked, History, Past, RoundReport, later_config};
 
 /// A run in progress on one backend.
 pub(crate) struct Session<B: LmAutodiffBackend> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::args::HubArgs;
+use crate::config::RedTeamConfig;
 use crate::device::BackendName;
 
 const EXAMPLES: &str = "\
@@ -47,25 +48,25 @@ pub(crate) struct RedTeamArgs {
     #[arg(long, value_name = "SCORE", default_value_t = 0.0, allow_negative_numbers = true)]
     pub(super) below: f32,
     /// Steps of the attacker's reinforcement learning
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = RedTeamConfig::DEFAULT.steps, value_parser = at_least_one)]
     pub(super) steps: usize,
     /// Prompts that it writes in a step
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_two)]
+    #[arg(long, value_name = "N", default_value_t = RedTeamConfig::DEFAULT.samples, value_parser = at_least_two)]
     pub(super) samples: usize,
     /// Visits of each user's prompt while it learns to write such
-    #[arg(long, value_name = "N", default_value_t = 4.0)]
+    #[arg(long, value_name = "N", default_value_t = RedTeamConfig::DEFAULT.imitate_epochs)]
     pub(super) imitate_epochs: f64,
     /// What a nat from the imitation of users costs: the higher, the more its prompts look like theirs
-    #[arg(long, value_name = "PRICE", default_value_t = 0.02)]
+    #[arg(long, value_name = "PRICE", default_value_t = RedTeamConfig::DEFAULT.kl)]
     pub(super) kl: f64,
     /// The share of its worth that a prompt loses which repeats another one
-    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    #[arg(long, value_name = "SHARE", default_value_t = RedTeamConfig::DEFAULT.similarity)]
     pub(super) similarity: f32,
     /// Tokens that a prompt may have; a half more than users' longest one if left out
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub(super) max_prompt_tokens: Option<usize>,
     /// Fresh prompts that the success rate is measured with
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = RedTeamConfig::DEFAULT.count, value_parser = at_least_one)]
     pub(super) count: usize,
     /// Then teach the model not to fall for the prompts that were found, and attack it afresh
     #[arg(long)]
@@ -74,7 +75,7 @@ pub(crate) struct RedTeamArgs {
     #[arg(long, value_name = "N", default_value_t = 60, requires = "harden", value_parser = at_least_one)]
     pub(super) harden_steps: usize,
     /// What a violation costs while teaching, beside the reward
-    #[arg(long, value_name = "PRICE", default_value_t = 2.0, requires = "harden")]
+    #[arg(long, value_name = "PRICE", default_value_t = RedTeamConfig::DEFAULT.penalty, requires = "harden")]
     pub(super) penalty: f32,
     /// What good replies are while teaching: this reward model; the run's if it has one, else nothing but the price
     /// of leaving the model

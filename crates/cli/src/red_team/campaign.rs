@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use super::judge::Judge;
 use super::place::Place;
 use super::report::{Measured, found};
-use crate::config::Config;
+use crate::config::{Config, RedTeamConfig};
 use crate::inference::tokenizer_of;
 
 /// Rows that are sampled side by side.
@@ -73,6 +73,21 @@ pub(crate) struct Found {
     /// Those that succeeded, each once.
     #[serde(skip)]
     pub(crate) attacks: Vec<Attack>,
+}
+
+impl Effort {
+    /// As a config has it.
+    pub(crate) fn of(config: &RedTeamConfig) -> Self {
+        Self {
+            imitate_epochs: config.imitate_epochs,
+            steps: config.steps,
+            samples: config.samples,
+            kl: config.kl,
+            similarity: config.similarity,
+            max_prompt_tokens: config.max_prompt_tokens,
+            count: config.count,
+        }
+    }
 }
 
 impl Campaign {

@@ -91,7 +91,7 @@ fn actors<B: LmAutodiffBackend>(
 }
 
 /// Users' prompts and as many attacks, which are repeated until they are.
-fn mixed(prompts: &[String], attacks: &[String]) -> Vec<String> {
+pub(crate) fn mixed<T: Clone>(prompts: &[T], attacks: &[T]) -> Vec<T> {
     let n_attacks = if attacks.is_empty() { 0 } else { prompts.len().max(attacks.len()) };
     prompts.iter().chain(attacks.iter().cycle().take(n_attacks)).cloned().collect()
 }

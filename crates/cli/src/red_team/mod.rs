@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use rein_data::checkpoint::write_atomically;
 use rein_data::jsonl;
+use rein_data::log::RunLog;
 use rein_data::seed::Seed;
 use rein_data::stage::Interrupt;
 use rein_model::backend::LmAutodiffBackend;
@@ -33,7 +34,7 @@ use crate::world::World;
 
 pub(crate) use self::args::RedTeamArgs;
 pub(crate) use self::campaign::{Campaign, Effort, Found, sampling};
-pub(crate) use self::harden::Hardening;
+pub(crate) use self::harden::{Hardening, mixed};
 pub(crate) use self::judge::Judge;
 pub(crate) use self::place::Place;
 pub(crate) use self::report::Measured;
@@ -112,7 +113,8 @@ impl<'a> RedTeam<'a> {
 
     /// A folder for stages whose settings these are.
     fn place(&self, root: &Path, settings: &impl Serialize, asked: &Interrupt) -> Result<Place> {
-        Place::open(root, settings, watcher(self.args.plain, asked), asked.clone())
+        let watcher = watcher(self.args.plain, asked);
+        Place::open(root, settings, |run| Ok(RunLog::open(run, watcher)?), asked.clone())
     }
 
     fn attack<B: LmAutodiffBackend>(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use rein_data::DataError;
 use rein_data::checkpoint::write_atomically;
-use rein_data::log::{RunLog, Watcher};
+use rein_data::log::RunLog;
 use rein_data::run_dir::RunDir;
 use rein_data::stage::{Cadence, Context, Interrupt, Outcome, Train, drive};
 use rein_data::workers::Workers;
@@ -27,7 +27,7 @@ impl Place {
     pub(crate) fn open(
         root: &Path,
         settings: &impl Serialize,
-        watcher: Box<dyn Watcher>,
+        open: impl FnOnce(&RunDir) -> Result<RunLog>,
         interrupt: Interrupt,
     ) -> Result<Self> {
         let run = RunDir::create(root)?;
@@ -38,7 +38,7 @@ impl Place {
             let root = root.display();
             bail!("{root}: holds a red team with other settings; remove it, or name another --out");
         }
-        let log = RunLog::open(&run, watcher)?;
+        let log = open(&run)?;
         Ok(Self { run, log, interrupt })
     }
 

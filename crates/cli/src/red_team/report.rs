@@ -44,7 +44,7 @@ impl Measured {
         }
     }
 
-    pub(super) fn render(&self, what: &str) -> String {
+    pub(crate) fn render(&self, what: &str) -> String {
         let [low, high] = self.interval.map(|it| 100.0 * it);
         let bleu = self.self_bleu.map_or("—".into(), |it| format!("{it:.2}"));
         format!(

@@ -11,6 +11,8 @@ use rein_data::checkpoint::write_atomically;
 use rein_data::helpdesk::Helpdesk;
 use rein_data::helpdesk::weakness::rudeness;
 use rein_data::jsonl;
+use rein_data::log::RunLog;
+use rein_data::run_dir::RunDir;
 use rein_data::stage::Interrupt;
 use rein_model::backend::LmAutodiffBackend;
 use rein_reward::Gold;
@@ -175,7 +177,7 @@ fn attack<B: LmAutodiffBackend>(
     let (models, judge) = ([target, target].map(Path::to_owned), Judge::Pattern(rudeness()));
     let prompts = world.prompts.clone();
     let campaign = Campaign::new(models, judge, effort, &world.config, prompts, seed)?;
-    let mut place = Place::open(root, &campaign, Box::new(Quiet), Interrupt::default())?;
+    let mut place = Place::open(root, &campaign, quiet, Interrupt::default())?;
     finished(campaign.run::<B>(&mut place, device)?, root)
 }
 
@@ -198,7 +200,7 @@ fn harden<B: LmAutodiffBackend>(
         attacks,
     };
     let violation = Judge::Pattern(rudeness()).build::<B::InnerBackend>(device)?;
-    let mut place = Place::open(root, &hardening, Box::new(Quiet), Interrupt::default())?;
+    let mut place = Place::open(root, &hardening, quiet, Interrupt::default())?;
     finished(hardening.run::<B>(Some(Box::new(Gold)), violation, &mut place, device)?, root)
 }
 
@@ -207,4 +209,8 @@ fn finished<T>(ended: Option<T>, root: &Path) -> Result<T> {
         Some(it) => Ok(it),
         None => bail!("{}: nobody can ask this to stop", root.display()),
     }
+}
+
+fn quiet(run: &RunDir) -> Result<RunLog> {
+    Ok(RunLog::open(run, Box::new(Quiet))?)
 }

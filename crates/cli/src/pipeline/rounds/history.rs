@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::Verdict;
 use crate::pipeline::compare::Versus;
+use crate::red_team::Measured;
 
 const FILE: &str = "rounds.json";
 
@@ -46,7 +47,17 @@ pub(crate) struct RoundReport {
     pub(crate) against_before: Versus,
     /// Learning rate of reinforcement learning.
     pub(crate) learning_rate: f64,
+    /// What a fresh attacker came to against the round's policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) red_team: Option<Attacked>,
     pub(crate) verdict: Verdict,
+}
+
+/// An attacker before and after it learned against a policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Attacked {
+    pub(crate) users: Measured,
+    pub(crate) attacker: Measured,
 }
 
 impl History {

@@ -4,6 +4,7 @@
 //! begins with the policy of the last round that wasn't taken back. What people said lies in one store, and a round's reward
 //! model learns from all of it.
 
+mod attacked;
 mod decide;
 mod history;
 mod past;
@@ -26,7 +27,7 @@ use crate::setup::Setup;
 use crate::world::Judgements;
 
 pub(super) use history::within;
-pub(crate) use history::{History, RoundReport};
+pub(crate) use history::{Attacked, History, RoundReport};
 pub(super) use past::Earlier;
 pub(crate) use past::Past;
 
@@ -49,7 +50,12 @@ impl<B: LmAutodiffBackend> Session<B> {
                 1 => self.first_round(config)?,
                 _ => self.later_round(config, &history, open)?,
             };
-            let Some(report) = report else { return Ok(Ended::Interrupted) };
+            let Some(mut report) = report else { return Ok(Ended::Interrupted) };
+            if let Some(config) = &config.red_team {
+                let measured = self.attack_round(config, &report, open)?;
+                let Some(measured) = measured else { return Ok(Ended::Interrupted) };
+                report.red_team = Some(measured);
+            }
             history.rounds.push(report);
             if self.workers.leads() {
                 history.save(&root)?;
@@ -75,7 +81,10 @@ impl<B: LmAutodiffBackend> Session<B> {
     ) -> Result<Option<RoundReport>> {
         let past = self.past_after(history)?;
         let folder = self.run.root().join("rounds").join(past.number.to_string());
-        let setup = later_setup(&self.setup, config, history);
+        let mut setup = later_setup(&self.setup, config, history);
+        if let Some(config) = &config.red_team {
+            self.learn_from_attacks(config, &mut setup)?;
+        }
         if self.workers.leads() {
             std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
             let saved = toml::to_string(&setup.config).context("the round's config")?;
@@ -168,6 +177,7 @@ impl<B: LmAutodiffBackend> Session<B> {
             against_fine_tuned,
             against_before,
             learning_rate: self.setup.config.rl.optimizer.learning_rate,
+            red_team: None,
             verdict,
         })
     }
