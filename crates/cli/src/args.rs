@@ -70,7 +70,7 @@ pub(crate) enum Command {
     /// Give people rewards, and policies, of their own, by what each of them said
     ///
     /// A run whose reward model learned in which ways people differ (`reward.personal`) tells from a few answers what one of
-    /// them likes. That picks the best of several replies of the run's policy (`--policy rerank`), or the policy goes on
+    /// them likes. That picks the best of several replies (`--policy rerank`), or the policy goes on
     /// learning it, in an adapter of the person's own (`--policy lora`). `rein train` does it at the end where the config
     /// has `[personal]`.
     Personal(PersonalArgs),

@@ -11,7 +11,7 @@ use rein_model::backend::LmAutodiffBackend;
 
 use crate::args::HubArgs;
 use crate::commands::{INTERRUPTED, catch_interrupts};
-use crate::config::{self, PeopleConfig, PersonalPolicy};
+use crate::config::{self, PeopleConfig, PersonalPolicy, PersonalStart};
 use crate::device::{BackendName, Work};
 use crate::pipeline::{Ended, People, Session};
 use crate::run_config::holds_run;
@@ -48,7 +48,11 @@ pub(crate) struct PersonalArgs {
     /// What a person's reward is used for: `rerank` if neither this nor the config says
     #[arg(long, value_enum)]
     policy: Option<PersonalPolicy>,
-    /// Of `rerank`: replies to pick from
+    /// What it begins with: the fine-tuned model, the run's policy, or the one of whose replies the person's reward finds the
+    /// best better. `sft` if neither this nor the config says
+    #[arg(long, value_enum)]
+    start: Option<PersonalStart>,
+    /// Replies to pick from
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
     /// Of `lora`: steps of reinforcement learning; as many as the run's if left out
@@ -88,6 +92,7 @@ impl Align {
             config.annotators.clone_from(&args.annotators);
         }
         config.policy = args.policy.unwrap_or(config.policy);
+        config.start = args.start.unwrap_or(config.start);
         config.samples = args.samples.unwrap_or(config.samples);
         config.steps = args.steps.or(config.steps);
         config.learning_rate = args.learning_rate.or(config.learning_rate);

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use files::{FilesConfig, MixedSet};
 pub(crate) use load::{change, load, load_rules, load_saved};
-pub(crate) use people::{PeopleConfig, PersonalPolicy};
+pub(crate) use people::{PeopleConfig, PersonalPolicy, PersonalStart};
 pub(crate) use red_team::RedTeamConfig;
 pub(crate) use rounds::{Answers, LoopConfig, Query, RewardStart};
 

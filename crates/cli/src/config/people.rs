@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct PeopleConfig {
     /// What a person's reward is used for.
     pub(crate) policy: PersonalPolicy,
+    /// Whose replies are picked from, or which model goes on learning.
+    pub(crate) start: PersonalStart,
     /// Replies to a prompt among which the person's reward picks.
     pub(crate) samples: usize,
     /// Of `lora`: steps of reinforcement learning; `rl.steps` if left out.
@@ -31,11 +33,24 @@ pub(crate) struct PeopleConfig {
 pub(crate) enum PersonalPolicy {
     /// Scores alone.
     None,
-    /// It picks the best of several replies of the run's policy.
+    /// It picks the best of several replies.
     #[default]
     Rerank,
     /// The run's policy goes on learning what it says, in an adapter of the person's own.
     Lora,
+}
+
+/// With what a person's own policy begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PersonalStart {
+    /// With the fine-tuned model, which hasn't lost what others don't like.
+    #[default]
+    Sft,
+    /// With the run's policy, which knows what all like.
+    Rl,
+    /// With the one of whose replies the best are better, by the person's reward.
+    Best,
 }
 
 impl PersonalPolicy {
@@ -53,6 +68,7 @@ impl Default for PeopleConfig {
     fn default() -> Self {
         Self {
             policy: PersonalPolicy::default(),
+            start: PersonalStart::default(),
             samples: 16,
             steps: None,
             learning_rate: None,

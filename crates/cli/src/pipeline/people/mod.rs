@@ -2,8 +2,8 @@
 //!
 //! The run's reward model knows in which ways people differ ([`rein_reward::meta`]); a few answers of a person give it the
 //! person's head. What that head says picks among replies of the run's policy, or the policy goes on learning it, in an adapter
-//! of the person's own: one more round, with one person's reward. It begins with the run's policy or,
-//! where the person likes the best of its replies better, with the fine-tuned model.
+//! of the person's own: one more round, with one person's reward. It begins with the
+//! fine-tuned model, or with the run's policy.
 
 mod known;
 mod own;
@@ -20,7 +20,7 @@ use rein_reward::meta::Personal;
 use self::known::Known;
 use super::rounds::OpenLog;
 use super::{Ended, History, Session, Versus};
-use crate::config::{PeopleConfig, PersonalPolicy, Stage};
+use crate::config::{PeopleConfig, PersonalStart, Stage};
 
 use report::PersonReport;
 pub(crate) use report::{OWN, People};
@@ -97,7 +97,7 @@ impl<B: LmAutodiffBackend> Session<B> {
         let model = load_causal_lm(&folder, &self.device)?;
         let heldout = self.complete(&model, 1)?;
         let train = &self.setup.world.prompts.train;
-        let n_tried = if config.policy == PersonalPolicy::None { 0 } else { N_TRIED };
+        let n_tried = if config.start == PersonalStart::Best { N_TRIED } else { 0 };
         let tried = self.replies(&model, &train[..n_tried.min(train.len())], config.samples)?;
         Ok(Start { folder, heldout, tried, candidates: Vec::new() })
     }

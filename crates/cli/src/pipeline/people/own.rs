@@ -26,7 +26,7 @@ use super::super::judge::Agreement;
 use super::super::rounds::{Earlier, OpenLog, Past, within};
 use super::report::{FINE_TUNED, OWN, POOLED};
 use super::{Common, History, Known, PersonReport, Session, Start, Versus};
-use crate::config::{PeopleConfig, PersonalPolicy, Stage};
+use crate::config::{PeopleConfig, PersonalPolicy, PersonalStart, Stage};
 
 const PERSON: &str = "person.json";
 const SETTINGS: &str = "settings.json";
@@ -116,7 +116,12 @@ impl<B: LmAutodiffBackend> Session<B> {
         if config.policy == PersonalPolicy::None {
             return Ok(Some(Own { folder: None, replies: Vec::new() }));
         }
-        let start = &mut common.starts[preferred(&common.starts, reward, config.samples)?];
+        let place = match config.start {
+            PersonalStart::Sft => 0,
+            PersonalStart::Rl => 1,
+            PersonalStart::Best => preferred(&common.starts, reward, config.samples)?,
+        };
+        let start = &mut common.starts[place];
         if config.policy == PersonalPolicy::Rerank {
             if start.candidates.is_empty() {
                 let model = load_causal_lm(&start.folder, &self.device)?;
