@@ -71,6 +71,7 @@ impl<B: LmAutodiffBackend> Session<B> {
     /// Runs these stages; those that are done already are passed over.
     pub(crate) fn run(&mut self, stages: &[Stage]) -> Result<Ended> {
         for stage in stages {
+            self.log.spend_on(stage.name())?;
             let outcome = match stage {
                 Stage::Sft => self.sft()?,
                 Stage::Feedback => self.feedback()?,
@@ -83,6 +84,7 @@ impl<B: LmAutodiffBackend> Session<B> {
                 return Ok(Ended::Interrupted);
             }
         }
+        self.log.spent()?;
         Ok(Ended::Finished)
     }
 
