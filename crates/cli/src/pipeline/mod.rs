@@ -1,5 +1,7 @@
 //! The stages of a run, in order. Each is a few calls into the library crates.
 
+mod asked;
+mod coloured;
 mod compare;
 mod dpo;
 mod evaluate;
@@ -32,10 +34,12 @@ use crate::config::{Answers, Stage};
 use crate::setup::Setup;
 use crate::world::Judgements;
 
+pub(crate) use asked::{Asked, Chosen, Counts, Judged, JudgedReply};
+pub(crate) use coloured::ShownToken;
 pub(crate) use compare::Versus;
 #[cfg(test)]
-pub(crate) use evaluate::{Diversity, Shown};
-pub(crate) use evaluate::{Evaluation, ModelReport};
+pub(crate) use evaluate::Diversity;
+pub(crate) use evaluate::{Evaluation, ModelReport, Shown};
 pub(crate) use feedback::PROJECT;
 pub(crate) use judge::{Agreement, JudgeReport};
 pub(crate) use rounds::{History, Past, RoundReport, later_config};
