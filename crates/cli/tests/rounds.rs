@@ -22,13 +22,15 @@ use serde_json::Value;
 const N_KILLS: usize = 6;
 const TRAIN: [&str; 6] = ["train", "--config", "tiny.toml", "--plain", "--run", "run"];
 /// Two rounds, whatever comes of the first.
-const LOOP: [&str; 6] = [
+const LOOP: [&str; 8] = [
     "--set",
     "loop={ rounds = 2, pairs = 12, heldout_pairs = 8, candidates = 3, patience = 0 }",
     "--set",
     "rl.steps=3",
     "--set",
     "evaluate.prompts=16",
+    "--set",
+    "evaluate.samples=16",
 ];
 
 fn train() -> Vec<&'static str> {
@@ -73,26 +75,33 @@ fn evaluation(run: &Path, folder: &str) -> Value {
     serde_json::from_str(&text).expect("is JSON")
 }
 
-/// Of policies, what is shown has all tokens, with their distances and values.
+/// Of policies, what is shown has all tokens, with their values, and distances that add up to the table's.
 fn tokens_are_the_replies(evaluation: &Value) {
-    let mut n_coloured = 0;
+    let mut n_policies = 0;
     for model in evaluation["models"].as_array().expect("is a list") {
-        let is_policy = model["name"].as_str().expect("a name").starts_with("round ");
-        for shown in model["samples"].as_array().expect("is a list") {
-            let Some(tokens) = shown.get("tokens") else {
-                assert!(!is_policy, "{model}");
-                continue;
-            };
-            let tokens = tokens.as_array().expect("is a list");
-            let texts = tokens.iter().map(|it| it["text"].as_str().expect("a text"));
-            assert_eq!(texts.collect::<String>(), shown["reply"].as_str().expect("a text"));
-            let kl = |it: &Value| it["kl"].as_f64().expect("a number");
-            assert!(tokens.iter().all(|it| it["value"].is_f64() && kl(it) > -1e-5), "{tokens:?}");
-            assert!(tokens.iter().any(|it| kl(it) > 0.0), "the policy has moved");
-            n_coloured += usize::from(is_policy);
+        let samples = model["samples"].as_array().expect("is a list");
+        assert_eq!(samples.len(), 16, "all replies are shown");
+        if model["name"].as_str().expect("a name").starts_with("round ") {
+            let total: f64 = samples.iter().map(log_ratio_of_reply).sum();
+            let kl = model["kl"].as_f64().expect("a number");
+            assert!((total / 16.0 - kl).abs() < 1e-3, "{} is not {kl}", total / 16.0);
+            n_policies += 1;
+        } else {
+            assert!(samples.iter().all(|it| it.get("tokens").is_none()), "{model}");
         }
     }
-    assert_eq!(n_coloured, 4, "two replies of two policies");
+    assert_eq!(n_policies, 2);
+}
+
+/// The sum over a reply's tokens, which are looked at besides.
+fn log_ratio_of_reply(shown: &Value) -> f64 {
+    let tokens = shown["tokens"].as_array().expect("is a list");
+    let texts = tokens.iter().map(|it| it["text"].as_str().expect("a text"));
+    assert_eq!(texts.collect::<String>(), shown["reply"].as_str().expect("a text"));
+    let number = |it: &Value, of: &str| it[of].as_f64().expect("a number");
+    assert!(tokens.iter().all(|it| it["value"].is_f64() && number(it, "kl") > -1e-5));
+    assert!(tokens.iter().any(|it| number(it, "kl") > 0.0), "the policy has moved");
+    tokens.iter().map(|it| number(it, "log_ratio")).sum()
 }
 
 /// Each round tells what it asked itself.

@@ -36,7 +36,7 @@ fn words(chosen: Chosen) -> &'static str {
 fn judged(it: &Judged) -> Value {
     let is_alone = it.replies.len() == 1;
     let replies =
-        it.replies.iter().map(|it| context! { text => it.text, said => said(it, is_alone) });
+        it.replies.iter().map(|it| context! { text => it.text.trim(), said => said(it, is_alone) });
     context! { prompt => it.prompt, n_answers => it.n_answers, replies => replies.collect::<Vec<_>>() }
 }
 

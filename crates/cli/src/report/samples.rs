@@ -80,10 +80,15 @@ fn token(token: &ShownToken, change: Option<f32>, widest: f32, is_end: bool) -> 
         text => token.text,
         kl_level => kl_level(token.kl),
         value_level => change.map_or(0, |it| value_level(it, widest)),
-        log_ratio => format!("{:+.3}", token.log_ratio),
-        kl => format!("{:.3}", token.kl),
-        value => token.value.map(|it| format!("{it:+.3}")),
+        log_ratio => signed(token.log_ratio),
+        kl => format!("{:.3}", token.kl.max(0.0)),
+        value => token.value.map(signed),
     }
+}
+
+/// What is next to nothing has no sign.
+fn signed(value: f32) -> String {
+    if value.abs() < 0.0005 { "0.000".to_owned() } else { format!("{value:+.3}") }
 }
 
 fn kl_level(nats: f32) -> usize {
@@ -131,6 +136,7 @@ mod tests {
         let levels = [-2.0, -0.3, 0.3, 1.0, 2.0].map(|change| value_level(change, 2.0));
         assert_eq!(levels, [-3, 0, 0, 2, 3]);
         assert_eq!(value_level(0.0, 0.0), 0);
+        assert_eq!([-0.0004, -0.0006, 1.0].map(signed), ["0.000", "-0.001", "+1.000"]);
     }
 
     #[test]
