@@ -5,6 +5,7 @@ mod chart;
 mod costs;
 mod curves;
 mod samples;
+mod versus;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -83,7 +84,7 @@ fn render(
             samples => samples::samples(models),
             legend => samples::legend(models),
             judge => evaluation.judge.as_ref().map(Value::from_serialize),
-            versus => Value::from_serialize(&evaluation.versus),
+            versus => evaluation.versus.iter().map(versus::row).collect::<Vec<_>>(),
             rounds => history.rounds.iter().map(round_row).collect::<Vec<_>>(),
             asked => asked::rounds(rounds),
             costs => costs::rows(rounds),
