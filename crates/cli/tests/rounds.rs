@@ -22,13 +22,15 @@ use serde_json::Value;
 const N_KILLS: usize = 6;
 const TRAIN: [&str; 6] = ["train", "--config", "tiny.toml", "--plain", "--run", "run"];
 /// Two rounds, whatever comes of the first.
-const LOOP: [&str; 6] = [
+const LOOP: [&str; 8] = [
     "--set",
     "loop={ rounds = 2, pairs = 12, heldout_pairs = 8, candidates = 3, patience = 0 }",
     "--set",
     "rl.steps=3",
     "--set",
     "evaluate.prompts=16",
+    "--set",
+    "evaluate.samples=16",
 ];
 
 fn train() -> Vec<&'static str> {
@@ -61,7 +63,61 @@ fn two_rounds_lie_side_by_side() {
         assert!(policy.starts_with(run.join(folder)) && policy.join("model.safetensors").is_file());
     }
     let page = fs::read_to_string(run.join("report.html")).expect("there is a report");
-    assert!(page.contains("<h2>Rounds</h2>") && page.contains("Curves of round 2"));
+    for what in ["<h2>Rounds</h2>", "Curves of round 2", "The first of round 2", "<time>"] {
+        assert!(page.contains(what), "no {what} in the report");
+    }
+    tokens_are_the_replies(&evaluation(&run, "rounds/2"));
+    asked_in(&run);
+}
+
+fn evaluation(run: &Path, folder: &str) -> Value {
+    let text = fs::read_to_string(run.join(folder).join("evaluation.json")).expect("reads");
+    serde_json::from_str(&text).expect("is JSON")
+}
+
+/// Of policies, what is shown has all tokens, with their values, and distances that add up to the table's.
+fn tokens_are_the_replies(evaluation: &Value) {
+    let mut n_policies = 0;
+    for model in evaluation["models"].as_array().expect("is a list") {
+        let samples = model["samples"].as_array().expect("is a list");
+        assert_eq!(samples.len(), 16, "all replies are shown");
+        if model["name"].as_str().expect("a name").starts_with("round ") {
+            let total: f64 = samples.iter().map(log_ratio_of_reply).sum();
+            let kl = model["kl"].as_f64().expect("a number");
+            assert!((total / 16.0 - kl).abs() < 1e-3, "{} is not {kl}", total / 16.0);
+            n_policies += 1;
+        } else {
+            assert!(samples.iter().all(|it| it.get("tokens").is_none()), "{model}");
+        }
+    }
+    assert_eq!(n_policies, 2);
+}
+
+/// The sum over a reply's tokens, which are looked at besides.
+fn log_ratio_of_reply(shown: &Value) -> f64 {
+    let tokens = shown["tokens"].as_array().expect("is a list");
+    let texts = tokens.iter().map(|it| it["text"].as_str().expect("a text"));
+    assert_eq!(texts.collect::<String>(), shown["reply"].as_str().expect("a text"));
+    let number = |it: &Value, of: &str| it[of].as_f64().expect("a number");
+    assert!(tokens.iter().all(|it| it["value"].is_f64() && number(it, "kl") > -1e-5));
+    assert!(tokens.iter().any(|it| number(it, "kl") > 0.0), "the policy has moved");
+    tokens.iter().map(|it| number(it, "log_ratio")).sum()
+}
+
+/// Each round tells what it asked itself.
+fn asked_in(run: &Path) {
+    let [first, second] = ["", "rounds/2"].map(|folder| evaluation(run, folder)["asked"].clone());
+    assert_eq!((&first["chosen"], &second["chosen"]["by"]), (&"all".into(), &"bald".into()));
+    for (asked, most) in [(&first, 48), (&second, 12)] {
+        let count = |of: &str, what: &str| asked[of][what].as_u64().expect("a number");
+        assert!(count("train", "tasks") <= most, "{asked}");
+        assert!(count("heldout", "tasks") > 0, "{asked}");
+        assert_eq!(count("train", "answers"), 3 * count("train", "tasks"));
+        assert_eq!(asked["shown"].as_array().expect("is a list").len(), 5);
+        let agreement = asked["agreement"].as_f64().expect("several people answered");
+        assert!((0.0..=1.0).contains(&agreement));
+    }
+    assert_eq!(second["train"]["tasks"], 12);
 }
 
 #[test]
@@ -129,8 +185,9 @@ fn a_loop_that_is_killed_at_random_moments_ends_with_the_same_report() {
     assert!(2 * n_killed > n_kills, "only {n_killed} of {n_kills} processes were killed");
     other.succeed(&again(&killed));
     for file in ["rounds.json", "rounds/2/evaluation.json", "report.html"] {
-        let read = |run: &Path| fs::read(run.join(file)).expect("reads");
-        assert!(read(&whole) == read(&killed), "{file} is another one");
+        let read = |run: &Path| fs::read_to_string(run.join(file)).expect("reads");
+        let [whole, killed] = [&whole, &killed].map(|run| without_times(&read(run)));
+        assert!(whole == killed, "{file} is another one");
     }
     assert!(final_files(&whole) == final_files(&killed), "other weights");
     let second = |run: &Path| run.join("rounds/2");
@@ -138,6 +195,14 @@ fn a_loop_that_is_killed_at_random_moments_ends_with_the_same_report() {
         assert!(stage_files(&second(&whole), stage) == stage_files(&second(&killed), stage));
         assert_eq!(told(&second(&whole), stage), told(&second(&killed), stage));
     }
+}
+
+/// A page without what stands in its `<time>` elements.
+fn without_times(page: &str) -> String {
+    let mut parts = page.split("<time>");
+    let first = parts.next().unwrap_or_default();
+    let after = parts.map(|part| part.split_once("</time>").expect("elements end").1);
+    [first].into_iter().chain(after).collect::<Vec<_>>().join("<time></time>")
 }
 
 /// Begins a run, or goes on with it.
@@ -242,7 +307,14 @@ fn labels_that_are_there_are_told_round_by_round() {
     assert!(told.contains("set `reward.max_judgements`"), "{told}");
     place.succeed(&[&args[..], &["--set", "reward.max_judgements=40"]].concat());
     let told = |round: &Value| round["answers"].as_u64().expect("a number");
-    assert_eq!(rounds(&place.path("run")).iter().map(told).collect::<Vec<_>>(), [40, 52]);
+    let run = place.path("run");
+    assert_eq!(rounds(&run).iter().map(told).collect::<Vec<_>>(), [40, 52]);
+    let new = |folder| evaluation(&run, folder)["asked"].clone();
+    let [first, second] = ["", "rounds/2"].map(new);
+    assert_eq!([&first, &second].map(|it| it["train"]["tasks"].as_u64()), [Some(40), Some(12)]);
+    let shown = |of: &Value| of["shown"].as_array().expect("is a list").clone();
+    assert_eq!(shown(&first).len(), 5);
+    assert!(shown(&second).iter().all(|it| !shown(&first).contains(it)), "told before");
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub mod seed;
 pub mod sequences;
 pub mod sources;
 pub mod stage;
+mod stopwatch;
 pub mod store;
 pub mod template;
 mod tensorboard;

@@ -11,7 +11,10 @@ use crate::DataError;
 use crate::checkpoint::write_atomically;
 use crate::jsonl;
 use crate::run_dir::RunDir;
+use crate::stopwatch::Stopwatch;
 use crate::tensorboard::EventFile;
+
+pub use crate::stopwatch::read_seconds;
 
 /// The metrics of one step of one stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,6 +97,7 @@ struct Open {
     metrics: Lines,
     samples: Lines,
     events: EventFile,
+    stopwatch: Stopwatch,
     watcher: Box<dyn Watcher>,
 }
 
@@ -104,6 +108,7 @@ impl RunLog {
             metrics: Lines::open(run.file("metrics.jsonl"))?,
             samples: Lines::open(run.file("samples.jsonl"))?,
             events: EventFile::create(&run.file("tensorboard"))?,
+            stopwatch: Stopwatch::open(run.root())?,
             watcher,
         })))
     }
@@ -111,6 +116,21 @@ impl RunLog {
     /// The log of a worker that leaves telling to the first one.
     pub fn silent() -> Self {
         Self(None)
+    }
+
+    /// From now on, time goes to this part of the run, whatever stages it begins; [`read_seconds`] tells how much.
+    pub fn spend_on(&mut self, part: &str) -> Result<(), DataError> {
+        self.0.as_mut().map_or(Ok(()), |open| open.stopwatch.start(part))
+    }
+
+    /// The part is done. One that is not, because the log is dropped, has taken its time, too.
+    pub fn spent(&mut self) -> Result<(), DataError> {
+        self.0.as_mut().map_or(Ok(()), |open| open.stopwatch.stop())
+    }
+
+    /// Something goes on that has no steps: what it took until now isn't lost by a kill.
+    pub fn tick(&mut self) -> Result<(), DataError> {
+        self.0.as_mut().map_or(Ok(()), |open| open.stopwatch.tick())
     }
 
     /// Begins a stage after `step` steps. What the log holds of later steps, written before a kill
@@ -131,7 +151,7 @@ impl RunLog {
         open.metrics.append(&record)?;
         open.events.scalars(&record)?;
         open.watcher.metrics(&record);
-        Ok(())
+        open.stopwatch.tick()
     }
 
     /// Logs a sample.

@@ -4,6 +4,7 @@
 //! runs/helpdesk/
 //!   config.toml        the resolved config: what `--resume` runs again
 //!   metrics.jsonl      one line a step, TRL's metric names
+//!   seconds.json       how long each stage took
 //!   samples.jsonl      completions with their scores, every few steps
 //!   tensorboard/       the same metrics as event files
 //!   feedback.sqlite    who judged what

@@ -21,7 +21,7 @@ pub const VALUE_MODEL: &str = "value_model";
 pub const VALUE_ADAPTER: &str = "value_adapter";
 
 /// The file of the policy's head for values within a checkpoint, if it has one.
-const VALUE_HEAD: &str = "value_head.safetensors";
+pub const VALUE_HEAD: &str = "value_head.safetensors";
 /// The file of the value model's optimiser within a checkpoint.
 const VALUE_OPTIMIZER: &str = "value_optimizer.safetensors";
 

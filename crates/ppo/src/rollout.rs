@@ -264,9 +264,10 @@ pub fn appraise<B: LmBackend>(
         .collect())
 }
 
-/// What is to be expected before each learned token and after the last one, if anybody says so. Before the
-/// first token of a turn others' words since the turn before have been read.
-fn row_values<B: LmBackend>(
+/// What is to be expected before each learned token and after the last one, if anybody says so, in units of the
+/// reward; nothing for each row if nobody does. Before the first token of a turn others' words since the turn before have
+/// been read.
+pub fn row_values<B: LmBackend>(
     actors: &ActorCritic<B>,
     rows: &[&TokenRow],
     micro_batch_rows: usize,

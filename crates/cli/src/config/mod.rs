@@ -86,6 +86,10 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
+    /// In the order in which they run.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Sft, Self::Feedback, Self::Reward, Self::Dpo, Self::Rl, Self::Evaluate];
+
     /// The stage's name in run folders, metrics and commands.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -21,6 +21,8 @@ use rein_reward::{LearnedReward, Reward};
 use serde::{Deserialize, Serialize};
 
 use super::Session;
+use super::asked::Asked;
+use super::coloured::ShownToken;
 use super::compare::{Replies, Versus};
 use super::judge::JudgeReport;
 use crate::config::Stage;
@@ -36,6 +38,9 @@ pub(crate) struct Evaluation {
     /// Each policy against the fine-tuned model, and against what it began with.
     #[serde(default)]
     pub(crate) versus: Vec<Versus>,
+    /// What people were asked in this round, and what they said.
+    #[serde(default)]
+    pub(crate) asked: Option<Asked>,
 }
 
 /// One model on held-out prompts.
@@ -104,6 +109,9 @@ pub(crate) struct Shown {
     pub(crate) finished: bool,
     pub(crate) reward: Option<f64>,
     pub(crate) gold: Option<f64>,
+    /// Of a policy, the reply token by token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tokens: Vec<ShownToken>,
 }
 
 const FILE: &str = "evaluation.json";
@@ -139,7 +147,7 @@ impl<B: LmAutodiffBackend> Session<B> {
         }
         let versus = self.versus(&replies)?;
         let judge = reward.map(|reward| self.judge_report(&reward)).transpose()?.flatten();
-        let evaluation = Evaluation { models, judge, versus };
+        let evaluation = Evaluation { models, judge, versus, asked: self.what_was_asked()? };
         let path = self.run.file(FILE);
         if self.workers.leads() {
             write_atomically(&path, &serde_json::to_vec_pretty(&evaluation)?)?;
@@ -211,12 +219,13 @@ impl<B: LmAutodiffBackend> Session<B> {
         let completions = self.complete(&model, 1)?;
         let rewards = reward.map(|reward| reward.score(&completions)).transpose()?;
         let (report, replies) = self.describe(name, &completions, rewards);
-        let report = ModelReport {
+        let mut report = ModelReport {
             heldout_loss: self.heldout_loss(&model)?,
             kl: self.distance(&model, &completions)?,
             folder,
             ..report
         };
+        self.colour(&mut report, &model, &completions)?;
         Ok((report, replies))
     }
 
@@ -269,6 +278,7 @@ impl<B: LmAutodiffBackend> Session<B> {
             finished: it.finished,
             reward: rewards.as_ref().map(|it| it[row]),
             gold: totals.as_ref().map(|it| it[row]),
+            tokens: Vec::new(),
         });
         let report = ModelReport {
             name: name.to_owned(),

@@ -1,5 +1,7 @@
 //! The stages of a run, in order. Each is a few calls into the library crates.
 
+mod asked;
+mod coloured;
 mod compare;
 mod dpo;
 mod evaluate;
@@ -33,10 +35,12 @@ use crate::config::{Answers, Stage};
 use crate::setup::Setup;
 use crate::world::Judgements;
 
+pub(crate) use asked::{Asked, Chosen, Counts, Judged, JudgedReply};
+pub(crate) use coloured::ShownToken;
 pub(crate) use compare::Versus;
 #[cfg(test)]
-pub(crate) use evaluate::{Diversity, Shown};
-pub(crate) use evaluate::{Evaluation, ModelReport};
+pub(crate) use evaluate::Diversity;
+pub(crate) use evaluate::{Evaluation, ModelReport, Shown};
 pub(crate) use feedback::PROJECT;
 pub(crate) use judge::{Agreement, JudgeReport};
 pub(crate) use people::{OWN, People};
@@ -73,6 +77,7 @@ impl<B: LmAutodiffBackend> Session<B> {
     /// Runs these stages; those that are done already are passed over.
     pub(crate) fn run(&mut self, stages: &[Stage]) -> Result<Ended> {
         for stage in stages {
+            self.log.spend_on(stage.name())?;
             let outcome = match stage {
                 Stage::Sft => self.sft()?,
                 Stage::Feedback => self.feedback()?,
@@ -85,6 +90,7 @@ impl<B: LmAutodiffBackend> Session<B> {
                 return Ok(Ended::Interrupted);
             }
         }
+        self.log.spent()?;
         Ok(Ended::Finished)
     }
 

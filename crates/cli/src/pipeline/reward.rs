@@ -146,13 +146,27 @@ impl<B: LmAutodiffBackend> Session<B> {
 
     /// The first `reward.max_judgements` of a seeded order, so that fewer are a part of more.
     fn first(&self, train: Rows) -> Rows {
+        let told = self.told(train.len());
+        if told.len() < train.len() { train.select(told) } else { train }
+    }
+
+    /// The places of those among so many judgements that are learned from. The order is the run's: each round knows
+    /// what the rounds before knew.
+    pub(super) fn told(&self, n_judgements: usize) -> Vec<usize> {
         match self.setup.config.reward.max_judgements {
-            Some(most) if most < train.len() => {
-                let seed = self.seed(Stage::Reward).child("judgements");
-                train.select(RowOrder::new(train.len(), seed).batch(0, most))
+            Some(most) if most < n_judgements => {
+                let seed = Seed::new(self.setup.config.seed).child(Stage::Reward.name());
+                RowOrder::new(n_judgements, seed.child("judgements")).batch(0, most)
             }
-            _ => train,
+            _ => (0..n_judgements).collect(),
         }
+    }
+
+    /// How many of them the round before knew.
+    pub(super) fn n_told_before(&self) -> usize {
+        let most = self.setup.config.reward.max_judgements.unwrap_or(usize::MAX);
+        let new = self.setup.config.rounds.as_ref().map_or(0, |it| it.pairs);
+        if self.past.is_later() { most.saturating_sub(new) } else { 0 }
     }
 
     /// Judgements to train on and to measure with; none if somebody asked to stop while they were made.

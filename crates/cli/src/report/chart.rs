@@ -7,6 +7,9 @@ const SIZE: (u32, u32) = (560, 300);
 const COLOURS: [RGBColor; 3] =
     [RGBColor(31, 119, 180), RGBColor(214, 99, 20), RGBColor(44, 140, 60)];
 
+/// Points of a curve that are worth drawing.
+const MOST_POINTS: usize = 120;
+
 /// A chart of a few curves over one axis.
 #[derive(Clone, Debug)]
 pub(super) struct Chart {
@@ -27,6 +30,18 @@ impl Series {
     /// From left to right.
     pub(super) fn sorted(mut self) -> Self {
         self.points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        self
+    }
+
+    /// Means of as many points each as leave no more than can be told apart.
+    pub(super) fn smoothed(mut self) -> Self {
+        let size = self.points.len().div_ceil(MOST_POINTS).max(1);
+        let mean = |points: &[(f64, f64)]| {
+            let n = points.len() as f64;
+            let (x, y) = points.iter().fold((0.0, 0.0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+            (x / n, y / n)
+        };
+        self.points = self.points.chunks(size).map(mean).collect();
         self
     }
 }
@@ -53,6 +68,8 @@ impl Chart {
         let mut chart = ChartBuilder::on(area)
             .caption(self.title, ("sans-serif", 16))
             .margin(10)
+            // Half of the last number of the axis.
+            .margin_right(24)
             .x_label_area_size(36)
             .y_label_area_size(48)
             .build_cartesian_2d(horizontal, vertical)?;
@@ -62,6 +79,8 @@ impl Chart {
             .bold_line_style(RGBColor(228, 228, 228))
             .x_desc(self.axes[0])
             .y_desc(self.axes[1])
+            .x_label_formatter(&label)
+            .y_label_formatter(&label)
             .draw()?;
         let series = self.series.iter().filter(|series| !series.points.is_empty());
         for (series, colour) in series.zip(COLOURS.iter().cycle()) {
@@ -94,5 +113,35 @@ impl Chart {
             low - room..high + room
         };
         [span(|point| point.0, 0.0), span(|point| point.1, 0.05)]
+    }
+}
+
+/// `5`, `0.25`
+fn label(value: &f64) -> String {
+    let text = format!("{value:.4}");
+    let short = text.trim_end_matches('0').trim_end_matches('.');
+    if short == "-0" { "0".to_owned() } else { short.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_axes_are_short() {
+        let values = [50.0, 0.25, 0.1 + 0.2, -1.5, -1e-9, 0.0];
+        assert_eq!(values.map(|it| label(&it)), ["50", "0.25", "0.3", "-1.5", "0", "0"]);
+    }
+
+    #[test]
+    fn many_points_become_means() {
+        let series = |n: usize| {
+            let points = (0..n).map(|it| (it as f64, (it % 2) as f64)).collect();
+            Series { name: "training", points }.smoothed().points
+        };
+        assert_eq!(series(3), [(0.0, 0.0), (1.0, 1.0), (2.0, 0.0)]);
+        let many = series(240);
+        assert_eq!((many.len(), many[0], many[119]), (120, (0.5, 0.5), (238.5, 0.5)));
+        assert!(series(0).is_empty());
     }
 }

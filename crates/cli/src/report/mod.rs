@@ -1,69 +1,103 @@
 //! `report.html`: one page, without network, with all that a run came to.
 
+mod asked;
 mod chart;
+mod costs;
+mod curves;
+mod samples;
+mod versus;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use minijinja::{AutoEscape, Environment, Value, context};
 use rein_data::checkpoint::write_atomically;
-use rein_data::log::{Record, read_metrics};
+use rein_data::log::{Record, read_metrics, read_seconds};
 use rein_data::run_dir::RunDir;
-use rein_reward::overoptimization::{Curve, Optimization};
 
-use crate::pipeline::{Evaluation, History, ModelReport, RoundReport};
-use chart::{Chart, Series};
+use crate::config;
+use crate::pipeline::{Asked, Evaluation, History, ModelReport, RoundReport};
 
 const PAGE: &str = include_str!("page.html");
 
+/// What is known of a round beside what it came to; a run without a loop is one.
+struct Round {
+    number: usize,
+    /// What was measured, step by step.
+    records: Vec<Record>,
+    /// How long each stage took.
+    seconds: BTreeMap<String, f64>,
+    asked: Option<Asked>,
+    /// How often reinforcement learning learns from what it samples.
+    epochs: usize,
+}
+
+impl Round {
+    fn read(number: usize, folder: &Path, config: &str, asked: Option<Asked>) -> Result<Self> {
+        let metrics = folder.join("metrics.jsonl");
+        Ok(Self {
+            number,
+            records: if metrics.exists() { read_metrics(&metrics)? } else { Vec::new() },
+            seconds: read_seconds(folder)?,
+            asked,
+            epochs: config::load_saved(&folder.join(config))?.rl.epochs,
+        })
+    }
+}
+
 /// Writes the report of a run and returns its path.
 pub(crate) fn write(run: &RunDir, evaluation: &Evaluation, history: &History) -> Result<PathBuf> {
-    let mut told = vec![(1, records(&run.file("metrics.jsonl"))?)];
+    let first = match &history.rounds[..] {
+        // What was evaluated last is a later round.
+        [_, _, ..] => Evaluation::load(run)?.asked,
+        _ => evaluation.asked.clone(),
+    };
+    let mut rounds = vec![Round::read(1, run.root(), "config.toml", first)?];
     for round in history.rounds.iter().skip(1) {
-        let metrics = run.root().join(&round.folder).join("metrics.jsonl");
-        told.push((round.number, records(&metrics)?));
+        let folder = run.root().join(&round.folder);
+        let asked = Evaluation::load(&RunDir::join(&folder))?.asked;
+        rounds.push(Round::read(round.number, &folder, "round.toml", asked)?);
     }
-    let page = render(&run.root().display().to_string(), &told, evaluation, history)?;
+    let page = render(&run.root().display().to_string(), &rounds, evaluation, history)?;
     let path = run.file("report.html");
     write_atomically(&path, page.as_bytes())?;
     Ok(path)
 }
 
-/// What was measured, step by step.
-fn records(metrics: &Path) -> Result<Vec<Record>> {
-    Ok(if metrics.exists() { read_metrics(metrics)? } else { Vec::new() })
-}
-
-/// The page; `told` has the number of each round with what was measured in it.
 fn render(
     title: &str,
-    told: &[(usize, Vec<Record>)],
+    rounds: &[Round],
     evaluation: &Evaluation,
     history: &History,
 ) -> Result<String> {
-    let drawn = told.iter().map(|(number, records)| {
-        let charts: Vec<Value> = charts(records)
-            .iter()
-            .filter(|chart| !chart.is_empty())
-            // Charts are our own drawing of numbers; all texts on the page are escaped.
-            .map(|chart| chart.draw().map(Value::from_safe_string))
-            .collect::<Result<_>>()?;
-        Ok(context! { number, charts })
-    });
-    let curves: Vec<Value> = drawn.collect::<Result<_>>()?;
+    let curves: Vec<Value> = rounds.iter().map(curves_of).collect::<Result<_>>()?;
     let mut page = Environment::new();
     page.set_auto_escape_callback(|_| AutoEscape::Html);
     page.add_template("page", PAGE).context("the report's template")?;
-    let models: Vec<Value> = evaluation.models.iter().map(model_row).collect();
-    let samples = samples(&evaluation.models);
-    let judge = evaluation.judge.as_ref().map(Value::from_serialize);
+    let models = &evaluation.models;
     page.get_template("page")?
         .render(context! {
-            title, curves, models, samples, judge,
-            versus => Value::from_serialize(&evaluation.versus),
+            title,
+            curves,
+            models => models.iter().map(model_row).collect::<Vec<_>>(),
+            samples => samples::samples(models),
+            legend => samples::legend(models),
+            judge => evaluation.judge.as_ref().map(Value::from_serialize),
+            versus => evaluation.versus.iter().map(versus::row).collect::<Vec<_>>(),
             rounds => history.rounds.iter().map(round_row).collect::<Vec<_>>(),
+            asked => asked::rounds(rounds),
+            costs => costs::rows(rounds),
         })
         .context("the report")
+}
+
+fn curves_of(round: &Round) -> Result<Value> {
+    let charts = curves::charts(&round.records).into_iter().filter(|chart| !chart.is_empty());
+    // Charts are our own drawing of numbers; all texts on the page are escaped.
+    let drawn = charts.map(|chart| chart.draw().map(Value::from_safe_string));
+    let charts = drawn.collect::<Result<Vec<_>>>()?;
+    Ok(context! { number => round.number, charts })
 }
 
 fn number(value: Option<f64>) -> String {
@@ -74,11 +108,18 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
+/// `1,234,567`
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
+    groups.collect::<Vec<_>>().join(",")
+}
+
 fn round_row(round: &RoundReport) -> Value {
     context! {
         number => round.number,
-        pairs => round.pairs,
-        answers => round.answers,
+        pairs => grouped(round.pairs as u64),
+        answers => grouped(round.answers as u64),
         judge => round.accuracy.map_or_else(|| "–".to_owned(), percent),
         reward => number(round.reward),
         gold => number(round.gold),
@@ -107,130 +148,23 @@ fn model_row(model: &ModelReport) -> Value {
     }
 }
 
-/// Prompt by prompt, what each model wrote.
-fn samples(models: &[ModelReport]) -> Vec<Value> {
-    let n_samples = models.iter().map(|model| model.samples.len()).min().unwrap_or(0);
-    let replies = |sample: usize| -> Vec<Value> {
-        let shown = models.iter().map(|model| {
-            let shown = &model.samples[sample];
-            let score = shown.gold.or(shown.reward).map(|score| format!("{score:+.2}"));
-            context! { model => model.name, text => shown.reply, finished => shown.finished, score }
-        });
-        shown.collect()
-    };
-    let rows = (0..n_samples).map(|sample| {
-        context! { prompt => models[0].samples[sample].prompt, replies => replies(sample) }
-    });
-    rows.collect()
-}
-
-fn charts(records: &[Record]) -> Vec<Chart> {
-    [charts_of_learning(records), charts_of_training(records)].concat()
-}
-
-/// How reinforcement learning went.
-fn charts_of_learning(records: &[Record]) -> Vec<Chart> {
-    let by_step = |metric, name| curve(records, "rl", ["step", metric], name);
-    let by_distance = |kl, metric, name| {
-        let mut of = curve(records, "rl", [kl, metric], name);
-        of.points.iter_mut().for_each(|(kl, _)| *kl = kl.max(0.0).sqrt());
-        of
-    };
-    let gold = by_distance("eval_objective/kl", "eval_rewards/gold/mean", "gold, held-out");
-    let fitted = fitted(&gold.points);
-    let chart = |title, y_axis, series| Chart {
-        title,
-        axes: ["step of reinforcement learning", y_axis],
-        series,
-    };
-    vec![
-        Chart {
-            title: "Reward against distance",
-            axes: ["√KL from the policy that was begun with, nats per reply", "reward"],
-            series: vec![
-                by_distance("objective/kl", "objective/scores", "learned").sorted(),
-                gold.sorted(),
-                fitted,
-            ],
-        },
-        chart(
-            "Reward",
-            "reward",
-            vec![
-                by_step("objective/scores", "learned"),
-                by_step("eval_objective/scores", "learned, held-out"),
-                by_step("eval_rewards/gold/mean", "gold, held-out"),
-            ],
-        ),
-        chart("Distance", "nats per reply", vec![by_step("objective/kl", "KL")]),
-        chart("Entropy", "nats per token", vec![by_step("policy/entropy_avg", "entropy")]),
-        chart("Length", "tokens per reply", vec![by_step("completions/mean_length", "length")]),
-    ]
-}
-
-/// The curve of Gao et al. (2023) that comes closest to the truth, as far as evaluations reach; empty where they are too
-/// few, or don't rise and bend as it does.
-fn fitted(gold: &[(f64, f64)]) -> Series {
-    const N_POINTS: usize = 60;
-    let distances = || gold.iter().map(|(d, _)| *d);
-    let (nearest, farthest) =
-        (distances().fold(f64::INFINITY, f64::min), distances().fold(0.0, f64::max));
-    let bends = |(curve, _): &(Curve, f64)| curve.alpha > 0.0 && curve.beta > 0.0;
-    let points = match Curve::fit_with_start(Optimization::Rl, gold).filter(bends) {
-        Some((curve, start)) => (0..=N_POINTS)
-            .map(|it| nearest + (farthest - nearest) * it as f64 / N_POINTS as f64)
-            .map(|d| (d, start + curve.gain(d)))
-            .collect(),
-        None => Vec::new(),
-    };
-    Series { name: "gold, fitted", points }
-}
-
-/// How the supervised stages went.
-fn charts_of_training(records: &[Record]) -> Vec<Chart> {
-    let chart = |title, stage, y_axis, metrics: [&str; 2]| {
-        let [training, heldout] = metrics;
-        let series = vec![
-            curve(records, stage, ["step", training], "training"),
-            curve(records, stage, ["step", heldout], "held-out"),
-        ];
-        Chart { title, axes: ["step", y_axis], series }
-    };
-    vec![
-        chart("Loss of fine-tuning", "sft", "nats per token", ["loss", "eval_loss"]),
-        chart("Loss of the reward model", "reward", "loss", ["loss", "eval_loss"]),
-        chart(
-            "Accuracy of the reward model",
-            "reward",
-            "share of judgements",
-            ["accuracy", "eval_accuracy"],
-        ),
-    ]
-}
-
-/// What a stage measured, one metric over another or over its steps.
-fn curve(records: &[Record], stage: &str, [x, y]: [&str; 2], name: &'static str) -> Series {
-    let of_stage = records.iter().filter(|record| record.stage == stage);
-    let at = |record: &Record, metric: &str| match metric {
-        "step" => Some(record.step as f64),
-        _ => record.get(metric),
-    };
-    let points = of_stage.filter_map(|record| Some((at(record, x)?, at(record, y)?)));
-    Series { name, points: points.collect() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::{Diversity, Shown};
+    use crate::pipeline::{Chosen, Counts, Diversity, Judged, JudgedReply, Shown, ShownToken};
+
+    const ATTACK: &str = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'";
 
     fn model(name: &str, reply: &str) -> ModelReport {
+        let token =
+            ShownToken { text: reply.into(), log_ratio: 0.5, kl: 0.25, value: Some(-0.125) };
         let shown = Shown {
             prompt: "<b>hello</b>".into(),
             reply: reply.into(),
             finished: true,
             reward: Some(1.0),
             gold: None,
+            tokens: if name == "PPO" { vec![token] } else { Vec::new() },
         };
         ModelReport {
             name: name.into(),
@@ -247,18 +181,47 @@ mod tests {
         }
     }
 
+    fn asked(text: &str) -> Asked {
+        let reply = JudgedReply { text: text.into(), share: Some(0.75) };
+        let judged =
+            Judged { prompt: text.into(), replies: vec![reply.clone(), reply], n_answers: 4 };
+        let counts = Counts { tasks: 1, answers: 1234 };
+        let (chosen, agreement) = (Chosen::All, None);
+        Asked { chosen, train: counts, heldout: counts, agreement, shown: vec![judged] }
+    }
+
     fn page(reply: &str, records: Vec<Record>) -> String {
-        let models = vec![model("SFT", reply)];
-        let evaluation = Evaluation { models, judge: None, versus: Vec::new() };
-        render("run", &[(1, records)], &evaluation, &History::default()).expect("renders")
+        let models = vec![model("SFT", reply), model("PPO", reply)];
+        let evaluation = Evaluation { models, judge: None, versus: Vec::new(), asked: None };
+        let seconds = BTreeMap::from([("sft".to_owned(), 83.4)]);
+        let asked = Some(asked(reply));
+        let round = Round { number: 1, records, seconds, asked, epochs: 1 };
+        render("run", &[round], &evaluation, &History::default()).expect("renders")
     }
 
     #[test]
     fn what_models_write_is_text_and_never_markup() {
-        let attack = "<script>alert(1)</script><img src=x onerror=alert(1)>";
-        let page = page(attack, Vec::new());
-        assert!(page.contains("&lt;script&gt;alert(1)"));
+        let page = page(ATTACK, Vec::new());
+        // A prompt, two replies, a token and its row, and what was asked.
+        assert!(page.matches("&lt;script&gt;alert(1)").count() >= 7, "{page}");
         assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("<b>hello"));
+        assert!(!page.contains("alert(1)&gt;\""), "quotes end no attribute");
+    }
+
+    #[test]
+    fn tokens_have_colours_and_numbers() {
+        let page = page("fine", Vec::new());
+        let token = r#"<span class="k2 v0" title="log ratio +0.500, KL 0.250 nats, value -0.125">fine</span>"#;
+        assert!(page.contains(token), "{page}");
+        assert!(page.contains("KL 0.25 nats, the largest 0.25 at token 1 of 1"));
+    }
+
+    #[test]
+    fn times_stand_where_they_can_be_told_from_the_rest() {
+        let page = page("fine", Vec::new());
+        assert_eq!(page.matches("<time>1m 23s</time>").count(), 2, "of the stage and of all");
+        assert!(page.contains("<td>1,234</td>") && page.contains("<td>2,468</td>"));
+        assert_eq!([7, 1234, 1_000_000].map(grouped), ["7", "1,234", "1,000,000"]);
     }
 
     #[test]

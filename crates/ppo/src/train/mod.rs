@@ -41,7 +41,7 @@ use crate::shaping::{Shaped, Shaping, shape};
 use crate::stability::{Guards, Verdict};
 use crate::watched::Watched;
 
-pub use crate::checkpoint::{VALUE_ADAPTER, VALUE_MODEL};
+pub use crate::checkpoint::{VALUE_ADAPTER, VALUE_HEAD, VALUE_MODEL};
 
 /// A policy optimisation in progress.
 pub struct Ppo<B: LmAutodiffBackend> {

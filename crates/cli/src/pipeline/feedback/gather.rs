@@ -159,16 +159,17 @@ impl<B: LmAutodiffBackend> Gather<B> {
         Ok(pairs.map(|pair| [pair[0].clone(), pair[1].clone()]).collect())
     }
 
-    /// Pairs of replies that differ, named by the step.
+    /// Pairs of replies that differ, named by the step, and what is told of all that were sampled.
     fn sample(
         &mut self,
         split: Split,
         of_split: usize,
         step: usize,
-    ) -> Result<(Vec<NewTask>, usize)> {
+    ) -> Result<(Vec<NewTask>, Metrics)> {
         let prompts = self.prompts(split, of_split);
         let sampled = self.sample_pairs(&prompts, self.seed.child("samples").index(step as u64))?;
         let n_sampled = sampled.len();
+        let lengths: Vec<f64> = sampled.iter().flatten().map(|it| it.tokens.len() as f64).collect();
         let pairs: Vec<NewTask> = sampled
             .into_iter()
             .enumerate()
@@ -185,7 +186,12 @@ impl<B: LmAutodiffBackend> Gather<B> {
             })
             .collect();
         let n_equal = n_sampled - pairs.len();
-        Ok((pairs, n_equal))
+        let told = [
+            ("equal_pairs", n_equal as f64),
+            ("completions", lengths.len() as f64),
+            ("completions/mean_length", lengths.iter().sum::<f64>() / lengths.len() as f64),
+        ];
+        Ok((pairs, told.into()))
     }
 
     /// Asks about these pairs; simulated people answer at once. Tells how many there are.
@@ -239,7 +245,7 @@ impl<B: LmAutodiffBackend> Train for Gather<B> {
             Step::Sample(split, of_split) => (split, of_split),
             Step::Choose => return Ok([("pairs", self.choose()? as f64)].into()),
         };
-        let (pairs, n_equal) = self.sample(split, of_split, step)?;
+        let (pairs, told) = self.sample(split, of_split, step)?;
         let n_pairs = match split {
             Split::Train if self.choice.is_some() => {
                 let n_pairs = pairs.len();
@@ -248,7 +254,9 @@ impl<B: LmAutodiffBackend> Train for Gather<B> {
             }
             _ => self.ask(split, &pairs)?,
         };
-        Ok([("pairs", n_pairs as f64), ("equal_pairs", n_equal as f64)].into())
+        let mut metrics = Metrics::from([("pairs", n_pairs as f64)]);
+        metrics.0.extend(told.0);
+        Ok(metrics)
     }
 
     fn evaluate(&mut self) -> Result<Option<Evaluation>> {

@@ -42,6 +42,7 @@ impl<B: LmAutodiffBackend> Session<B> {
             if self.workers.any(self.interrupt.is_set()) {
                 return Ok(false);
             }
+            self.log.tick()?;
             thread::sleep(PAUSE);
         }
     }

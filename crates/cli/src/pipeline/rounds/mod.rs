@@ -136,7 +136,7 @@ impl<B: LmAutodiffBackend> Session<B> {
         let number = history.rounds.len() + 1;
         // All read what the first worker wrote.
         self.workers.meet();
-        let Evaluation { models, judge, versus } = Evaluation::load(&self.run)?;
+        let Evaluation { models, judge, versus, .. } = Evaluation::load(&self.run)?;
         let policy = self.result(Stage::Rl)?.context("the round has a policy")?;
         let began_with = self.policy_to_optimize()?;
         let by = if self.setup.world.has_gold() { "gold" } else { "reward" };
