@@ -28,7 +28,7 @@ use crate::pipeline::{Ended, Evaluation, History, Past, Session};
 use crate::plan::Plan;
 use crate::red_team::RedTeam;
 use crate::reward::{Attack, Evaluate, RewardCommand};
-use crate::run_config::{holds_run, load_config, run_root};
+use crate::run_config::{holds_run, load_config, run_root, saved_config};
 use crate::setup::Setup;
 use crate::speech::{note, print};
 use crate::watch::watcher;
@@ -151,7 +151,7 @@ fn work(
     // The others find what the first worker has made.
     let prepared = workers.leads().then(|| -> Result<(PathBuf, Setup)> {
         let root = run_root(args);
-        let setup = Setup::for_run(load_config(args)?, &root, &args.hub)?;
+        let setup = Setup::for_run(load_config(args, stage)?, &root, &args.hub)?;
         let stages = stages_of(&setup.config, stage);
         setup.check_workers(&stages, workers.count())?;
         check_memory(&Plan::new(&setup, &stages), backend, n_here)?;
@@ -167,7 +167,7 @@ fn stages_of(config: &Config, stage: Option<Stage>) -> Vec<Stage> {
 
 /// Prints what a run would do, without doing it.
 fn plan(args: &RunArgs) -> Result<ExitCode> {
-    let setup = Setup::new(load_config(args)?, &args.hub)?;
+    let setup = Setup::new(load_config(args, None)?, &args.hub)?;
     let plan = Plan::new(&setup, &setup.config.stages);
     let backend = backend_of(args.backend);
     check_memory(&plan, backend, 1)?;
@@ -231,6 +231,7 @@ impl Work for Stages<'_> {
                 let open = |run: &RunDir| Ok(RunLog::open(run, watcher(is_plain, &interrupt))?);
                 session.run_rounds(rounds, &open)
             }
+            None if stage == Some(Stage::Evaluate) => session.evaluate_again(),
             None => session.run(&stages),
         };
         let Session { run, log, workers, .. } = session;
@@ -285,7 +286,7 @@ pub(crate) fn open_run(root: &Path, setup: &Setup) -> Result<RunDir> {
 fn join_run(args: &RunArgs, workers: &Workers) -> Result<(Setup, RunDir)> {
     let root: PathBuf =
         workers.from_first(|| -> Result<PathBuf> { unreachable!("the first has told it") })?;
-    let config = config::load_saved(&root.join("config.toml"))?;
+    let config = saved_config(&root, args)?;
     let hub = HubArgs { revision: None, ..args.hub.clone() };
     Ok((Setup::for_run(config, &root, &hub)?, RunDir::join(&root)))
 }

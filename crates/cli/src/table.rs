@@ -1,5 +1,7 @@
 //! What a run came to, for people to read on a terminal.
 
+mod breakdown;
+
 use std::fmt::Write;
 
 use crate::pipeline::{
@@ -11,6 +13,9 @@ pub(crate) fn render(evaluation: &Evaluation) -> String {
     let mut text = String::new();
     models(&mut text, &evaluation.models);
     victories(&mut text, &evaluation.versus);
+    breakdown::best_of(&mut text, &evaluation.best_of);
+    breakdown::categories(&mut text, &evaluation.categories);
+    breakdown::regression(&mut text, evaluation.regression.as_ref());
     if let Some(judge) = &evaluation.judge {
         judges(&mut text, judge);
     }
@@ -25,6 +30,10 @@ fn models(text: &mut String, models: &[ModelReport]) {
     if has_gold {
         let _ = write!(header, " {:>15}", "gold (± std)");
     }
+    let judges = models.first().map(|model| &model.judges[..]).unwrap_or_default();
+    for judge in judges {
+        let _ = write!(header, " {:>9}", judge.by);
+    }
     let ends = if has_gold { "ends properly" } else { "ends" };
     let _ = writeln!(text, "{header} {:>9} {ends:>13} {:>7}", "KL", "length");
     for model in models {
@@ -37,6 +46,10 @@ fn models(text: &mut String, models: &[ModelReport]) {
         );
         if let (Some(gold), Some(std)) = (model.gold, model.gold_std) {
             let _ = write!(text, " {:>15}", format!("{gold:.2} ± {std:.2}"));
+        }
+        for judge in &model.judges {
+            let width = judge.by.len().max(9);
+            let _ = write!(text, " {:>width$}", number(Some(judge.mean)));
         }
         let ends = format!("{:.1} %", 100.0 * model.ends);
         let _ = writeln!(text, " {:>9.2} {ends:>13} {:>7.1}", model.kl, model.length);

@@ -33,9 +33,11 @@ use crate::setup::Setup;
 use crate::world::Judgements;
 
 pub(crate) use compare::Versus;
+pub(crate) use evaluate::{
+    BestOf, CategoryMeans, CategoryReport, Evaluation, ModelReport, RegressionReport,
+};
 #[cfg(test)]
 pub(crate) use evaluate::{Diversity, Shown};
-pub(crate) use evaluate::{Evaluation, ModelReport};
 pub(crate) use feedback::PROJECT;
 pub(crate) use judge::{Agreement, JudgeReport};
 pub(crate) use rounds::{History, Past, RoundReport, later_config};

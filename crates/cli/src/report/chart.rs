@@ -16,10 +16,21 @@ pub(super) struct Chart {
     pub(super) series: Vec<Series>,
 }
 
-/// A curve.
+/// How a series is drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// As a curve.
+    #[default]
+    Line,
+    /// As points.
+    Points,
+}
+
+/// Some points of a chart.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     pub(super) name: &'static str,
+    pub(super) mark: Mark,
     pub(super) points: Vec<(f64, f64)>,
 }
 
@@ -63,15 +74,22 @@ impl Chart {
             .x_desc(self.axes[0])
             .y_desc(self.axes[1])
             .draw()?;
-        let series = self.series.iter().filter(|series| !series.points.is_empty());
-        for (series, colour) in series.zip(COLOURS.iter().cycle()) {
+        // Colours follow from the place, whether or not those before have points.
+        let series = self.series.iter().zip(COLOURS.into_iter().cycle());
+        for (series, colour) in series.filter(|(series, _)| !series.points.is_empty()) {
             let points = series.points.iter().copied();
-            chart
-                .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
-                .label(series.name)
-                .legend(move |(x, y)| {
-                    PathElement::new([(x, y), (x + 14, y)], colour.stroke_width(2))
-                });
+            match series.mark {
+                Mark::Line => chart
+                    .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
+                    .label(series.name)
+                    .legend(move |(x, y)| {
+                        PathElement::new([(x, y), (x + 14, y)], colour.stroke_width(2))
+                    }),
+                Mark::Points => chart
+                    .draw_series(points.map(|it| Circle::new(it, 4, colour.filled())))?
+                    .label(series.name)
+                    .legend(move |(x, y)| Circle::new((x + 7, y), 4, colour.filled())),
+            };
         }
         chart
             .configure_series_labels()

@@ -1,6 +1,7 @@
 //! `report.html`: one page, without network, with all that a run came to.
 
 mod chart;
+mod tables;
 
 use std::path::{Path, PathBuf};
 
@@ -11,19 +12,22 @@ use rein_data::log::{Record, read_metrics};
 use rein_data::run_dir::RunDir;
 use rein_reward::overoptimization::{Curve, Optimization};
 
-use crate::pipeline::{Evaluation, History, ModelReport, RoundReport};
-use chart::{Chart, Series};
+use crate::pipeline::{BestOf, Evaluation, History, ModelReport, RoundReport};
+use chart::{Chart, Mark, Series};
 
 const PAGE: &str = include_str!("page.html");
 
 /// Writes the report of a run and returns its path.
 pub(crate) fn write(run: &RunDir, evaluation: &Evaluation, history: &History) -> Result<PathBuf> {
+    // Later rounds go on from another policy, from which the best of several replies isn't as far.
+    let first = if history.rounds.len() > 1 { Evaluation::load(run)? } else { evaluation.clone() };
     let mut told = vec![(1, records(&run.file("metrics.jsonl"))?)];
     for round in history.rounds.iter().skip(1) {
         let metrics = run.root().join(&round.folder).join("metrics.jsonl");
         told.push((round.number, records(&metrics)?));
     }
-    let page = render(&run.root().display().to_string(), &told, evaluation, history)?;
+    let title = run.root().display().to_string();
+    let page = render(&title, &told, &first.best_of, evaluation, history)?;
     let path = run.file("report.html");
     write_atomically(&path, page.as_bytes())?;
     Ok(path)
@@ -34,15 +38,18 @@ fn records(metrics: &Path) -> Result<Vec<Record>> {
     Ok(if metrics.exists() { read_metrics(metrics)? } else { Vec::new() })
 }
 
-/// The page; `told` has the number of each round with what was measured in it.
+/// The page; `told` has the number of each round with what was measured in it, `best_of` what picking replies came to
+/// in the first one.
 fn render(
     title: &str,
     told: &[(usize, Vec<Record>)],
+    best_of: &[BestOf],
     evaluation: &Evaluation,
     history: &History,
 ) -> Result<String> {
     let drawn = told.iter().map(|(number, records)| {
-        let charts: Vec<Value> = charts(records)
+        let best_of = if *number == 1 { best_of } else { &[] };
+        let charts: Vec<Value> = charts(records, best_of)
             .iter()
             .filter(|chart| !chart.is_empty())
             // Charts are our own drawing of numbers; all texts on the page are escaped.
@@ -57,10 +64,15 @@ fn render(
     let models: Vec<Value> = evaluation.models.iter().map(model_row).collect();
     let samples = samples(&evaluation.models);
     let judge = evaluation.judge.as_ref().map(Value::from_serialize);
+    let judges = evaluation.models.first().map(|it| &it.judges[..]).unwrap_or_default();
+    let judges: Vec<&str> = judges.iter().map(|it| it.by.as_str()).collect();
     page.get_template("page")?
         .render(context! {
-            title, curves, models, samples, judge,
+            title, curves, models, samples, judge, judges,
             versus => Value::from_serialize(&evaluation.versus),
+            best_of => tables::best_of(&evaluation.best_of),
+            categories => tables::categories(&evaluation.categories),
+            regression => evaluation.regression.as_ref().map(tables::regression),
             rounds => history.rounds.iter().map(round_row).collect::<Vec<_>>(),
         })
         .context("the report")
@@ -97,6 +109,7 @@ fn model_row(model: &ModelReport) -> Value {
         reward => number(model.reward),
         gold => number(model.gold),
         gold_std => number(model.gold_std),
+        judges => model.judges.iter().map(|it| number(Some(it.mean))).collect::<Vec<_>>(),
         kl => format!("{:.2}", model.kl),
         ends => percent(model.ends),
         length => format!("{:.1}", model.length),
@@ -124,12 +137,12 @@ fn samples(models: &[ModelReport]) -> Vec<Value> {
     rows.collect()
 }
 
-fn charts(records: &[Record]) -> Vec<Chart> {
-    [charts_of_learning(records), charts_of_training(records)].concat()
+fn charts(records: &[Record], best_of: &[BestOf]) -> Vec<Chart> {
+    [charts_of_learning(records, best_of), charts_of_training(records)].concat()
 }
 
 /// How reinforcement learning went.
-fn charts_of_learning(records: &[Record]) -> Vec<Chart> {
+fn charts_of_learning(records: &[Record], best_of: &[BestOf]) -> Vec<Chart> {
     let by_step = |metric, name| curve(records, "rl", ["step", metric], name);
     let by_distance = |kl, metric, name| {
         let mut of = curve(records, "rl", [kl, metric], name);
@@ -151,6 +164,8 @@ fn charts_of_learning(records: &[Record]) -> Vec<Chart> {
                 by_distance("objective/kl", "objective/scores", "learned").sorted(),
                 gold.sorted(),
                 fitted,
+                picked("best of n, learned", best_of, |it| Some(it.reward)),
+                picked("best of n, gold", best_of, |it| it.gold),
             ],
         },
         chart(
@@ -168,6 +183,16 @@ fn charts_of_learning(records: &[Record]) -> Vec<Chart> {
     ]
 }
 
+/// What picking the best of several replies comes to, over its distance.
+fn picked(
+    name: &'static str,
+    best_of: &[BestOf],
+    value: impl Fn(&BestOf) -> Option<f64>,
+) -> Series {
+    let points = best_of.iter().filter_map(|it| Some((it.kl.sqrt(), value(it)?)));
+    Series { name, mark: Mark::Points, points: points.collect() }
+}
+
 /// The curve of Gao et al. (2023) that comes closest to the truth, as far as evaluations reach; empty where they are too
 /// few, or don't rise and bend as it does.
 fn fitted(gold: &[(f64, f64)]) -> Series {
@@ -183,7 +208,7 @@ fn fitted(gold: &[(f64, f64)]) -> Series {
             .collect(),
         None => Vec::new(),
     };
-    Series { name: "gold, fitted", points }
+    Series { name: "gold, fitted", mark: Mark::Line, points }
 }
 
 /// How the supervised stages went.
@@ -216,7 +241,7 @@ fn curve(records: &[Record], stage: &str, [x, y]: [&str; 2], name: &'static str)
         _ => record.get(metric),
     };
     let points = of_stage.filter_map(|record| Some((at(record, x)?, at(record, y)?)));
-    Series { name, points: points.collect() }
+    Series { name, mark: Mark::Line, points: points.collect() }
 }
 
 #[cfg(test)]
@@ -239,6 +264,7 @@ mod tests {
             reward: None,
             gold: None,
             gold_std: None,
+            judges: Vec::new(),
             kl: 0.0,
             ends: 1.0,
             length: 3.0,
@@ -249,8 +275,8 @@ mod tests {
 
     fn page(reply: &str, records: Vec<Record>) -> String {
         let models = vec![model("SFT", reply)];
-        let evaluation = Evaluation { models, judge: None, versus: Vec::new() };
-        render("run", &[(1, records)], &evaluation, &History::default()).expect("renders")
+        let evaluation = Evaluation { models, ..Evaluation::default() };
+        render("run", &[(1, records)], &[], &evaluation, &History::default()).expect("renders")
     }
 
     #[test]
