@@ -260,6 +260,9 @@ fn conclude(run: &RunDir, stages: &[Stage], ended: Ended) -> Result<ExitCode> {
         let evaluation = Evaluation::load(measured.as_ref().unwrap_or(run))?;
         let report = report::write(run, &evaluation, &history)?;
         print(&table::render(&evaluation));
+        if let Some(people) = &evaluation.people {
+            print(&table::people(people, &launcher(), run.root()));
+        }
         print(&table::rounds(&history));
         if let Some(best) = history.best() {
             print(&format!("policy: {}\n", run.root().join(&best.policy).display()));

@@ -3,9 +3,11 @@
 mod breakdown;
 
 use std::fmt::Write;
+use std::path::Path;
 
 use crate::pipeline::{
-    Agreement, Evaluation, History, JudgeReport, ModelReport, RoundReport, Versus,
+    Agreement, COMPARISONS, Evaluation, History, JudgeReport, ModelReport, PeopleReport,
+    RoundReport, Versus,
 };
 
 /// The table of all models, how well the reward model judges, and samples.
@@ -80,6 +82,21 @@ fn victories(text: &mut String, versus: &[Versus]) {
         }
         let _ = writeln!(text);
     }
+}
+
+/// How far people are who compare policies of the run in this folder, and what comes next.
+pub(crate) fn people(report: &PeopleReport, launcher: &str, run: &Path) -> String {
+    let PeopleReport { n_asked, n_judged, .. } = report;
+    let mut text = format!("people have judged {n_judged} of {n_asked} pairs\n");
+    if n_judged < n_asked {
+        let run = run.display();
+        let _ = writeln!(
+            text,
+            "  to let them: {launcher} feedback serve --run {run} --project {COMPARISONS}"
+        );
+        let _ = writeln!(text, "  then, for what they say: {launcher} evaluate --run {run}");
+    }
+    text
 }
 
 /// The rounds of a loop side by side, and why each ended as it did; nothing where there was none.

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use program::{Workplace, final_files};
+use rein_feedback::{Annotation, Choice, Judgement, Role, Shown, Split, Store, Task};
 use serde_json::Value;
 
 const TRAIN: [&str; 6] = ["train", "--config", "tiny.toml", "--plain", "--run", "run"];
@@ -52,6 +53,8 @@ fn a_run_is_judged_by_whom_it_names_and_once_more_against_others() {
     adds_up(&told);
     let (weights, decided) = (final_files(&run), fs::read(run.join("rounds.json")).expect("reads"));
     measured_again(&place, &run);
+    judged_by_people(&place, &run);
+    refused_again(&place, &told["models"][1]["folder"]);
     assert!(weights == final_files(&run), "measuring changes no model");
     assert!(decided == fs::read(run.join("rounds.json")).expect("reads"), "nor what was decided");
 }
@@ -115,6 +118,53 @@ fn measured_again(place: &Workplace, run: &Path) {
     {
         assert!(page.contains(what), "no {what}");
     }
+}
+
+/// A policy is no judge, and a finished run's training can't be changed.
+fn refused_again(place: &Workplace, policy: &Value) {
+    let judge = format!("evaluate.judges=[{{ kind = \"model\", path = {policy}, name = \"a\" }}]");
+    let cases = [(&*judge, "score.weight"), ("rl.steps=9", "holds a run with a config of its own")];
+    for (set, reason) in cases {
+        let output = place.output(&["evaluate", "--run", "run", "--set", set]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains(reason), "{set}: {error}");
+    }
+}
+
+/// Pairs are put into the store once, and somebody who likes the newest policy judges most of them.
+fn judged_by_people(place: &Workplace, run: &Path) {
+    let ask = ["evaluate", "--run", "run", "--plain", "--set", "evaluate.people=5"];
+    let printed = place.succeed(&ask);
+    for what in ["people have judged 0 of 5 pairs", "feedback serve --run run --project evaluation"]
+    {
+        assert!(printed.contains(what), "no {what} in:\n{printed}");
+    }
+    let mut store = Store::open(&run.join("feedback.sqlite")).expect("opens");
+    store.add_annotator("ann", Role::Person).expect("makes known");
+    let tasks = store.tasks("evaluation", Split::Heldout).expect("reads");
+    let answer = |(number, task): (usize, &Task)| {
+        let newest = task.responses.iter().position(|it| it.source == "round 2");
+        let choices = [Choice::First, Choice::Second];
+        let choice = choices[newest.expect("is one of both") ^ usize::from(number == 0)];
+        Annotation {
+            task: task.id,
+            annotator: "ann".into(),
+            answer: Judgement::preferred(choice).into(),
+            shown: Shown(vec![0, 1]),
+            idem_key: task.external_id.clone(),
+            active_ms: None,
+        }
+    };
+    let answers: Vec<Annotation> = tasks.iter().take(4).enumerate().map(answer).collect();
+    store.annotate(&answers).expect("stores");
+    drop(store);
+    let printed = place.succeed(&ask[..4]);
+    assert!(printed.contains("people have judged 4 of 5 pairs"), "{printed}");
+    let told = read(&run.join("rounds/2/evaluation.json"));
+    let versus = told["versus"].as_array().expect("is a list");
+    let people = versus.iter().find(|it| it["by"] == "people").expect("people judge");
+    let counts = ["wins", "ties", "losses"].map(|it| people[it].as_u64().expect("a number"));
+    assert_eq!((counts, &people["against"]), ([3, 0, 1], &"SFT".into()));
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(crate) struct EvaluateConfig {
     pub(crate) best_of: usize,
     /// Completions of each model that are shown.
     pub(crate) samples: usize,
+    /// Pairs of replies, of the newest policy and the fine-tuned model, that people are asked about.
+    pub(crate) people: usize,
     /// The column of prompts by which figures are told apart; the help desk's prompts have a category of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) category: Option<String>,
@@ -39,6 +41,7 @@ impl Default for EvaluateConfig {
             prompts: 256,
             best_of: 1,
             samples: 3,
+            people: 0,
             category: None,
             regression: None,
             against: Vec::new(),

@@ -1,5 +1,6 @@
 //! One model against another, on the same prompts with the same random numbers.
 
+use rein_data::example::Completion;
 use rein_data::seed::Seed;
 use rein_feedback::win_rate::{N_DRAWS, PairedScores};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ pub(super) struct Replies {
     pub(super) scores: Vec<Scores>,
     /// Tokens.
     pub(super) lengths: Vec<usize>,
+    /// What they say.
+    pub(super) said: Vec<Completion>,
 }
 
 /// How often a model's reply is worth more than another one's to the same prompt.
@@ -68,6 +71,7 @@ impl Replies {
             name: self.name.clone(),
             scores: self.scores.iter().map(part).collect(),
             lengths: rows.iter().map(|row| self.lengths[*row]).collect(),
+            said: rows.iter().map(|row| self.said[*row].clone()).collect(),
         }
     }
 

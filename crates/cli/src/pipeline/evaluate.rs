@@ -4,6 +4,7 @@ mod best;
 mod categories;
 mod found;
 mod judges;
+mod people;
 mod regression;
 mod subjects;
 
@@ -25,13 +26,14 @@ use self::categories::by_category;
 use self::judges::Judges;
 use self::regression::{Answers, regression};
 use super::Session;
-use super::compare::Replies;
+use super::compare::{Replies, Versus};
 use crate::config::{GOLD, Stage};
 
 pub(crate) use self::best::BestOf;
 pub(crate) use self::categories::{CategoryMeans, CategoryReport};
 pub(crate) use self::found::{Diversity, Evaluation, Judged, ModelReport, Shown};
 pub(super) use self::judges::Scores;
+pub(crate) use self::people::{COMPARISONS, PeopleReport};
 pub(crate) use self::regression::RegressionReport;
 
 /// What is known of one model.
@@ -82,13 +84,16 @@ impl<B: LmAutodiffBackend> Session<B> {
         let before: Vec<&str> =
             rivals.fine_tuned.into_iter().chain(rivals.before).map(|it| &*it.name).collect();
         let suite = self.setup.suite.as_ref();
+        let people = pair.map(|(ours, theirs)| self.people([ours, theirs])).transpose()?.flatten();
         let (best, best_of) = best.unzip();
+        let said: Vec<Versus> = people.iter().filter_map(|it| it.versus.clone()).collect();
         // It stands behind the model whose replies they are.
         let place = models.iter().position(|it| it.name == fine_tuned).map_or(0, |it| it + 1);
         best.into_iter().for_each(|it| models.insert(place, it));
         Ok(Evaluation {
             judge: None,
-            versus: rivals.versus(self.seed(Stage::Evaluate).child("versus")),
+            versus: [rivals.versus(self.seed(Stage::Evaluate).child("versus")), said].concat(),
+            people,
             best_of: best_of.unwrap_or_default(),
             categories: by_category(&self.categories(), &replies, pair),
             regression: suite.and_then(|it| regression(it, &answers, &before)),
@@ -160,7 +165,8 @@ impl<B: LmAutodiffBackend> Session<B> {
             diversity: Diversity::of(completions),
         };
         let scores = totals.into_iter().chain(rewards).chain(named).collect();
-        Ok((report, Replies { name: name.to_owned(), scores, lengths }))
+        let said = completions.to_vec();
+        Ok((report, Replies { name: name.to_owned(), scores, lengths, said }))
     }
 
     /// So many replies to each held-out prompt in turn, with the same random numbers for each model. Each

@@ -34,7 +34,8 @@ use crate::world::Judgements;
 
 pub(crate) use compare::Versus;
 pub(crate) use evaluate::{
-    BestOf, CategoryMeans, CategoryReport, Evaluation, ModelReport, RegressionReport,
+    BestOf, COMPARISONS, CategoryMeans, CategoryReport, Evaluation, ModelReport, PeopleReport,
+    RegressionReport,
 };
 #[cfg(test)]
 pub(crate) use evaluate::{Diversity, Shown};

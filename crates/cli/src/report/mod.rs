@@ -72,6 +72,7 @@ fn render(
             versus => Value::from_serialize(&evaluation.versus),
             best_of => tables::best_of(&evaluation.best_of),
             categories => tables::categories(&evaluation.categories),
+            people => evaluation.people.as_ref().map(Value::from_serialize),
             regression => evaluation.regression.as_ref().map(tables::regression),
             rounds => history.rounds.iter().map(round_row).collect::<Vec<_>>(),
         })

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use rein_model::guard::fits;
+use rein_model::{check_causal_lm, check_scalar_model};
 
 use super::{Folders, Setup, pretrained};
 use crate::inference::reads_alike;
@@ -12,7 +13,9 @@ impl Setup {
     /// Refuses judges and other policies that read other tokens than the run's models.
     pub(super) fn check_evaluation(&self) -> Result<()> {
         let Folders { judges, against, .. } = &self.folders;
-        judges.iter().chain(against).try_for_each(|it| self.check_tokens(it))
+        judges.iter().chain(against).try_for_each(|it| self.check_tokens(it))?;
+        judges.iter().try_for_each(|it| check_scalar_model(it))?;
+        Ok(against.iter().try_for_each(|it| check_causal_lm(it))?)
     }
 
     /// Refuses a model that reads other tokens than the run's.

@@ -117,12 +117,19 @@ fn wins(ours: &Replies, theirs: &Replies) -> Vec<CategoryWins> {
 
 #[cfg(test)]
 mod tests {
+    use rein_data::example::Completion;
+
     use super::*;
     use crate::pipeline::evaluate::Scores;
 
     fn replies(name: &str, gold: [f32; 4]) -> Replies {
         let scores = vec![Scores::new("gold", gold)];
-        Replies { name: name.into(), scores, lengths: vec![1; 4] }
+        Replies {
+            name: name.into(),
+            scores,
+            lengths: vec![1; 4],
+            said: vec![Completion::default(); 4],
+        }
     }
 
     #[test]

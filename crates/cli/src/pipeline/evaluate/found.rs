@@ -10,7 +10,7 @@ use rein_data::example::Completion;
 use rein_data::run_dir::RunDir;
 use serde::{Deserialize, Serialize};
 
-use super::{BestOf, CategoryReport, RegressionReport};
+use super::{BestOf, CategoryReport, PeopleReport, RegressionReport};
 use crate::pipeline::compare::Versus;
 use crate::pipeline::judge::JudgeReport;
 
@@ -30,6 +30,9 @@ pub(crate) struct Evaluation {
     /// The models by category of the prompts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) categories: Vec<CategoryReport>,
+    /// How far people are who compare the newest policy with the fine-tuned model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) people: Option<PeopleReport>,
     /// What came of the regression suite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) regression: Option<RegressionReport>,
