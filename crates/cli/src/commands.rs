@@ -213,7 +213,7 @@ impl Work for Stages<'_> {
                 (setup, run, log)
             }
             None => {
-                let (setup, run) = join_run(args, workers)?;
+                let (setup, run) = join_run(args, stage, workers)?;
                 (setup, run, RunLog::silent())
             }
         };
@@ -286,10 +286,10 @@ pub(crate) fn open_run(root: &Path, setup: &Setup) -> Result<RunDir> {
 }
 
 /// The run that the first worker has opened, and what it begins with.
-fn join_run(args: &RunArgs, workers: &Workers) -> Result<(Setup, RunDir)> {
+fn join_run(args: &RunArgs, stage: Option<Stage>, workers: &Workers) -> Result<(Setup, RunDir)> {
     let root: PathBuf =
         workers.from_first(|| -> Result<PathBuf> { unreachable!("the first has told it") })?;
-    let config = saved_config(&root, args)?;
+    let config = saved_config(&root, args, stage)?;
     let hub = HubArgs { revision: None, ..args.hub.clone() };
     Ok((Setup::for_run(config, &root, &hub)?, RunDir::join(&root)))
 }

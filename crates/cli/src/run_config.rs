@@ -22,7 +22,7 @@ pub(crate) fn load_config(args: &RunArgs, stage: Option<Stage>) -> Result<Config
                 run.display()
             );
         }
-        return saved_config(run, args);
+        return saved_config(run, args, stage);
     }
     let mut sets = args.set.clone();
     let quoted = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
@@ -45,11 +45,18 @@ pub(crate) fn load_config(args: &RunArgs, stage: Option<Stage>) -> Result<Config
     }
 }
 
-/// The config of the run in a folder, measured as the arguments say.
-pub(crate) fn saved_config(run: &Path, args: &RunArgs) -> Result<Config> {
-    let saved = config::load_saved(&run.join("config.toml"))?;
+/// The config of the run in a folder; where it is only measured, as the arguments say.
+pub(crate) fn saved_config(run: &Path, args: &RunArgs, stage: Option<Stage>) -> Result<Config> {
+    let mut saved = config::load_saved(&run.join("config.toml"))?;
     let sets: Vec<String> = args.set.iter().filter(|it| is_of_evaluation(it)).cloned().collect();
-    if sets.is_empty() { Ok(saved) } else { config::change(&saved, &sets) }
+    if stage != Some(Stage::Evaluate) || sets.is_empty() {
+        return Ok(saved);
+    }
+    // Rounds are decided, and other judges may be named.
+    if let Some(rounds) = &mut saved.rounds {
+        rounds.judge = None;
+    }
+    config::change(&saved, &sets)
 }
 
 /// Whether a `--set` says how a run is measured.

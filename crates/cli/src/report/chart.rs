@@ -93,11 +93,20 @@ impl Chart {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
+            .position(self.legend())
             .background_style(WHITE.mix(0.8))
             .draw()?;
         area.present()?;
         Ok(())
+    }
+
+    /// Where the names of series stand: curves that rise leave room below them, and points above them.
+    fn legend(&self) -> SeriesLabelPosition {
+        let is_points = |it: &Series| it.mark == Mark::Points && !it.points.is_empty();
+        match self.series.iter().any(is_points) {
+            true => SeriesLabelPosition::UpperLeft,
+            false => SeriesLabelPosition::LowerRight,
+        }
     }
 
     /// What each axis spans, with a little room; never empty.
