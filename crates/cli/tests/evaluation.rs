@@ -168,6 +168,41 @@ fn judged_by_people(place: &Workplace, run: &Path) {
 }
 
 #[test]
+fn own_data_name_their_categories_and_right_answers() {
+    let place = Workplace::new();
+    let row = |number: usize| {
+        let (topic, what) = [("sums", "How much"), ("names", "What")][number % 2];
+        format!(
+            "{{\"prompt\": \"{what} is {number}?\", \"completion\": \" It is {number}.\", \"topic\": \"{topic}\"}}\n"
+        )
+    };
+    let rows: String = (0..200).map(row).collect();
+    place.write("rows.jsonl", &rows);
+    let evaluate = "evaluate={ prompts = 16, category = \"topic\", judges = [{ kind = \"exact_answer\", column = \"completion\" }] }";
+    let data = "data={ kind = \"files\", demonstrations = \"rows.jsonl\", heldout_share = 0.2 }";
+    let sets = ["--set", data, "--set", evaluate, "--set", "stages=[]"];
+    let printed = place.succeed(&[&TRAIN[..], &sets].concat());
+    assert!(printed.contains("By category of the prompt, as exact_answer has it"), "{printed}");
+    let told = read(&place.path("run/evaluation.json"));
+    assert_eq!(each(&told["categories"], "name"), ["names", "sums"]);
+    let n_prompts = |it: &Value| it["n_prompts"].as_u64().expect("a number");
+    assert_eq!(
+        told["categories"].as_array().expect("a list").iter().map(n_prompts).sum::<u64>(),
+        16
+    );
+    let heldout = rows.replace("\"topic\": \"names\"", "\"theme\": \"names\"");
+    place.write("heldout.jsonl", &heldout);
+    let data = data.replace("heldout_share = 0.2", "heldout = \"heldout.jsonl\"");
+    let sets = ["--run", "other", "--set", &data, "--set", evaluate, "--set", "stages=[]"];
+    let output = place.output(&[&TRAIN[..4], &sets].concat());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.contains("heldout.jsonl:2: has no column `topic`, which `evaluate` reads"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused_before_anything_begins() {
     let place = Workplace::new();
     place.write("suite.jsonl", "{\"prompt\": \"Hi\"}\n");

@@ -24,36 +24,38 @@ pub(super) fn best_of(text: &mut String, frontier: &[BestOf]) {
     }
 }
 
-/// The first and the last model by category, as the first judge has it, and how often the last one wins.
+/// All models by category, as the first judge has it, and how often the newest policy wins.
 pub(super) fn categories(text: &mut String, categories: &[CategoryReport]) {
     let Some(first) = categories.first() else { return };
-    let (Some(judge), Some(wins)) =
-        (first.models.first().and_then(|it| it.judges.first()), first.wins.first())
-    else {
-        return;
-    };
-    let width =
-        categories.iter().map(|it| shown(&it.name).chars().count()).max().unwrap_or(0).max(8);
-    let _ = writeln!(text, "\nBy category of the prompt, as {} has it", judge.by);
+    let judge = first.models.first().and_then(|it| it.judges.first());
+    let Some(by) = judge.map(|it| &it.by) else { return };
+    let names = categories.iter().map(|it| shown(&it.name).chars().count());
+    let width = names.max().unwrap_or(0).max(8);
+    let _ = writeln!(text, "\nBy category of the prompt, as {by} has it");
     let mut header = format!("{:<width$} {:>8}", "category", "prompts");
-    let name = |name: &str| shown(name).chars().take(14).collect::<String>();
     for model in &first.models {
-        let _ = write!(header, " {:>14}", name(&model.name));
+        let name: String = shown(&model.name).chars().take(14).collect();
+        let _ = write!(header, " {name:>14}");
     }
-    let _ = writeln!(text, "{header}   {:>7}", "wins");
+    let wins = if first.wins.is_empty() { "" } else { "      wins" };
+    let _ = writeln!(text, "{header}{wins}");
     for category in categories {
-        let _ = write!(text, "{:<width$} {:>8}", shown(&category.name), category.n_prompts);
-        for model in &category.models {
-            let mean = model.judges.first().map(|it| it.mean);
-            let _ = write!(text, " {:>14}", number(mean));
-        }
-        if let Some(it) = category.wins.iter().find(|it| it.by == wins.by) {
-            let [low, high] = it.wilson.map(|it| 100.0 * it);
-            let rate = format!("{:.1} %", 100.0 * it.rate);
-            let _ = write!(text, "   {rate:>7} (95 % interval {low:.1} to {high:.1} %)");
-        }
-        let _ = writeln!(text);
+        let _ = writeln!(text, "{}", row(category, by, width));
     }
+}
+
+fn row(category: &CategoryReport, by: &str, width: usize) -> String {
+    let mut text = format!("{:<width$} {:>8}", shown(&category.name), category.n_prompts);
+    for model in &category.models {
+        let mean = model.judges.iter().find(|it| it.by == by).map(|it| it.mean);
+        let _ = write!(text, " {:>14}", number(mean));
+    }
+    if let Some(it) = category.wins.iter().find(|it| it.by == by) {
+        let [low, high] = it.wilson.map(|it| 100.0 * it);
+        let rate = format!("{:.1} %", 100.0 * it.rate);
+        let _ = write!(text, "   {rate:>7} (95 % interval {low:.1} to {high:.1} %)");
+    }
+    text
 }
 
 /// How many prompts of the suite each model passes, and what was passed before and no longer is.
