@@ -29,7 +29,7 @@ use crate::pipeline::{Ended, Evaluation, History, Past, People, Session};
 use crate::plan::Plan;
 use crate::red_team::RedTeam;
 use crate::reward::{Attack, Evaluate, RewardCommand};
-use crate::run_config::{holds_run, load_config, run_root};
+use crate::run_config::{holds_run, load_config, run_root, saved_config};
 use crate::setup::Setup;
 use crate::speech::{note, print};
 use crate::watch::watcher;
@@ -153,7 +153,7 @@ fn work(
     // The others find what the first worker has made.
     let prepared = workers.leads().then(|| -> Result<(PathBuf, Setup)> {
         let root = run_root(args);
-        let setup = Setup::for_run(load_config(args)?, &root, &args.hub)?;
+        let setup = Setup::for_run(load_config(args, stage)?, &root, &args.hub)?;
         let stages = stages_of(&setup.config, stage);
         setup.check_workers(&stages, workers.count())?;
         check_memory(&Plan::new(&setup, &stages), backend, n_here)?;
@@ -169,7 +169,7 @@ fn stages_of(config: &Config, stage: Option<Stage>) -> Vec<Stage> {
 
 /// Prints what a run would do, without doing it.
 fn plan(args: &RunArgs) -> Result<ExitCode> {
-    let setup = Setup::new(load_config(args)?, &args.hub)?;
+    let setup = Setup::new(load_config(args, None)?, &args.hub)?;
     let plan = Plan::new(&setup, &setup.config.stages);
     let backend = backend_of(args.backend);
     check_memory(&plan, backend, 1)?;
@@ -215,7 +215,7 @@ impl Work for Stages<'_> {
                 (setup, run, log)
             }
             None => {
-                let (setup, run) = join_run(args, workers)?;
+                let (setup, run) = join_run(args, stage, workers)?;
                 (setup, run, RunLog::silent())
             }
         };
@@ -231,6 +231,7 @@ impl Work for Stages<'_> {
         let open = |run: &RunDir| Ok(RunLog::open(run, watcher(is_plain, &asked))?);
         let ended = match &rounds {
             Some(rounds) => session.run_rounds(rounds, &open),
+            None if stage == Some(Stage::Evaluate) => session.evaluate_again(),
             None => session.run(&stages),
         };
         let personal = session.setup.config.personal.clone().filter(|_| stage.is_none());
@@ -264,8 +265,11 @@ fn conclude(run: &RunDir, stages: &[Stage], ended: Ended) -> Result<ExitCode> {
         let evaluation = Evaluation::load(measured.as_ref().unwrap_or(run))?;
         let report = report::write(run, &evaluation, &history)?;
         print(&table::render(&evaluation));
+        if let Some(people) = &evaluation.people {
+            print(&table::people(people, &launcher(), run.root()));
+        }
         print(&table::rounds(&history));
-        print(&table::people(&People::load(run.root())?));
+        print(&table::personal(&People::load(run.root())?));
         if let Some(best) = history.best() {
             print(&format!("policy: {}\n", run.root().join(&best.policy).display()));
         }
@@ -288,10 +292,10 @@ pub(crate) fn open_run(root: &Path, setup: &Setup) -> Result<RunDir> {
 }
 
 /// The run that the first worker has opened, and what it begins with.
-fn join_run(args: &RunArgs, workers: &Workers) -> Result<(Setup, RunDir)> {
+fn join_run(args: &RunArgs, stage: Option<Stage>, workers: &Workers) -> Result<(Setup, RunDir)> {
     let root: PathBuf =
         workers.from_first(|| -> Result<PathBuf> { unreachable!("the first has told it") })?;
-    let config = config::load_saved(&root.join("config.toml"))?;
+    let config = saved_config(&root, args, stage)?;
     let hub = HubArgs { revision: None, ..args.hub.clone() };
     Ok((Setup::for_run(config, &root, &hub)?, RunDir::join(&root)))
 }

@@ -33,6 +33,7 @@ mod reward;
 mod run_config;
 mod setup;
 mod speech;
+mod suite;
 mod table;
 mod watch;
 mod workers;

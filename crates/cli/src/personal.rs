@@ -124,7 +124,7 @@ impl Work for Align {
             print("interrupted; nothing is lost. Go on with the same command\n");
             return Ok(ExitCode::from(INTERRUPTED));
         }
-        print(&table::people(&People::load(run.root())?));
+        print(&table::personal(&People::load(run.root())?));
         print(&format!("people: {}\n", run.root().join("people").display()));
         Ok(ExitCode::SUCCESS)
     }

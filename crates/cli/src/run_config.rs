@@ -9,17 +9,20 @@ use crate::args::RunArgs;
 use crate::config::{self, Config, ModelSource, Stage};
 use crate::feedback::{POLICIES, newest};
 
-/// The config of the run that is continued, or of the new one.
-pub(crate) fn load_config(args: &RunArgs) -> Result<Config> {
+/// The config of the run that is continued, or of the new one. How a run is measured can be set each time anew, where
+/// `stage` is no other.
+pub(crate) fn load_config(args: &RunArgs, stage: Option<Stage>) -> Result<Config> {
     if let Some(run) = args.run.as_deref().filter(|run| holds_run(Some(run))) {
-        if args.config.is_some() || !args.set.is_empty() || args.feedback.is_some() {
+        let measures = stage == Some(Stage::Evaluate);
+        let is_fixed = |set: &String| !(measures && is_of_evaluation(set));
+        if args.config.is_some() || args.set.iter().any(is_fixed) || args.feedback.is_some() {
             bail!(
                 "{}: holds a run with a config of its own; leave out --config, --set and --feedback, or \
-                 name another --run",
+                 name another --run; only `rein evaluate` takes `--set evaluate.KEY=VALUE`",
                 run.display()
             );
         }
-        return config::load_saved(&run.join("config.toml"));
+        return saved_config(run, args, stage);
     }
     let mut sets = args.set.clone();
     let quoted = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
@@ -40,6 +43,25 @@ pub(crate) fn load_config(args: &RunArgs) -> Result<Config> {
         Some(run) => go_on(run, args.model.is_none(), &sets),
         None => config::load(args.config.as_deref(), &sets),
     }
+}
+
+/// The config of the run in a folder; where it is only measured, as the arguments say.
+pub(crate) fn saved_config(run: &Path, args: &RunArgs, stage: Option<Stage>) -> Result<Config> {
+    let mut saved = config::load_saved(&run.join("config.toml"))?;
+    let sets: Vec<String> = args.set.iter().filter(|it| is_of_evaluation(it)).cloned().collect();
+    if stage != Some(Stage::Evaluate) || sets.is_empty() {
+        return Ok(saved);
+    }
+    // Rounds are decided, and other judges may be named.
+    if let Some(rounds) = &mut saved.rounds {
+        rounds.judge = None;
+    }
+    config::change(&saved, &sets)
+}
+
+/// Whether a `--set` says how a run is measured.
+fn is_of_evaluation(set: &str) -> bool {
+    set.trim_start().starts_with("evaluate.")
 }
 
 /// The config of a run that goes on from another one, with what people said meanwhile: its newest model, which

@@ -1,8 +1,10 @@
 //! All that can go wrong before anything is written: data, tokenizer, model, lengths.
 
+mod evaluation;
+mod folders;
 mod rewards;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use rein_data::chat::behind_replies;
@@ -23,9 +25,11 @@ use crate::args::HubArgs;
 use crate::chat_template::{chat_template, with_template};
 use crate::config::{Config, ModelSource, NewModel, Stage};
 use crate::files::{self, Files, RowsFolder, Stored};
-use crate::hub;
 use crate::reward::check_judgements;
+use crate::suite::Suite;
 use crate::world::{Judgements, Question, World};
+
+pub(crate) use folders::Folders;
 
 /// Steps that padding is measured on.
 const N_PADDING_STEPS: usize = 64;
@@ -44,36 +48,10 @@ pub(crate) struct Setup {
     pub(crate) rows: SftRows,
     /// Where rows lie that don't fit into memory.
     pub(crate) rows_folder: RowsFolder,
+    /// Prompts with rules that replies to them must keep, where the config names a file of them.
+    pub(crate) suite: Option<Suite>,
     /// What is worth a word: rows that were cut, for example.
     pub(crate) notes: Vec<String>,
-}
-
-/// Where the models lie that a run begins with.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Folders {
-    /// The pretrained model; none if a new one is made.
-    pub(crate) model: Option<PathBuf>,
-    /// The reward model that the config names, if it does.
-    pub(crate) reward_model: Option<PathBuf>,
-}
-
-impl Folders {
-    /// Finds the config's models. Those of the Hub are downloaded, and the config names their commits
-    /// from here on, so that the run goes on with the same ones.
-    fn find(config: &mut Config, hub: &HubArgs) -> Result<Self> {
-        let mut folders = Self::default();
-        if let ModelSource::Pretrained { path } = &mut config.model {
-            let found = hub::locate(path, hub)?;
-            *path = found.name;
-            folders.model = Some(found.folder);
-        }
-        if let Some(path) = &mut config.reward_model {
-            let found = hub::locate(path, &HubArgs { revision: None, ..hub.clone() })?;
-            *path = found.name;
-            folders.reward_model = Some(found.folder);
-        }
-        Ok(folders)
-    }
 }
 
 impl Setup {
@@ -86,7 +64,7 @@ impl Setup {
     /// The same for the run that lies, or will lie, in `root`.
     pub(crate) fn for_run(mut config: Config, root: &Path, hub: &HubArgs) -> Result<Self> {
         let world =
-            World::load(&config.data, config.rl.columns(), Seed::new(config.seed).child("data"))?;
+            World::load(&config.data, config.columns(), Seed::new(config.seed).child("data"))?;
         let world = match &config.feedback.store {
             Some(store) => world.judged_in(store, &config.feedback)?,
             None => world,
@@ -130,12 +108,25 @@ impl Setup {
                     .into(),
             );
         }
-        let mut setup =
-            Self { config, folders, world, tokenizer, encoder, model, rows, rows_folder, notes };
+        let suite = None;
+        let mut setup = Self {
+            config,
+            folders,
+            world,
+            tokenizer,
+            encoder,
+            model,
+            rows,
+            rows_folder,
+            suite,
+            notes,
+        };
         setup.check_lengths()?;
         setup.check_adapters()?;
         setup.check_prompts()?;
         setup.check_rewards()?;
+        setup.check_evaluation()?;
+        setup.suite = setup.read_suite()?;
         Ok(setup)
     }
 

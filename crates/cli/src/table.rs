@@ -1,20 +1,26 @@
 //! What a run came to, for people to read on a terminal.
 
-mod people;
+mod breakdown;
+mod personal;
 
 use std::fmt::Write;
+use std::path::Path;
 
 use crate::pipeline::{
-    Agreement, Attacked, Evaluation, History, JudgeReport, ModelReport, RoundReport, Versus,
+    Agreement, Attacked, COMPARISONS, Evaluation, History, JudgeReport, ModelReport, PeopleReport,
+    RoundReport, Versus,
 };
 
-pub(crate) use people::people;
+pub(crate) use personal::personal;
 
 /// The table of all models, how well the reward model judges, and samples.
 pub(crate) fn render(evaluation: &Evaluation) -> String {
     let mut text = String::new();
     models(&mut text, &evaluation.models);
     victories(&mut text, &evaluation.versus);
+    breakdown::best_of(&mut text, &evaluation.best_of);
+    breakdown::categories(&mut text, &evaluation.categories);
+    breakdown::regression(&mut text, evaluation.regression.as_ref());
     if let Some(judge) = &evaluation.judge {
         judges(&mut text, judge);
     }
@@ -29,6 +35,10 @@ fn models(text: &mut String, models: &[ModelReport]) {
     if has_gold {
         let _ = write!(header, " {:>15}", "gold (± std)");
     }
+    let judges = models.first().map(|model| &model.judges[..]).unwrap_or_default();
+    for judge in judges {
+        let _ = write!(header, " {:>9}", judge.by);
+    }
     let ends = if has_gold { "ends properly" } else { "ends" };
     let _ = writeln!(text, "{header} {:>9} {ends:>13} {:>7}", "KL", "length");
     for model in models {
@@ -41,6 +51,10 @@ fn models(text: &mut String, models: &[ModelReport]) {
         );
         if let (Some(gold), Some(std)) = (model.gold, model.gold_std) {
             let _ = write!(text, " {:>15}", format!("{gold:.2} ± {std:.2}"));
+        }
+        for judge in &model.judges {
+            let width = judge.by.len().max(9);
+            let _ = write!(text, " {:>width$}", number(Some(judge.mean)));
         }
         let ends = format!("{:.1} %", 100.0 * model.ends);
         let _ = writeln!(text, " {:>9.2} {ends:>13} {:>7.1}", model.kl, model.length);
@@ -71,6 +85,21 @@ fn victories(text: &mut String, versus: &[Versus]) {
         }
         let _ = writeln!(text);
     }
+}
+
+/// How far people are who compare policies of the run in this folder, and what comes next.
+pub(crate) fn people(report: &PeopleReport, launcher: &str, run: &Path) -> String {
+    let PeopleReport { n_asked, n_judged, .. } = report;
+    let mut text = format!("people have judged {n_judged} of {n_asked} pairs\n");
+    if n_judged < n_asked {
+        let run = run.display();
+        let _ = writeln!(
+            text,
+            "  to let them: {launcher} feedback serve --run {run} --project {COMPARISONS}"
+        );
+        let _ = writeln!(text, "  then, for what they say: {launcher} evaluate --run {run}");
+    }
+    text
 }
 
 /// The rounds of a loop side by side, and why each ended as it did; nothing where there was none.

@@ -52,7 +52,7 @@ impl Question {
 }
 
 /// Rows to train on and rows to measure with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Parts<T> {
     pub(crate) train: Vec<T>,
     pub(crate) heldout: Vec<T>,
@@ -88,8 +88,8 @@ impl<T> Parts<T> {
 }
 
 impl World {
-    /// Reads or makes the rows; `columns` of prompts come along for rewards.
-    pub(crate) fn load(data: &DataConfig, columns: Vec<String>, seed: Seed) -> Result<Self> {
+    /// Reads or makes the rows; `columns` of prompts come along for rewards and judges.
+    pub(crate) fn load(data: &DataConfig, columns: Parts<String>, seed: Seed) -> Result<Self> {
         match data {
             DataConfig::Helpdesk {
                 demonstrations,
@@ -127,7 +127,7 @@ impl World {
         }
     }
 
-    fn files(config: &FilesConfig, columns: Vec<String>, seed: Seed) -> Result<Self> {
+    fn files(config: &FilesConfig, columns: Parts<String>, seed: Seed) -> Result<Self> {
         let files = Files::new(config.clone(), seed).with_columns(columns);
         let Glimpse { texts, prompts } = files.glimpse()?;
         let (judgements, notes) = match &config.preferences {

@@ -70,10 +70,10 @@ pub use frozen::Frozen;
 pub use generate::{Finish, Generated, generate};
 pub use heads::{SavedHeads, ScoreHeads};
 pub use hf::{
-    AdapterConfig, ExportOptions, FloatType, Header, SaveOptions, SavedAdapter, TensorInfo, export,
-    generation_ends, has_adapter, load_causal_lm, load_scalar_model, read_adapter_config,
-    read_config, remove_weights, require_weights, save_adapter, save_causal_lm, save_causal_lm_as,
-    save_scalar_adapter, save_scalar_model,
+    AdapterConfig, ExportOptions, FloatType, Header, SaveOptions, SavedAdapter, TensorInfo,
+    check_causal_lm, check_scalar_model, export, generation_ends, has_adapter, load_causal_lm,
+    load_scalar_model, read_adapter_config, read_config, remove_weights, require_weights,
+    save_adapter, save_causal_lm, save_causal_lm_as, save_scalar_adapter, save_scalar_model,
 };
 pub use kv_cache::KvCache;
 pub use learner::Learner;

@@ -51,7 +51,7 @@ pub use gold::Gold;
 pub use learned::{LearnedReward, Normalization};
 pub use mixture::{Failure, Mixture, Scores, Weighted, scores};
 pub use online::{OnlineReward, RIDGE};
-pub use sources::{ErrorPolicy, RewardKind, RewardSource, RuleSource};
+pub use sources::{ErrorPolicy, RewardKind, RewardSource, RuleSource, name_problem};
 pub use verdict::Verdict;
 
 /// What may lie beside a reward model's own files: heads of an ensemble, and what is known of people.

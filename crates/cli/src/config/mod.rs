@@ -1,5 +1,6 @@
 //! What a run does, as its TOML file says it.
 
+mod evaluate;
 mod files;
 mod load;
 mod people;
@@ -19,6 +20,9 @@ use rein_ppo::preference::DpoConfig;
 use rein_reward::train::RewardConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::world::Parts;
+
+pub(crate) use evaluate::{EvaluateConfig, GOLD, JudgeModel, JudgeSource, REWARD};
 pub(crate) use files::{FilesConfig, MixedSet};
 pub(crate) use load::{change, load, load_rules, load_saved};
 pub(crate) use people::{PeopleConfig, PersonalPolicy, PersonalStart};
@@ -66,6 +70,15 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// The columns of prompts that are read: of those to train on by rewards, of those to measure with by judges, too.
+    pub(crate) fn columns(&self) -> Parts<String> {
+        let train = self.rl.columns();
+        let mut heldout = [train.clone(), self.evaluate.columns()].concat();
+        heldout.sort_unstable();
+        heldout.dedup();
+        Parts { train, heldout }
+    }
+
     /// Whether there are several rounds: where `stages` has what is repeated, and nothing that isn't.
     pub(crate) fn repeats(&self) -> bool {
         let has = |stage| self.stages.contains(&stage);
@@ -330,24 +343,5 @@ impl Default for FeedbackConfig {
             aggregation: Aggregation::Share,
             cleaning: None,
         }
-    }
-}
-
-/// How the result is measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct EvaluateConfig {
-    /// Held-out prompts that each model completes.
-    pub(crate) prompts: usize,
-    /// Replies of the fine-tuned model of which the reward model picks the best, to compare with; 1 for
-    /// no such comparison.
-    pub(crate) best_of: usize,
-    /// Completions of each model that are shown.
-    pub(crate) samples: usize,
-}
-
-impl Default for EvaluateConfig {
-    fn default() -> Self {
-        Self { prompts: 256, best_of: 1, samples: 3 }
     }
 }

@@ -5,6 +5,7 @@ use rein_feedback::aggregate::Aggregation;
 use rein_reward::inverse::demonstrations::Sampler;
 use rein_reward::{RewardKind, RewardSource};
 
+use super::evaluate::{GOLD, REWARD};
 use super::{Answers, Config, DataConfig, ModelSource, PeopleConfig, Stage};
 
 impl Config {
@@ -98,6 +99,7 @@ impl Config {
         problems.extend(self.data_problems());
         problems.extend(self.personal_problems());
         problems.extend(self.loop_problems());
+        problems.extend(self.evaluate.problems());
         let feedback = &self.feedback;
         if feedback.project.is_some() && feedback.store.is_none() {
             problems.push("`feedback.project` needs a `feedback.store`".into());
@@ -120,8 +122,6 @@ impl Config {
             ("feedback.batch_pairs", feedback.batch_pairs),
             ("feedback.annotators", feedback.annotators),
             ("feedback.overlap", feedback.overlap as usize),
-            ("evaluate.prompts", self.evaluate.prompts),
-            ("evaluate.best_of", self.evaluate.best_of),
         ];
         for (key, _) in counts.iter().filter(|(_, count)| *count == 0) {
             problems.push(format!("`{key}` must be above 0"));
@@ -134,6 +134,17 @@ impl Config {
             return Vec::new();
         };
         let mut problems = rounds.problems();
+        let has_gold = matches!(self.data, DataConfig::Helpdesk { .. });
+        let is_known = |name: &str| {
+            name == REWARD
+                || name == GOLD && has_gold
+                || self.evaluate.judges.iter().any(|it| it.name() == name)
+        };
+        if let Some(name) = rounds.judge.as_ref().filter(|it| !is_known(it)) {
+            problems.push(format!(
+                "`loop.judge` is \"{name}\", but nobody is called that: name one of `evaluate.judges`"
+            ));
+        }
         let gives = !self.stages.contains(&Stage::Feedback);
         if gives && self.stages.contains(&Stage::Reward) && self.reward.max_judgements.is_none() {
             problems.push(
@@ -165,7 +176,12 @@ impl Config {
                 "`rl.rewards` reads the column `{name}`, but only prompts of `data.kind` \"files\" have columns"
             )
         });
-        gold.into_iter().chain(columns).collect()
+        let measured = self.evaluate.columns().into_iter().filter(|_| !has_columns).map(|name| {
+            format!(
+                "`evaluate` reads the column `{name}`, but only prompts of `data.kind` \"files\" have columns"
+            )
+        });
+        gold.into_iter().chain(columns).chain(measured).collect()
     }
 
     /// A new model says nothing before it is fine-tuned, and what nobody measures can't be limited.

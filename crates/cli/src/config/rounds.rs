@@ -28,6 +28,9 @@ pub(crate) struct LoopConfig {
     pub(crate) kl_factor: f64,
     /// … and what entropy is worth.
     pub(crate) entropy_factor: f64,
+    /// Who decides: one of `evaluate.judges`; the truth where it is known, else the round's reward model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) judge: Option<String>,
     /// Stop once the policy wins this share against the fine-tuned model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target_win_rate: Option<f64>,
@@ -81,6 +84,7 @@ impl Default for LoopConfig {
             rate_factor: 1.0,
             kl_factor: 1.0,
             entropy_factor: 1.0,
+            judge: None,
             target_win_rate: None,
             patience: 1,
             red_team: None,

@@ -26,8 +26,8 @@ const OPENING_WORDS: usize = 4;
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
     pub(crate) config: FilesConfig,
-    /// Columns that rewards read: every prompt must have them.
-    columns: Vec<String>,
+    /// Columns that rewards and judges read: every prompt must have them.
+    columns: Parts<String>,
     seed: Seed,
 }
 
@@ -44,11 +44,11 @@ pub(crate) struct Glimpse {
 
 impl Files {
     pub(crate) fn new(config: FilesConfig, seed: Seed) -> Self {
-        Self { config, columns: Vec::new(), seed }
+        Self { config, columns: Parts::default(), seed }
     }
 
     /// The demonstrations whose prompts bring these columns along.
-    pub(crate) fn with_columns(self, columns: Vec<String>) -> Self {
+    pub(crate) fn with_columns(self, columns: Parts<String>) -> Self {
         Self { columns, ..self }
     }
 
@@ -99,7 +99,7 @@ impl Files {
                 let reason = "a prompt alone is no demonstration; a completion must follow it";
                 return Err(located.refuse(reason).into());
             }
-            let columns = self.columns_of(&located)?;
+            let columns = self.columns_of(&located, &self.columns.train)?;
             let Located { example, .. } = located;
             n_rows[0] += 1;
             texts.offer(|| demonstration(&example));
@@ -107,7 +107,7 @@ impl Files {
         }
         for located in self.heldout()? {
             let located = located?;
-            let columns = self.columns_of(&located)?;
+            let columns = self.columns_of(&located, &self.columns.heldout)?;
             n_rows[1] += 1;
             heldout.offer(|| opening(located.example, columns));
         }
@@ -123,8 +123,8 @@ impl Files {
         Ok(Glimpse { texts: texts.items(), prompts })
     }
 
-    /// What rewards read of a row: other columns, or the completion that is demonstrated.
-    fn columns_of(&self, located: &Located) -> Result<Columns, DataError> {
+    /// What rewards and judges read of a row: other columns, or the completion that is demonstrated.
+    fn columns_of(&self, located: &Located, names: &[String]) -> Result<Columns, DataError> {
         let Example { body, extra, .. } = &located.example;
         let value = |name: &String| {
             let value = extra.get(name).cloned().or_else(|| match body {
@@ -134,12 +134,13 @@ impl Files {
                 _ => None,
             });
             let value = value.filter(|it| !it.is_null()).ok_or_else(|| {
-                located
-                    .refuse(format!("has no column `{name}`, which a rule of `rl.rewards` reads"))
+                let is_rewards = self.columns.train.contains(name);
+                let who = if is_rewards { "a rule of `rl.rewards`" } else { "`evaluate`" };
+                located.refuse(format!("has no column `{name}`, which {who} reads"))
             });
             Ok((name.clone(), value?))
         };
-        Ok(self.columns.iter().map(value).collect::<Result<Map<_, _>, DataError>>()?.into())
+        Ok(names.iter().map(value).collect::<Result<Map<_, _>, DataError>>()?.into())
     }
 }
 
@@ -202,7 +203,8 @@ fn opening(example: Example, columns: Columns) -> Option<(Question, usize)> {
     Some((Question { columns, ..question }, n_bytes + n_more))
 }
 
-fn question(example: Example) -> Option<(Question, usize)> {
+/// What a model can be asked of an example, and how large that is; nothing of one that is empty.
+pub(crate) fn question(example: Example) -> Option<(Question, usize)> {
     let prompt = match example.body {
         Body::LanguageModeling(Content::Text(text)) => {
             let text = words(&text, OPENING_WORDS)?;

@@ -243,7 +243,8 @@ fn reward_folders(model: &Path, inputs: &Inputs, hub: &HubArgs) -> Result<ModelF
     Ok(folders)
 }
 
-fn reads_alike(first: &Tokenizer, second: &Tokenizer) -> bool {
+/// Whether two tokenizers have the same tokens, by the same ids.
+pub(crate) fn reads_alike(first: &Tokenizer, second: &Tokenizer) -> bool {
     let n_tokens = first.vocab_size();
     n_tokens == second.vocab_size()
         && (0..n_tokens as u32).all(|token| first.token(token) == second.token(token))

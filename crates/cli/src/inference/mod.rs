@@ -33,6 +33,7 @@ use crate::watch::PlainLines;
 
 pub(crate) use args::{ChatArgs, GenerateArgs, GuardArgs, SamplingArgs, ScoreArgs};
 pub(crate) use chat::Chat;
+pub(crate) use choosing::reads_alike;
 pub(crate) use folders::ModelFolders;
 pub(crate) use generate::Generate;
 pub(crate) use judge::{Logprobs, Score};

@@ -1,23 +1,26 @@
 //! One model against another, on the same prompts with the same random numbers.
 
+use rein_data::example::Completion;
 use rein_data::seed::Seed;
 use rein_feedback::win_rate::{N_DRAWS, PairedScores};
 use serde::{Deserialize, Serialize};
 
+use super::evaluate::Scores;
+
 /// Of all intervals.
-const CONFIDENCE: f64 = 0.95;
+pub(super) const CONFIDENCE: f64 = 0.95;
 
 /// What a model's replies are worth, prompt by prompt.
 #[derive(Clone, Debug)]
 pub(super) struct Replies {
     /// The model's name.
     pub(super) name: String,
-    /// By the truth, where it is known.
-    pub(super) gold: Option<Vec<f64>>,
-    /// By the reward model.
-    pub(super) reward: Option<Vec<f64>>,
+    /// By the truth, where it is known, by the reward model, and by the judges of the config.
+    pub(super) scores: Vec<Scores>,
     /// Tokens.
     pub(super) lengths: Vec<usize>,
+    /// What they say.
+    pub(super) said: Vec<Completion>,
 }
 
 /// How often a model's reply is worth more than another one's to the same prompt.
@@ -26,7 +29,8 @@ pub(crate) struct Versus {
     /// The names of both.
     pub(crate) model: String,
     pub(crate) against: String,
-    /// Who judges: `gold` or `reward`. Both score one reply at a time, so the order of the two can't matter.
+    /// Who judges: `gold`, `reward`, or a judge of the config. All score one reply at a time, so the order of the two
+    /// can't matter.
     pub(crate) by: String,
     pub(crate) wins: u64,
     pub(crate) ties: u64,
@@ -48,13 +52,27 @@ pub(crate) struct Versus {
 impl Replies {
     /// Against others to the same prompts, by each judge that scored both.
     pub(super) fn against(&self, others: &Self, seed: Seed) -> Vec<Versus> {
-        let judges = [("gold", &self.gold, &others.gold), ("reward", &self.reward, &others.reward)];
-        let judges = judges.into_iter();
-        let scored = judges.filter_map(|(by, ours, theirs)| {
-            let scores = PairedScores::new(ours.as_ref()?, theirs.as_ref()?)?;
-            self.compared(others, by, scores, seed.child(by))
+        let scored = self.scores.iter().filter_map(|ours| {
+            let theirs = others.scores.iter().find(|it| it.by == ours.by)?;
+            let scores = PairedScores::new(&ours.of, &theirs.of)?;
+            self.compared(others, &ours.by, scores, seed.child(&ours.by))
         });
         scored.collect()
+    }
+
+    /// Those to some of the prompts.
+    pub(super) fn of(&self, rows: &[usize]) -> Self {
+        let part = |scores: &Scores| Scores {
+            by: scores.by.clone(),
+            of: rows.iter().map(|row| scores.of[*row]).collect(),
+            n_failed: 0,
+        };
+        Self {
+            name: self.name.clone(),
+            scores: self.scores.iter().map(part).collect(),
+            lengths: rows.iter().map(|row| self.lengths[*row]).collect(),
+            said: rows.iter().map(|row| self.said[*row].clone()).collect(),
+        }
     }
 
     /// None without prompts.

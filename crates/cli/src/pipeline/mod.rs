@@ -40,7 +40,10 @@ pub(crate) use coloured::ShownToken;
 pub(crate) use compare::Versus;
 #[cfg(test)]
 pub(crate) use evaluate::Diversity;
-pub(crate) use evaluate::{Evaluation, ModelReport, Shown};
+pub(crate) use evaluate::{
+    BestOf, COMPARISONS, CategoryMeans, CategoryReport, Evaluation, ModelReport, PeopleReport,
+    RegressionReport, Shown,
+};
 pub(crate) use feedback::PROJECT;
 pub(crate) use judge::{Agreement, JudgeReport};
 pub(crate) use people::{OWN, People};

@@ -30,7 +30,7 @@ use crate::feedback::{POLICIES, newest};
 use crate::hub;
 use crate::speech::print;
 use crate::watch::watcher;
-use crate::world::World;
+use crate::world::{Parts, World};
 
 pub(crate) use self::args::RedTeamArgs;
 pub(crate) use self::campaign::{Campaign, Effort, Found, sampling};
@@ -219,7 +219,7 @@ fn prompts(args: &RedTeamArgs, config: &Config) -> Result<Vec<String>> {
         bail!("`--prompts FILE` names users' prompts, which the attacker imitates at first");
     };
     let seed = Seed::new(config.seed).child("data");
-    let world = World::load(&config.data, Vec::new(), seed)?;
+    let world = World::load(&config.data, Parts::default(), seed)?;
     if world.has_chats() {
         bail!(
             "{}: its prompts are conversations; name single ones by `--prompts FILE`",

@@ -19,10 +19,21 @@ pub(super) struct Chart {
     pub(super) series: Vec<Series>,
 }
 
-/// A curve.
+/// How a series is drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// As a curve.
+    #[default]
+    Line,
+    /// As points.
+    Points,
+}
+
+/// Some points of a chart.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     pub(super) name: &'static str,
+    pub(super) mark: Mark,
     pub(super) points: Vec<(f64, f64)>,
 }
 
@@ -82,23 +93,39 @@ impl Chart {
             .x_label_formatter(&label)
             .y_label_formatter(&label)
             .draw()?;
-        let series = self.series.iter().filter(|series| !series.points.is_empty());
-        for (series, colour) in series.zip(COLOURS.iter().cycle()) {
+        // Colours follow from the place, whether or not those before have points.
+        let series = self.series.iter().zip(COLOURS.into_iter().cycle());
+        for (series, colour) in series.filter(|(series, _)| !series.points.is_empty()) {
             let points = series.points.iter().copied();
-            chart
-                .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
-                .label(series.name)
-                .legend(move |(x, y)| {
-                    PathElement::new([(x, y), (x + 14, y)], colour.stroke_width(2))
-                });
+            match series.mark {
+                Mark::Line => chart
+                    .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
+                    .label(series.name)
+                    .legend(move |(x, y)| {
+                        PathElement::new([(x, y), (x + 14, y)], colour.stroke_width(2))
+                    }),
+                Mark::Points => chart
+                    .draw_series(points.map(|it| Circle::new(it, 4, colour.filled())))?
+                    .label(series.name)
+                    .legend(move |(x, y)| Circle::new((x + 7, y), 4, colour.filled())),
+            };
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
+            .position(self.legend())
             .background_style(WHITE.mix(0.8))
             .draw()?;
         area.present()?;
         Ok(())
+    }
+
+    /// Where the names of series stand: curves that rise leave room below them, and points above them.
+    fn legend(&self) -> SeriesLabelPosition {
+        let is_points = |it: &Series| it.mark == Mark::Points && !it.points.is_empty();
+        match self.series.iter().any(is_points) {
+            true => SeriesLabelPosition::UpperLeft,
+            false => SeriesLabelPosition::LowerRight,
+        }
     }
 
     /// What each axis spans, with a little room; never empty.
@@ -137,7 +164,7 @@ mod tests {
     fn many_points_become_means() {
         let series = |n: usize| {
             let points = (0..n).map(|it| (it as f64, (it % 2) as f64)).collect();
-            Series { name: "training", points }.smoothed().points
+            Series { name: "training", mark: Mark::Line, points }.smoothed().points
         };
         assert_eq!(series(3), [(0.0, 0.0), (1.0, 1.0), (2.0, 0.0)]);
         let many = series(240);

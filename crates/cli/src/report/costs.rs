@@ -162,6 +162,7 @@ mod tests {
         };
         Round {
             number: 1,
+            best_of: Vec::new(),
             records: vec![
                 record("sft", 1, &[("num_tokens", 50.0)]),
                 record("sft", 2, &[("num_tokens", 90.0)]),

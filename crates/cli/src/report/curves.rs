@@ -3,15 +3,16 @@
 use rein_data::log::Record;
 use rein_reward::overoptimization::{Curve, Optimization};
 
-use super::chart::{Chart, Series};
+use super::chart::{Chart, Mark, Series};
+use crate::pipeline::BestOf;
 
 /// All charts of a round, those without a curve among them.
-pub(super) fn charts(records: &[Record]) -> Vec<Chart> {
-    [charts_of_learning(records), charts_of_training(records)].concat()
+pub(super) fn charts(records: &[Record], best_of: &[BestOf]) -> Vec<Chart> {
+    [charts_of_learning(records, best_of), charts_of_training(records)].concat()
 }
 
 /// How reinforcement learning went.
-fn charts_of_learning(records: &[Record]) -> Vec<Chart> {
+fn charts_of_learning(records: &[Record], best_of: &[BestOf]) -> Vec<Chart> {
     let by_step = |metric, name| curve(records, "rl", ["step", metric], name);
     let by_distance = |kl, metric, name| {
         let mut of = curve(records, "rl", [kl, metric], name);
@@ -33,6 +34,8 @@ fn charts_of_learning(records: &[Record]) -> Vec<Chart> {
                 by_distance("objective/kl", "objective/scores", "learned").sorted(),
                 gold.sorted(),
                 fitted,
+                picked("best of n, learned", best_of, |it| Some(it.reward)),
+                picked("best of n, gold", best_of, |it| it.gold),
             ],
         },
         chart(
@@ -50,6 +53,16 @@ fn charts_of_learning(records: &[Record]) -> Vec<Chart> {
     ]
 }
 
+/// What picking the best of several replies comes to, over its distance.
+fn picked(
+    name: &'static str,
+    best_of: &[BestOf],
+    value: impl Fn(&BestOf) -> Option<f64>,
+) -> Series {
+    let points = best_of.iter().filter_map(|it| Some((it.kl.sqrt(), value(it)?)));
+    Series { name, mark: Mark::Points, points: points.collect() }
+}
+
 /// The curve of Gao et al. (2023) that comes closest to the truth, as far as evaluations reach; empty where they are too
 /// few, or don't rise and bend as it does.
 fn fitted(gold: &[(f64, f64)]) -> Series {
@@ -65,7 +78,7 @@ fn fitted(gold: &[(f64, f64)]) -> Series {
             .collect(),
         None => Vec::new(),
     };
-    Series { name: "gold, fitted", points }
+    Series { name: "gold, fitted", mark: Mark::Line, points }
 }
 
 /// How the supervised stages went.
@@ -98,5 +111,5 @@ fn curve(records: &[Record], stage: &str, [x, y]: [&str; 2], name: &'static str)
         _ => record.get(metric),
     };
     let points = of_stage.filter_map(|record| Some((at(record, x)?, at(record, y)?)));
-    Series { name, points: points.collect() }
+    Series { name, mark: Mark::Line, points: points.collect() }
 }

@@ -5,6 +5,7 @@ mod chart;
 mod costs;
 mod curves;
 mod samples;
+mod tables;
 mod versus;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use rein_data::log::{Record, read_metrics, read_seconds};
 use rein_data::run_dir::RunDir;
 
 use crate::config;
-use crate::pipeline::{Asked, Evaluation, History, ModelReport, RoundReport};
+use crate::pipeline::{Asked, BestOf, Evaluation, History, ModelReport, RoundReport};
 
 const PAGE: &str = include_str!("page.html");
 
@@ -29,18 +30,21 @@ struct Round {
     /// How long each stage took.
     seconds: BTreeMap<String, f64>,
     asked: Option<Asked>,
+    /// What picking the best of several replies came to.
+    best_of: Vec<BestOf>,
     /// How often reinforcement learning learns from what it samples.
     epochs: usize,
 }
 
 impl Round {
-    fn read(number: usize, folder: &Path, config: &str, asked: Option<Asked>) -> Result<Self> {
+    fn read(number: usize, folder: &Path, config: &str, found: &Evaluation) -> Result<Self> {
         let metrics = folder.join("metrics.jsonl");
         Ok(Self {
             number,
             records: if metrics.exists() { read_metrics(&metrics)? } else { Vec::new() },
             seconds: read_seconds(folder)?,
-            asked,
+            asked: found.asked.clone(),
+            best_of: found.best_of.clone(),
             epochs: config::load_saved(&folder.join(config))?.rl.epochs,
         })
     }
@@ -48,16 +52,15 @@ impl Round {
 
 /// Writes the report of a run and returns its path.
 pub(crate) fn write(run: &RunDir, evaluation: &Evaluation, history: &History) -> Result<PathBuf> {
-    let first = match &history.rounds[..] {
-        // What was evaluated last is a later round.
-        [_, _, ..] => Evaluation::load(run)?.asked,
-        _ => evaluation.asked.clone(),
-    };
-    let mut rounds = vec![Round::read(1, run.root(), "config.toml", first)?];
+    // What was evaluated last may be a later round.
+    let first = if history.rounds.len() > 1 { Evaluation::load(run)? } else { evaluation.clone() };
+    let mut rounds = vec![Round::read(1, run.root(), "config.toml", &first)?];
     for round in history.rounds.iter().skip(1) {
         let folder = run.root().join(&round.folder);
-        let asked = Evaluation::load(&RunDir::join(&folder))?.asked;
-        rounds.push(Round::read(round.number, &folder, "round.toml", asked)?);
+        let evaluation = Evaluation::load(&RunDir::join(&folder))?;
+        // It goes on from another policy, from which the best of several replies isn't as far.
+        let evaluation = Evaluation { best_of: Vec::new(), ..evaluation };
+        rounds.push(Round::read(round.number, &folder, "round.toml", &evaluation)?);
     }
     let page = render(&run.root().display().to_string(), &rounds, evaluation, history)?;
     let path = run.file("report.html");
@@ -76,6 +79,7 @@ fn render(
     page.set_auto_escape_callback(|_| AutoEscape::Html);
     page.add_template("page", PAGE).context("the report's template")?;
     let models = &evaluation.models;
+    let judges = models.first().map(|it| &it.judges[..]).unwrap_or_default();
     page.get_template("page")?
         .render(context! {
             title,
@@ -84,7 +88,12 @@ fn render(
             samples => samples::samples(models),
             legend => samples::legend(models),
             judge => evaluation.judge.as_ref().map(Value::from_serialize),
+            judges => judges.iter().map(|it| it.by.as_str()).collect::<Vec<_>>(),
             versus => evaluation.versus.iter().map(versus::row).collect::<Vec<_>>(),
+            best_of => tables::best_of(&evaluation.best_of),
+            categories => tables::categories(&evaluation.categories),
+            people => evaluation.people.as_ref().map(Value::from_serialize),
+            regression => evaluation.regression.as_ref().map(tables::regression),
             rounds => history.rounds.iter().map(round_row).collect::<Vec<_>>(),
             asked => asked::rounds(rounds),
             costs => costs::rows(rounds),
@@ -93,7 +102,9 @@ fn render(
 }
 
 fn curves_of(round: &Round) -> Result<Value> {
-    let charts = curves::charts(&round.records).into_iter().filter(|chart| !chart.is_empty());
+    let charts = curves::charts(&round.records, &round.best_of)
+        .into_iter()
+        .filter(|chart| !chart.is_empty());
     // Charts are our own drawing of numbers; all texts on the page are escaped.
     let drawn = charts.map(|chart| chart.draw().map(Value::from_safe_string));
     let charts = drawn.collect::<Result<Vec<_>>>()?;
@@ -138,6 +149,7 @@ fn model_row(model: &ModelReport) -> Value {
         reward => number(model.reward),
         gold => number(model.gold),
         gold_std => number(model.gold_std),
+        judges => model.judges.iter().map(|it| number(Some(it.mean))).collect::<Vec<_>>(),
         kl => format!("{:.2}", model.kl),
         ends => percent(model.ends),
         length => format!("{:.1}", model.length),
@@ -173,6 +185,7 @@ mod tests {
             reward: None,
             gold: None,
             gold_std: None,
+            judges: Vec::new(),
             kl: 0.0,
             ends: 1.0,
             length: 3.0,
@@ -192,10 +205,10 @@ mod tests {
 
     fn page(reply: &str, records: Vec<Record>) -> String {
         let models = vec![model("SFT", reply), model("PPO", reply)];
-        let evaluation = Evaluation { models, judge: None, versus: Vec::new(), asked: None };
+        let evaluation = Evaluation { models, ..Evaluation::default() };
         let seconds = BTreeMap::from([("sft".to_owned(), 83.4)]);
-        let asked = Some(asked(reply));
-        let round = Round { number: 1, records, seconds, asked, epochs: 1 };
+        let (asked, best_of) = (Some(asked(reply)), Vec::new());
+        let round = Round { number: 1, records, seconds, asked, best_of, epochs: 1 };
         render("run", &[round], &evaluation, &History::default()).expect("renders")
     }
 

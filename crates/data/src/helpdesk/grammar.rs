@@ -77,6 +77,12 @@ impl Ticket {
         APPLIANCES[self.appliance].name
     }
 
+    /// The appliance and what is wrong with it, as in `router is slow`.
+    pub fn problem(self) -> String {
+        let Appliance { name, faults } = &APPLIANCES[self.appliance];
+        format!("{name} {}", faults[self.fault].problem)
+    }
+
     /// The clause that solves the problem.
     pub fn remedy(self) -> &'static str {
         APPLIANCES[self.appliance].faults[self.fault].remedy
@@ -84,10 +90,7 @@ impl Ticket {
 
     /// Reads the ticket off a prompt of this world.
     pub fn of_prompt(prompt: &str) -> Option<Self> {
-        all_tickets().find(|ticket| {
-            let Appliance { name, faults } = &APPLIANCES[ticket.appliance];
-            prompt.contains(&format!("{name} {}", faults[ticket.fault].problem))
-        })
+        all_tickets().find(|ticket| prompt.contains(&ticket.problem()))
     }
 }
 

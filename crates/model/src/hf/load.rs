@@ -38,6 +38,22 @@ pub fn load_scalar_model<B: LmBackend>(
     ScalarModel::new(&config, &mut weights, device)
 }
 
+/// Refuses a folder whose files hold no language model: their names and shapes are looked at, and no value is read.
+///
+/// # Errors
+/// Those of [`load_causal_lm`], but for values.
+pub fn check_causal_lm(folder: &Path) -> Result<(), ModelError> {
+    StoredWeights::open(folder, &read_config(folder)?, Head::Vocabulary).map(drop)
+}
+
+/// The same for the models that [`load_scalar_model`] loads.
+///
+/// # Errors
+/// Those of [`load_scalar_model`], but for values.
+pub fn check_scalar_model(folder: &Path) -> Result<(), ModelError> {
+    StoredWeights::open(folder, &read_config(folder)?, Head::Score).map(drop)
+}
+
 /// Reads the config of the model in `folder`, with its `generation_config.json` if it has one.
 pub fn read_config(folder: &Path) -> Result<ModelConfig, ModelError> {
     let raw = read_object(folder, CONFIG)?;

@@ -29,7 +29,10 @@ pub use export::{ExportOptions, export};
 pub use float::FloatType;
 pub use header::{Header, TensorInfo};
 pub(crate) use json::parse_object;
-pub use load::{generation_ends, load_causal_lm, load_scalar_model, read_config};
+pub use load::{
+    check_causal_lm, check_scalar_model, generation_ends, load_causal_lm, load_scalar_model,
+    read_config,
+};
 pub(crate) use places::{Part, Place, linear_places};
 pub use save::{save_causal_lm, save_causal_lm_as, save_scalar_model};
 pub use shards::require_weights;

@@ -79,6 +79,15 @@ impl RuleConfig {
         }
     }
 
+    /// The score of a completion that is as it shall be; unknown where others say what the score is.
+    pub fn best(&self) -> Option<f32> {
+        match self {
+            Self::Length(_) | Self::Repetition(_) => Some(0.0),
+            Self::Command(_) | Self::Http(_) => None,
+            _ => Some(1.0),
+        }
+    }
+
     /// The columns of prompts that the rule reads.
     pub fn columns(&self) -> &[String] {
         match self {

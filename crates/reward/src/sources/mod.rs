@@ -93,16 +93,8 @@ impl RuleSource {
     }
 
     /// What is wrong with it, which stands at `key`.
-    fn problems(&self, key: &str) -> Vec<String> {
-        let name = self.name();
-        let is_sign = |it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | '-' | '.');
-        let mut problems = Vec::new();
-        if !(1..=64).contains(&name.len()) || !name.chars().all(is_sign) || TAKEN.contains(&name) {
-            problems.push(format!(
-                "`{key}.name` is {name:?}; a name has up to 64 letters, digits, `_`, `-` and `.`, and isn't \
-                 another reward's"
-            ));
-        }
+    pub fn problems(&self, key: &str) -> Vec<String> {
+        let mut problems: Vec<String> = name_problem(self.name(), key).into_iter().collect();
         if !self.default.is_finite() {
             problems.push(format!("`{key}.default` must be finite"));
         }
@@ -115,6 +107,18 @@ impl RuleSource {
         }
         problems
     }
+}
+
+/// What is wrong with the name of who scores, which stands at `key`.
+pub fn name_problem(name: &str, key: &str) -> Option<String> {
+    let is_sign = |it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | '-' | '.');
+    let is_name = (1..=64).contains(&name.len()) && name.chars().all(is_sign);
+    (!is_name || TAKEN.contains(&name)).then(|| {
+        format!(
+            "`{key}.name` is {name:?}; a name has up to 64 letters, digits, `_`, `-` and `.`, and isn't \
+             another reward's"
+        )
+    })
 }
 
 /// Reaches nobody: for a look whether an endpoint could be asked.

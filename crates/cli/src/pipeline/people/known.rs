@@ -34,7 +34,7 @@ pub(super) struct Known {
 
 impl<B: LmAutodiffBackend> Session<B> {
     /// Simulated newcomers where the world has different people, else who is named, or everybody who answered.
-    pub(super) fn people(&self, config: &PeopleConfig) -> Result<Vec<Known>> {
+    pub(super) fn clients(&self, config: &PeopleConfig) -> Result<Vec<Known>> {
         match self.setup.config.data.population().filter(|_| config.annotators.is_empty()) {
             Some(population) => self.newcomers(population, config),
             None => self.annotators(config),

@@ -59,7 +59,7 @@ impl<B: LmAutodiffBackend> Session<B> {
                 "`personal` is done by one process: `rein personal --run {run}`, without `mpirun`"
             );
         }
-        let people = self.people(config)?;
+        let people = self.clients(config)?;
         self.log.note(format!("personal: {} people", people.len()));
         let mut common = self.common(config)?;
         let mut reports = Vec::new();

@@ -22,11 +22,12 @@ use rein_reward::{LearnedReward, Reward, RewardKind};
 use serde::Serialize;
 
 use super::super::compare::Replies;
+use super::super::evaluate::Scores;
 use super::super::judge::Agreement;
 use super::super::rounds::{Earlier, OpenLog, Past, within};
 use super::report::{FINE_TUNED, OWN, POOLED};
 use super::{Common, History, Known, PersonReport, Session, Start, Versus};
-use crate::config::{PeopleConfig, PersonalPolicy, PersonalStart, Stage};
+use crate::config::{GOLD, PeopleConfig, PersonalPolicy, PersonalStart, REWARD, Stage};
 
 const PERSON: &str = "person.json";
 const SETTINGS: &str = "settings.json";
@@ -185,17 +186,14 @@ impl<B: LmAutodiffBackend> Session<B> {
         reward: &LearnedReward<B::InnerBackend>,
     ) -> Result<Vec<Versus>> {
         let replies = |name: &str, completions: &[Completion]| -> Result<Replies> {
-            let worth = |it: &Completion| {
-                let judged = gold::judge(&it.prompt, &it.text, it.finished);
-                known.taste.as_ref().map(|taste| f64::from(taste.utility(&judged)))
-            };
-            let scores = reward.score(completions)?.into_iter().map(f64::from);
-            Ok(Replies {
-                name: name.to_owned(),
-                gold: completions.iter().map(worth).collect(),
-                reward: Some(scores.collect()),
-                lengths: completions.iter().map(|it| it.tokens.len()).collect(),
-            })
+            let mut scores = vec![Scores::new(REWARD, reward.score(completions)?)];
+            if let Some(taste) = &known.taste {
+                let judged =
+                    completions.iter().map(|it| gold::judge(&it.prompt, &it.text, it.finished));
+                scores.insert(0, Scores::new(GOLD, judged.map(|it| taste.utility(&it))));
+            }
+            let lengths = completions.iter().map(|it| it.tokens.len()).collect();
+            Ok(Replies { name: name.to_owned(), scores, lengths, said: completions.to_vec() })
         };
         let [fine_tuned, pooled] = &common.starts;
         let fine_tuned = replies(FINE_TUNED, &fine_tuned.heldout)?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::LoopConfig;
+use crate::config::{LoopConfig, REWARD};
 use crate::pipeline::compare::Versus;
 
 /// What follows from a round.
@@ -69,7 +69,7 @@ pub(super) fn decide(evidence: &Evidence<'_>, config: &LoopConfig) -> Verdict {
     let difference = evidence.against_before.difference;
     let by = &evidence.against_before.by;
     if high < 0.0 {
-        let why = match evidence.proxy_gain.filter(|it| *it > 0.0 && by != "reward") {
+        let why = match evidence.proxy_gain.filter(|it| *it > 0.0 && by != REWARD) {
             Some(rise) => format!(
                 "over-optimised: the reward model's score rose by {rise:.2}, {by} fell by {:.2}",
                 -difference

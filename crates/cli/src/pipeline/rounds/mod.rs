@@ -22,7 +22,7 @@ use self::decide::{Evidence, decide};
 use super::compare::Versus;
 use super::evaluate::Evaluation;
 use super::{Ended, PROJECT, Session};
-use crate::config::{Config, LoopConfig, Stage};
+use crate::config::{Config, GOLD, LoopConfig, REWARD, Stage};
 use crate::setup::Setup;
 use crate::world::Judgements;
 
@@ -91,26 +91,42 @@ impl<B: LmAutodiffBackend> Session<B> {
             write_atomically(&folder.join("round.toml"), saved.as_bytes())?;
         }
         self.workers.meet();
-        // The run's folder is locked, and its rounds with it.
         let run = RunDir::join(&folder);
         // A dashboard gives the terminal back before the next one takes it.
         self.log = RunLog::silent();
         let mut log = if self.workers.leads() { open(&run)? } else { RunLog::silent() };
         log.note(format!("{} of at most {}", name(past.number), config.rounds));
-        let mut session = Self {
-            setup,
-            run,
-            log,
-            interrupt: self.interrupt.clone(),
-            workers: self.workers.clone(),
-            device: self.device.clone(),
-            past: Past::of(past),
-        };
+        let mut session = self.of_round(setup, run, log, past);
         let stages = session.setup.config.stages.clone();
         if session.run(&stages)? == Ended::Interrupted {
             return Ok(None);
         }
         session.round_report(config, history).map(Some)
+    }
+
+    /// Measures the models of a run once more; of several rounds, those that the last one has measured.
+    pub(crate) fn evaluate_again(&mut self) -> Result<Ended> {
+        let root = self.run.root().to_path_buf();
+        let mut history = self.workers.from_first(|| History::load(&root))?;
+        let (Some(last), Some(config)) = (history.rounds.pop(), self.setup.config.rounds.clone())
+        else {
+            return self.run(&[Stage::Evaluate]);
+        };
+        if history.rounds.is_empty() {
+            return self.run(&[Stage::Evaluate]);
+        }
+        let past = self.past_after(&history)?;
+        let setup = later_setup(&self.setup, &config, &history);
+        let log = std::mem::replace(&mut self.log, RunLog::silent());
+        self.of_round(setup, RunDir::join(&root.join(&last.folder)), log, past)
+            .run(&[Stage::Evaluate])
+    }
+
+    /// The part of the run that a later round is. The run's folder is locked, and its rounds with it.
+    fn of_round(&self, setup: Setup, run: RunDir, log: RunLog, past: Earlier) -> Self {
+        let (interrupt, workers) = (self.interrupt.clone(), self.workers.clone());
+        let (device, past) = (self.device.clone(), Past::of(past));
+        Self { setup, run, log, interrupt, workers, device, past }
     }
 
     /// What the round after these knows.
@@ -139,7 +155,8 @@ impl<B: LmAutodiffBackend> Session<B> {
         let Evaluation { models, judge, versus, .. } = Evaluation::load(&self.run)?;
         let policy = self.result(Stage::Rl)?.context("the round has a policy")?;
         let began_with = self.policy_to_optimize()?;
-        let by = if self.setup.world.has_gold() { "gold" } else { "reward" };
+        let known = if self.setup.world.has_gold() { GOLD } else { REWARD };
+        let by = config.judge.as_deref().unwrap_or(known);
         let last = models.last().context("the round's policy was measured")?;
         let fine_tuned = self.fine_tuned_name()?;
         let name_before = self.past.name_of(&began_with).unwrap_or(fine_tuned);

@@ -3,7 +3,7 @@ use std::fmt::Write;
 use crate::pipeline::{Agreement, OWN, People, Versus};
 
 /// People with rewards of their own, and how often policies beat the fine-tuned model for them; nothing without people.
-pub(crate) fn people(all: &People) -> String {
+pub(crate) fn personal(all: &People) -> String {
     let mut text = String::new();
     let people = &all.people;
     let Some(width) = people.iter().map(|it| it.name.chars().count()).max() else { return text };
