@@ -46,7 +46,7 @@ pub(crate) use evaluate::{
 };
 pub(crate) use feedback::PROJECT;
 pub(crate) use judge::{Agreement, JudgeReport};
-pub(crate) use people::{OWN, People};
+pub(crate) use people::{OWN, People, PersonReport};
 pub(crate) use rounds::{Attacked, History, Past, RoundReport, later_config};
 
 /// A run in progress on one backend.

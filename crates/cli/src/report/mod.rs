@@ -18,7 +18,7 @@ use rein_data::log::{Record, read_metrics, read_seconds};
 use rein_data::run_dir::RunDir;
 
 use crate::config;
-use crate::pipeline::{Asked, BestOf, Evaluation, History, ModelReport, RoundReport};
+use crate::pipeline::{Asked, BestOf, Evaluation, History, ModelReport, People, RoundReport};
 
 const PAGE: &str = include_str!("page.html");
 
@@ -62,7 +62,8 @@ pub(crate) fn write(run: &RunDir, evaluation: &Evaluation, history: &History) ->
         let evaluation = Evaluation { best_of: Vec::new(), ..evaluation };
         rounds.push(Round::read(round.number, &folder, "round.toml", &evaluation)?);
     }
-    let page = render(&run.root().display().to_string(), &rounds, evaluation, history)?;
+    let people = People::load(run.root())?;
+    let page = render(&run.root().display().to_string(), &rounds, evaluation, history, &people)?;
     let path = run.file("report.html");
     write_atomically(&path, page.as_bytes())?;
     Ok(path)
@@ -73,6 +74,7 @@ fn render(
     rounds: &[Round],
     evaluation: &Evaluation,
     history: &History,
+    people: &People,
 ) -> Result<String> {
     let curves: Vec<Value> = rounds.iter().map(curves_of).collect::<Result<_>>()?;
     let mut page = Environment::new();
@@ -94,6 +96,8 @@ fn render(
             categories => tables::categories(&evaluation.categories),
             people => evaluation.people.as_ref().map(Value::from_serialize),
             regression => evaluation.regression.as_ref().map(tables::regression),
+            persons => tables::persons(people),
+            attacks => tables::attacks(history),
             rounds => history.rounds.iter().map(round_row).collect::<Vec<_>>(),
             asked => asked::rounds(rounds),
             costs => costs::rows(rounds),
@@ -117,6 +121,11 @@ fn number(value: Option<f64>) -> String {
 
 fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
+}
+
+/// `43.1 to 55.0 %`
+fn interval([low, high]: [f64; 2]) -> String {
+    format!("{:.1} to {}", 100.0 * low, percent(high))
 }
 
 /// `1,234,567`
@@ -209,7 +218,8 @@ mod tests {
         let seconds = BTreeMap::from([("sft".to_owned(), 83.4)]);
         let (asked, best_of) = (Some(asked(reply)), Vec::new());
         let round = Round { number: 1, records, seconds, asked, best_of, epochs: 1 };
-        render("run", &[round], &evaluation, &History::default()).expect("renders")
+        render("run", &[round], &evaluation, &History::default(), &People::default())
+            .expect("renders")
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use minijinja::{Value, context};
 
-use super::{number, percent};
-use crate::pipeline::{BestOf, CategoryMeans, CategoryReport, RegressionReport};
+use super::{interval, number, percent};
+use crate::pipeline::{
+    Agreement, Attacked, BestOf, CategoryMeans, CategoryReport, History, People, PersonReport,
+    RegressionReport, RoundReport, Versus,
+};
 
 /// A row for each number of replies.
 pub(super) fn best_of(frontier: &[BestOf]) -> Vec<Value> {
@@ -12,6 +15,44 @@ pub(super) fn best_of(frontier: &[BestOf]) -> Vec<Value> {
         context! { n => it.n, kl, reward => number(Some(it.reward)), gold => number(it.gold) }
     };
     frontier.iter().map(row).collect()
+}
+
+/// A row for each person with a policy of their own.
+pub(super) fn persons(people: &People) -> Vec<Value> {
+    let share = |of: &Option<Agreement>| {
+        of.as_ref().map_or_else(|| "–".to_owned(), |it| percent(it.accuracy))
+    };
+    let wins = |of: Option<&Versus>| match of {
+        Some(it) => (percent(it.rate), interval(it.wilson)),
+        None => ("–".to_owned(), String::new()),
+    };
+    let row = |it: &PersonReport| {
+        let ((pooled, pooled_interval), (own, own_interval)) = (wins(it.pooled()), wins(it.own()));
+        context! {
+            name => it.name,
+            answers => it.answers,
+            right => share(&it.told_right),
+            before => share(&it.told_right_before),
+            pooled, pooled_interval, own, own_interval,
+        }
+    };
+    people.people.iter().map(row).collect()
+}
+
+/// A row for each round whose policy was attacked.
+pub(super) fn attacks(history: &History) -> Vec<Value> {
+    let row = |round: &RoundReport| {
+        let Attacked { users, attacker } = round.red_team.as_ref()?;
+        Some(context! {
+            number => round.number,
+            users => percent(users.success_rate),
+            attacker => percent(attacker.success_rate),
+            interval => interval(attacker.interval),
+            distinct => attacker.distinct,
+            self_bleu => number(attacker.self_bleu),
+        })
+    };
+    history.rounds.iter().filter_map(row).collect()
 }
 
 /// A table for each judge, with a row for each category.
@@ -36,10 +77,7 @@ fn category(it: &CategoryReport, by: &str) -> Value {
         n_prompts => it.n_prompts,
         means => it.models.iter().map(mean).collect::<Vec<_>>(),
         wins => wins.map_or_else(|| "–".to_owned(), |it| percent(it.rate)),
-        interval => wins.map_or_else(String::new, |it| {
-            let [low, high] = it.wilson;
-            format!("{:.1} to {}", 100.0 * low, percent(high))
-        }),
+        interval => wins.map_or_else(String::new, |it| interval(it.wilson)),
     }
 }
 

@@ -2,12 +2,11 @@
 
 use minijinja::{Value, context};
 
-use super::percent;
+use super::{interval, percent};
 use crate::pipeline::Versus;
 
 /// A row of the table.
 pub(super) fn row(it: &Versus) -> Value {
-    let [low, high] = it.wilson.map(|share| 100.0 * share);
     let [least, most] = it.difference_interval;
     context! {
         model => it.model,
@@ -17,7 +16,7 @@ pub(super) fn row(it: &Versus) -> Value {
         ties => it.ties,
         losses => it.losses,
         rate => percent(it.rate),
-        interval => format!("{low:.1} to {high:.1} %"),
+        interval => interval(it.wilson),
         at_equal_length => it.at_equal_length.map_or_else(|| "–".to_owned(), percent),
         difference => format!("{:+.2} ({least:+.2} to {most:+.2})", it.difference),
     }

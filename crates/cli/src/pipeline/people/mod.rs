@@ -22,8 +22,7 @@ use super::rounds::OpenLog;
 use super::{Ended, History, Session, Versus};
 use crate::config::{PeopleConfig, PersonalStart, Stage};
 
-use report::PersonReport;
-pub(crate) use report::{OWN, People};
+pub(crate) use report::{OWN, People, PersonReport};
 
 /// Prompts by whose replies a person chooses where to begin.
 const N_TRIED: usize = 64;
