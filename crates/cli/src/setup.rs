@@ -108,8 +108,7 @@ impl Setup {
                     .into(),
             );
         }
-        let suite = None;
-        let mut setup = Self {
+        let setup = Self {
             config,
             folders,
             world,
@@ -118,16 +117,21 @@ impl Setup {
             model,
             rows,
             rows_folder,
-            suite,
+            suite: None,
             notes,
         };
-        setup.check_lengths()?;
-        setup.check_adapters()?;
-        setup.check_prompts()?;
-        setup.check_rewards()?;
-        setup.check_evaluation()?;
-        setup.suite = setup.read_suite()?;
-        Ok(setup)
+        setup.checked()
+    }
+
+    /// Refuses what doesn't fit together.
+    fn checked(mut self) -> Result<Self> {
+        self.check_lengths()?;
+        self.check_adapters()?;
+        self.check_prompts()?;
+        self.check_rewards()?;
+        self.check_evaluation()?;
+        self.suite = self.read_suite()?;
+        Ok(self)
     }
 
     /// Of what files hold, prompts that the model has no room for aren't asked.
