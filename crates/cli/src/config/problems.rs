@@ -167,8 +167,13 @@ impl Config {
     fn reward_problems(&self) -> Vec<String> {
         let asks_gold = self.rl.rewards.iter().any(|it| it.kind == RewardKind::Gold);
         let gold = (asks_gold && !self.data.knows_truth()).then(|| {
-            "`rl.rewards` holds \"gold\", but only the help-desk world knows the truth, without `data.population`"
-                .into()
+            let reason = match self.data.population() {
+                Some(_) => {
+                    "with `data.population` people want different things, and none is the truth"
+                }
+                None => "only the help-desk world knows the truth",
+            };
+            format!("`rl.rewards` holds \"gold\", but {reason}")
         });
         let has_columns = matches!(self.data, DataConfig::Files(_));
         let columns = self.rl.columns().into_iter().filter(|_| !has_columns).map(|name| {

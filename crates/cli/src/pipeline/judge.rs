@@ -45,16 +45,15 @@ impl<B: LmAutodiffBackend> Session<B> {
         reward: &LearnedReward<B::InnerBackend>,
     ) -> Result<Option<JudgeReport>> {
         match &self.setup.world.judgements {
-            Judgements::Simulated if self.setup.world.has_gold() => self.judge_against_gold(reward),
-            Judgements::Simulated => self.judge_against_majority(reward),
+            Judgements::Simulated => self.judge_simulated(reward),
             Judgements::Pairs(parts) if !parts.heldout.is_empty() => {
                 let words = BagOfWords::fit(&parts.train);
                 let all = self.agreement(reward, &words, &parts.heldout);
-                Ok(Some(JudgeReport { against: "people".into(), all, far: None }))
+                Ok(Some(JudgeReport::by_people(all)))
             }
             Judgements::Labels(parts) if !parts.heldout.is_empty() => {
                 let all = self.label_agreement(reward, &parts.heldout);
-                Ok(Some(JudgeReport { against: "people".into(), all, far: None }))
+                Ok(Some(JudgeReport::by_people(all)))
             }
             Judgements::Examples(all) if !all.heldout.is_empty() => {
                 let rows = self.heldout_examples(all)?;
@@ -62,25 +61,27 @@ impl<B: LmAutodiffBackend> Session<B> {
                 let model = reward.model().expect("evaluations keep models as they are");
                 let share = accuracy(model, &rows, batch_rows, &self.workers, &self.device)?;
                 let all = Agreement::new(share, None);
-                Ok(Some(JudgeReport { against: "people".into(), all, far: None }))
+                Ok(Some(JudgeReport::by_people(all)))
             }
             _ => Ok(None),
         }
     }
 
-    /// Against what most people say of held-out pairs.
-    fn judge_against_majority(
+    /// Against the truth where it is known, else against what most people say of held-out pairs.
+    fn judge_simulated(
         &self,
         reward: &LearnedReward<B::InnerBackend>,
     ) -> Result<Option<JudgeReport>> {
         if self.run.finished(Stage::Feedback.name())?.is_none() {
             return Ok(None);
         }
+        if self.setup.world.has_gold() {
+            return self.judge_against_gold(reward);
+        }
         let words = BagOfWords::fit(&self.answers(Split::Train)?);
         let heldout = self.answers(Split::Heldout)?;
-        let all = || self.agreement(reward, &words, &heldout);
-        let report = || JudgeReport { against: "people".into(), all: all(), far: None };
-        Ok((!heldout.is_empty()).then(report))
+        Ok((!heldout.is_empty())
+            .then(|| JudgeReport::by_people(self.agreement(reward, &words, &heldout))))
     }
 
     /// Against the truth, on all held-out pairs and on those that differ much.
@@ -88,9 +89,6 @@ impl<B: LmAutodiffBackend> Session<B> {
         &self,
         reward: &LearnedReward<B::InnerBackend>,
     ) -> Result<Option<JudgeReport>> {
-        if self.run.finished(Stage::Feedback.name())?.is_none() {
-            return Ok(None);
-        }
         let words = BagOfWords::fit(&self.answers(Split::Train)?);
         let mut tasks = self.store()?.tasks(PROJECT, Split::Heldout)?;
         if let Some(round) = self.past.name() {
@@ -142,6 +140,12 @@ impl<B: LmAutodiffBackend> Session<B> {
         };
         let baseline = pair_accuracy(&count(|pair| &pair.chosen), &count(|pair| &pair.rejected));
         Agreement::new(pair_accuracy(&chosen, &rejected), Some(baseline.value()))
+    }
+}
+
+impl JudgeReport {
+    fn by_people(all: Agreement) -> Self {
+        Self { against: "people".into(), all, far: None }
     }
 }
 

@@ -140,12 +140,13 @@ impl Guards {
         verdict
     }
 
-    /// Hears that a network's update was left out because its gradient was far longer than usual.
+    /// Hears that a network's update was left out because its gradient was far longer than usual. Of a step's, which are
+    /// often many, the first is told; metrics count all.
     pub(crate) fn note_spike(&mut self, step: usize, whose: &str, norm: f64) {
-        let step = step + 1;
-        self.notes.push(format!(
-            "rl: step {step}: an update of the {whose} is left out: its gradient is {norm:.3} long"
-        ));
+        let update = format!("rl: step {}: an update of the {whose} is left out", step + 1);
+        if !self.notes.iter().any(|it| it.starts_with(&update)) {
+            self.notes.push(format!("{update}: its gradient is {norm:.3} long"));
+        }
     }
 
     /// Hears of the policy after a step's updates.
