@@ -129,6 +129,7 @@ impl Setup {
         self.check_adapters()?;
         self.check_prompts()?;
         self.check_rewards()?;
+        self.check_red_team()?;
         self.check_evaluation()?;
         self.suite = self.read_suite()?;
         Ok(self)

@@ -8,8 +8,8 @@ mod program;
 use std::fs;
 use std::path::Path;
 
-use program::{Workplace, final_files};
-use rein_feedback::{Annotation, Choice, Judgement, Role, Shown, Split, Store, Task};
+use program::{Workplace, final_files, prefers};
+use rein_feedback::{Annotation, Choice, Role, Split, Store, Task};
 use serde_json::Value;
 
 const TRAIN: [&str; 6] = ["train", "--config", "tiny.toml", "--plain", "--run", "run"];
@@ -145,15 +145,7 @@ fn judged_by_people(place: &Workplace, run: &Path) {
     let answer = |(number, task): (usize, &Task)| {
         let newest = task.responses.iter().position(|it| it.source == "round 2");
         let choices = [Choice::First, Choice::Second];
-        let choice = choices[newest.expect("is one of both") ^ usize::from(number == 0)];
-        Annotation {
-            task: task.id,
-            annotator: "ann".into(),
-            answer: Judgement::preferred(choice).into(),
-            shown: Shown(vec![0, 1]),
-            idem_key: task.external_id.clone(),
-            active_ms: None,
-        }
+        prefers(task, "ann", choices[newest.expect("is one of both") ^ usize::from(number == 0)])
     };
     let answers: Vec<Annotation> = tasks.iter().take(4).enumerate().map(answer).collect();
     store.annotate(&answers).expect("stores");

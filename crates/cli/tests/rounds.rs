@@ -12,10 +12,10 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Instant;
 
-use program::{Workplace, final_files, stage_files, told, wait_until};
+use program::{Workplace, final_files, prefers, stage_files, told, wait_until};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rein_feedback::{Annotation, Choice, Judgement, Role, Shown, Split, Store};
+use rein_feedback::{Annotation, Choice, Role, Split, Store};
 use serde_json::Value;
 
 /// Kills of a run, if `REIN_KILLS` says no other number.
@@ -268,14 +268,7 @@ fn answer_all(path: &Path) {
             .map(|task| {
                 let is_shorter = task.responses[0].text.len() < task.responses[1].text.len();
                 let choice = if is_shorter { Choice::First } else { Choice::Second };
-                Annotation {
-                    task: task.id,
-                    annotator: "ann".into(),
-                    answer: Judgement::preferred(choice).into(),
-                    shown: Shown(vec![0, 1]),
-                    idem_key: task.external_id.clone(),
-                    active_ms: None,
-                }
+                prefers(task, "ann", choice)
             })
             .collect();
         store.annotate(&answers).expect("stores");

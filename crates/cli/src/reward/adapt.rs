@@ -11,8 +11,8 @@ use rein_model::backend::LmAutodiffBackend;
 use rein_model::guard::rows_fit;
 use rein_model::{load_scalar_model, read_config, require_weights};
 use rein_reward::encoding::Pair;
-use rein_reward::evaluate::{Share, pair_accuracy};
-use rein_reward::meta::{Difference, Person, Personal, PersonalReward, Taste, differences};
+use rein_reward::evaluate::Share;
+use rein_reward::meta::{Person, Personal, PersonalReward, Taste, differences, told_right};
 
 use crate::annotated::{Reading, read_pairs};
 use crate::args::HubArgs;
@@ -148,8 +148,8 @@ impl Work for Adapt<'_> {
         ));
         if !heldout.is_empty() {
             let asked = of(&heldout);
-            let own = share(&personal.head(&person), &asked);
-            let anybody = share(&personal.head(&personal.adapt(&[])), &asked);
+            let own = told_right(&personal.head(&person), &asked);
+            let anybody = told_right(&personal.head(&personal.adapt(&[])), &asked);
             print(&format!(
                 "held-out answers told right: {}; before: {}\n",
                 shown(&own),
@@ -166,13 +166,6 @@ impl Work for Adapt<'_> {
         }
         Ok(())
     }
-}
-
-/// How often the head holds the chosen side for the better one.
-fn share(head: &[f64], differences: &[Difference]) -> Share {
-    let score = |x: &Difference| x.iter().zip(head).map(|(x, w)| x * w).sum::<f64>() as f32;
-    let scores: Vec<f32> = differences.iter().map(score).collect();
-    pair_accuracy(&scores, &vec![0.0; scores.len()])
 }
 
 fn shown(share: &Share) -> String {

@@ -1,4 +1,4 @@
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rein_model::guard::fits;
 use rein_reward::RewardKind;
 use rein_reward::inverse::FeatureReward;
@@ -8,6 +8,16 @@ use super::{Setup, pretrained};
 use crate::config::Stage;
 
 impl Setup {
+    /// An attacker writes single prompts.
+    pub(super) fn check_red_team(&self) -> Result<()> {
+        let attacks = self.config.rounds.as_ref().is_some_and(|it| it.red_team.is_some());
+        ensure!(
+            !(attacks && self.config.repeats() && self.world.has_chats()),
+            "`loop.red_team` writes single prompts, and these are conversations; leave it out"
+        );
+        Ok(())
+    }
+
     /// Refuses rewards whose files aren't there, or don't belong to the run's model.
     pub(super) fn check_rewards(&self) -> Result<()> {
         let asked = self.config.stages.contains(&Stage::Rl);

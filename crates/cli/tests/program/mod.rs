@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rein_feedback::{Annotation, Choice, Judgement, Shown, Task};
 use serde_json::{Map, Value};
 
 /// A run of all stages that takes seconds.
@@ -105,6 +106,18 @@ impl Workplace {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "rein {args:?}: {}\n{error}", output.status);
         String::from_utf8(output.stdout).expect("prints text")
+    }
+}
+
+/// What somebody says of a pair.
+pub(crate) fn prefers(task: &Task, annotator: &str, choice: Choice) -> Annotation {
+    Annotation {
+        task: task.id,
+        annotator: annotator.into(),
+        answer: Judgement::preferred(choice).into(),
+        shown: Shown(vec![0, 1]),
+        idem_key: task.external_id.clone(),
+        active_ms: None,
     }
 }
 

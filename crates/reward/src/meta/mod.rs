@@ -32,6 +32,7 @@ mod reward;
 mod start;
 
 use crate::encoding::Pair;
+use crate::evaluate::{Share, pair_accuracy};
 
 pub(crate) use file::{NUMBERS, TENSORS};
 pub(crate) use logistic::ridge_head;
@@ -55,6 +56,14 @@ pub struct Annotated {
 
 /// What an answer says: the features of what was preferred less those of what was not.
 pub type Difference = Vec<f64>;
+
+/// How often a head `θ` holds what was preferred for the better one: the share of differences `x` with
+/// `θᵀ x > 0`, those with `θᵀ x = 0` as half.
+pub fn told_right(head: &[f64], answers: &[Difference]) -> Share {
+    let score = |x: &Difference| x.iter().zip(head).map(|(x, w)| x * w).sum::<f64>() as f32;
+    let scores: Vec<f32> = answers.iter().map(score).collect();
+    pair_accuracy(&scores, &vec![0.0; scores.len()])
+}
 
 /// The head that some answers give by themselves: ridge logistic regression around 0, where a coordinate of
 /// the differences has the deviation 1. What is learned without other people's help.

@@ -16,15 +16,14 @@ use rein_model::load_causal_lm;
 use rein_model::lora::LoraConfig;
 use rein_ppo::config::PpoConfig;
 use rein_reward::best_of::best_places;
-use rein_reward::evaluate::{Share, pair_accuracy};
-use rein_reward::meta::{Difference, PersonalReward, differences};
-use rein_reward::{LearnedReward, Reward, RewardKind};
+use rein_reward::meta::{PersonalReward, differences, told_right};
+use rein_reward::{LearnedReward, Reward, RewardKind, RewardSource};
 use serde::Serialize;
 
 use super::super::compare::Replies;
 use super::super::evaluate::Scores;
 use super::super::judge::Agreement;
-use super::super::rounds::{Earlier, OpenLog, Past, within};
+use super::super::rounds::{Earlier, OpenLog, within};
 use super::report::{FINE_TUNED, OWN, POOLED};
 use super::{Common, History, Known, PersonReport, Session, Start, Versus};
 use crate::config::{GOLD, PeopleConfig, PersonalPolicy, PersonalStart, REWARD, Stage};
@@ -75,7 +74,9 @@ impl<B: LmAutodiffBackend> Session<B> {
         }
         person.save(&folder.join(PERSON))?;
         let heldout = of(&known.heldout);
-        let right = |head: &[f64]| (!heldout.is_empty()).then(|| told_right(head, &heldout));
+        let right = |head: &[f64]| {
+            (!heldout.is_empty()).then(|| Agreement::new(told_right(head, &heldout), None))
+        };
         let told_right = right(&common.personal.head(&person));
         let told_right_before = right(&common.personal.head(&common.personal.adapt(&[])));
         let reward = self.personal_reward(common, &folder)?;
@@ -150,22 +151,19 @@ impl<B: LmAutodiffBackend> Session<B> {
         setup.folders.reward_model = Some(reward.to_path_buf());
         setup.config.rl = personal_rl(&self.setup.config.rl, config, &folder.join(PERSON));
         let root = self.run.root().to_path_buf();
-        let past = Past::of(Earlier {
+        let past = Earlier {
             number: History::load(&root)?.rounds.len().max(1) + 1,
             root,
             fine_tuned: self.sft_model()?,
             policy: begin,
             policies: Vec::new(),
             reward: Some(reward.to_path_buf()),
-        });
-        // The run's folder is locked, and those within it.
+        };
         let run = RunDir::join(folder);
         // A dashboard gives the terminal back before the next one takes it.
         self.log = RunLog::silent();
         let log = open(&run)?;
-        let (interrupt, workers) = (self.interrupt.clone(), self.workers.clone());
-        let device = self.device.clone();
-        let mut session = Self { setup, run, log, interrupt, workers, device, past };
+        let mut session = self.of_round(setup, run, log, past);
         let outcome = session.rl()?;
         let policy = session.result(Stage::Rl)?;
         drop(session);
@@ -241,8 +239,12 @@ fn folder_name(name: &str) -> String {
 /// What the run's reinforcement learning becomes for one person.
 fn personal_rl(rl: &PpoConfig, config: &PeopleConfig, person: &Path) -> PpoConfig {
     let mut rl = PpoConfig { rewards: rl.reward_sources(), ..rl.clone() };
+    if !rl.asks_model() {
+        let kind = RewardKind::Model;
+        rl.rewards.push(RewardSource { kind, weight: 1.0, person: None, pessimism: None });
+    }
     for source in rl.rewards.iter_mut().filter(|it| it.kind == RewardKind::Model) {
-        source.person = Some(person.to_path_buf());
+        (source.person, source.pessimism) = (Some(person.to_path_buf()), None);
     }
     rl.steps = config.steps.unwrap_or(rl.steps);
     if rl.lora.is_none() {
@@ -280,14 +282,6 @@ fn best(candidates: &[Completion], scores: &[f32], n_samples: usize) -> Vec<Comp
     best.collect()
 }
 
-/// How often a head holds the preferred side for the better one.
-fn told_right(head: &[f64], differences: &[Difference]) -> Agreement {
-    let score = |x: &Difference| x.iter().zip(head).map(|(x, w)| x * w).sum::<f64>() as f32;
-    let scores: Vec<f32> = differences.iter().map(score).collect();
-    let share: Share = pair_accuracy(&scores, &vec![0.0; scores.len()]);
-    Agreement::new(share, None)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,6 +306,13 @@ mod tests {
         assert_eq!((own.steps, own.lora.is_some()), (3, true));
         let rate = rl.optimizer.learning_rate;
         assert!((own.optimizer.learning_rate / rate - LORA_RATE).abs() < 1e-9);
+        // Where nobody's reward was asked, theirs stands beside what was.
+        let source =
+            RewardSource { kind: RewardKind::Gold, weight: 2.0, person: None, pessimism: None };
+        let ruled = PpoConfig { rewards: vec![source.clone()], ..rl };
+        let own = personal_rl(&ruled, &config, Path::new("ann.json"));
+        assert_eq!((own.rewards.len(), &own.rewards[0]), (2, &source));
+        assert_eq!(own.rewards[1].person.as_deref(), Some(Path::new("ann.json")));
     }
 
     #[test]

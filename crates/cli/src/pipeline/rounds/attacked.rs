@@ -25,7 +25,7 @@ const ATTACKS: &str = "attacks";
 const ATTACKER: &str = "attacker";
 
 impl<B: LmAutodiffBackend> Session<B> {
-    /// Attacks a round's policy. None if somebody asked to stop.
+    /// Attacks a round's policy, by one worker. None if somebody asked to stop.
     pub(super) fn attack_round(
         &mut self,
         config: &RedTeamConfig,
@@ -56,8 +56,11 @@ impl<B: LmAutodiffBackend> Session<B> {
         config: &RedTeamConfig,
         setup: &mut Setup,
     ) -> Result<()> {
-        let found = self.store()?.tasks(ATTACKS, Split::Train)?;
-        let attacks: Vec<Question> = found.iter().map(|it| Question::of_text(&it.prompt)).collect();
+        let found = self.workers.from_first(|| -> Result<Vec<String>> {
+            let tasks = self.store()?.tasks(ATTACKS, Split::Train)?;
+            Ok(tasks.into_iter().map(|it| it.prompt).collect())
+        })?;
+        let attacks: Vec<Question> = found.into_iter().map(Question::of_text).collect();
         let prompts = &mut setup.world.prompts.train;
         *prompts = mixed(prompts, &attacks);
         let rl = &mut setup.config.rl;

@@ -52,7 +52,8 @@ impl<B: LmAutodiffBackend> Session<B> {
             };
             let Some(mut report) = report else { return Ok(Ended::Interrupted) };
             if let Some(config) = &config.red_team {
-                let measured = self.attack_round(config, &report, open)?;
+                let workers = self.workers.clone();
+                let measured = workers.from_first(|| self.attack_round(config, &report, open))?;
                 let Some(measured) = measured else { return Ok(Ended::Interrupted) };
                 report.red_team = Some(measured);
             }
@@ -123,7 +124,13 @@ impl<B: LmAutodiffBackend> Session<B> {
     }
 
     /// The part of the run that a later round is. The run's folder is locked, and its rounds with it.
-    fn of_round(&self, setup: Setup, run: RunDir, log: RunLog, past: Earlier) -> Self {
+    pub(in crate::pipeline) fn of_round(
+        &self,
+        setup: Setup,
+        run: RunDir,
+        log: RunLog,
+        past: Earlier,
+    ) -> Self {
         let (interrupt, workers) = (self.interrupt.clone(), self.workers.clone());
         let (device, past) = (self.device.clone(), Past::of(past));
         Self { setup, run, log, interrupt, workers, device, past }
