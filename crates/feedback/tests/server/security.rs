@@ -17,7 +17,8 @@ fn running() -> (Running, String) {
 #[test]
 fn nothing_is_told_without_a_token() {
     let (running, token) = running();
-    let wrong = format!("{}0", &token[..63]);
+    let last = if token.ends_with('0') { '1' } else { '0' };
+    let wrong = format!("{}{last}", &token[..63]);
     for line in ["GET /api/projects", "GET /api/next?project=p", "GET /api/session"] {
         assert_eq!(running.send(line, &[], "").status, 401, "{line}");
         for bad in [wrong.as_str(), "", "x", "x y"] {
