@@ -32,7 +32,7 @@ close the sides are. A tenth of what is asked is chosen at random all the same.
 
 Without a reward model, what is known is what the answers so far say of words and pairs of words; that takes
 seconds, about a minute after thousands of answers, so it can be done again after each few dozen
-(`rein feedback serve --prioritise 32` does). Then the first `--batch` pairs are chosen together,
+(`rein feedback serve --prioritise 16` does). Then the first `--batch` pairs are chosen together,
 each given that those before it are answered. With one, an ensemble, it is what its models disagree about.
 
 Examples:

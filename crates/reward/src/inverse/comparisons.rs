@@ -1,12 +1,10 @@
 //! What is known of a reward of readable features after some comparisons, and what to ask next.
 
-use std::cell::OnceCell;
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+mod asking;
 
-use rein_data::batches::permutation;
+use std::cell::OnceCell;
+
 use rein_data::example::Completion;
-use rein_data::seed::Seed;
 
 use super::feature_reward::FeatureReward;
 use super::features::{FeaturesConfig, Vocabulary};
@@ -81,8 +79,8 @@ pub struct Posterior<'a> {
     pairs: &'a ReadablePairs,
     ridge: f64,
     theta: Vec<f64>,
-    /// The pairs that were answered, …
-    asked: Vec<usize>,
+    /// What was said of pairs, …
+    said: Vec<Said>,
     /// … each feature's values in them, for features that are anywhere, …
     columns: Vec<Vec<(usize, f64)>>,
     /// … and, once it is asked for, what the covariance follows from.
@@ -131,26 +129,29 @@ impl<'a> Posterior<'a> {
         let theta = fitted(&fit, |theta, slope| {
             said.iter().map(|it| loss(&pairs.differences[it.pair], it.first, theta, slope)).sum()
         });
-        let asked: Vec<usize> = said.iter().map(|it| it.pair).collect();
         let mut columns = vec![Vec::new(); pairs.names.len()];
-        for (row, pair) in asked.iter().enumerate() {
-            for (feature, value) in &pairs.differences[*pair] {
+        for (row, answer) in said.iter().enumerate() {
+            for (feature, value) in &pairs.differences[answer.pair] {
                 columns[*feature].push((row, *value));
             }
         }
-        Self { pairs, ridge, theta, asked, columns, factor: OnceCell::new() }
+        Self { pairs, ridge, theta, said: said.to_vec(), columns, factor: OnceCell::new() }
+    }
+
+    fn asked(&self) -> impl Iterator<Item = usize> {
+        self.said.iter().map(|it| it.pair)
     }
 
     fn factored(&self) -> Factor {
-        let variance = |pair: &usize| {
-            let p = sigmoid(self.gap(*pair));
+        let variance = |pair: usize| {
+            let p = sigmoid(self.gap(pair));
             (p * (1.0 - p)).max(LEAST)
         };
-        if self.asked.len() > self.theta.len() {
+        if self.said.len() > self.theta.len() {
             let mut precision = diagonal(self.theta.len(), self.ridge);
-            for pair in &self.asked {
+            for pair in self.asked() {
                 let weight = variance(pair);
-                let difference = &self.pairs.differences[*pair];
+                let difference = &self.pairs.differences[pair];
                 for (row, value) in difference {
                     for (column, other) in difference {
                         precision[*row][*column] += weight * value * other;
@@ -159,8 +160,8 @@ impl<'a> Posterior<'a> {
             }
             return Cholesky::of(&precision).map_or(Factor::Nothing, Factor::OfFeatures);
         }
-        let mut kernel: Matrix = self.asked.iter().map(|pair| self.kernel(*pair)).collect();
-        for (row, pair) in self.asked.iter().enumerate() {
+        let mut kernel: Matrix = self.asked().map(|pair| self.kernel(pair)).collect();
+        for (row, pair) in self.asked().enumerate() {
             kernel[row][row] += self.ridge / variance(pair);
         }
         Cholesky::of(&kernel).map_or(Factor::Nothing, Factor::OfAnswers)
@@ -168,7 +169,7 @@ impl<'a> Posterior<'a> {
 
     /// A pair's products with all that were answered.
     fn kernel(&self, pair: usize) -> Vec<f64> {
-        let mut products = vec![0.0; self.asked.len()];
+        let mut products = vec![0.0; self.said.len()];
         for (feature, value) in &self.pairs.differences[pair] {
             for (row, other) in &self.columns[*feature] {
                 products[*row] += value * other;
@@ -228,60 +229,6 @@ impl<'a> Posterior<'a> {
         }
         row
     }
-
-    /// `count` of the pairs `among`, in the order in which they tell most, each given that those before it are answered;
-    /// and as a last part a share of them that is drawn at random, so that what is asked stays honest.
-    pub fn ask(&self, among: &[usize], count: usize, random_share: f64, seed: Seed) -> Vec<usize> {
-        let count = count.min(among.len());
-        let n_random = ((count as f64 * random_share.clamp(0.0, 1.0)).ceil() as usize).min(count);
-        let mut chosen = self.most_telling(among, count - n_random);
-        let rest: Vec<usize> = among.iter().copied().filter(|it| !chosen.contains(it)).collect();
-        let drawn = permutation(rest.len(), seed).into_iter().take(count - chosen.len());
-        chosen.extend(drawn.map(|place| rest[place]));
-        chosen
-    }
-
-    /// What is chosen can only make others tell less, so only those that seemed to tell most are looked at again (Minoux, 1978).
-    fn most_telling(&self, among: &[usize], count: usize) -> Vec<usize> {
-        let mut candidates: Vec<Candidate> = among.iter().map(|it| self.looked_at(*it)).collect();
-        let mut queue: BinaryHeap<Queued> =
-            candidates.iter().enumerate().map(|(place, it)| Queued::new(place, it)).collect();
-        let mut taken: Vec<Taken> = Vec::with_capacity(count);
-        while taken.len() < count {
-            let Some(Queued { place, .. }) = queue.pop() else { break };
-            if candidates[place].shrunk.len() < taken.len() {
-                self.catch_up(&taken, &mut candidates[place]);
-                queue.push(Queued::new(place, &candidates[place]));
-                continue;
-            }
-            taken.push(self.taken(&mut candidates[place]));
-        }
-        taken.iter().map(|it| it.pair).collect()
-    }
-
-    fn taken(&self, candidate: &mut Candidate) -> Taken {
-        let p = sigmoid(candidate.gap);
-        let weight = p * (1.0 - p);
-        Taken {
-            pair: candidate.pair,
-            row: self.dense(candidate.pair),
-            half: std::mem::take(&mut candidate.half),
-            shrunk: std::mem::take(&mut candidate.shrunk),
-            scale: (weight / (1.0 + weight * candidate.variance)).sqrt(),
-        }
-    }
-
-    /// What a candidate tells once those that were taken meanwhile are answered (Sherman and Morrison, 1950).
-    fn catch_up(&self, taken: &[Taken], candidate: &mut Candidate) {
-        for of in &taken[candidate.shrunk.len()..] {
-            let product = dot(&self.pairs.differences[candidate.pair], &of.row);
-            let before = self.covariance(product, &of.half, &candidate.half);
-            let covariance = before - inner(&of.shrunk, &candidate.shrunk);
-            let shrunk = of.scale * covariance;
-            candidate.shrunk.push(shrunk);
-            candidate.variance = (candidate.variance - shrunk * shrunk).max(0.0);
-        }
-    }
 }
 
 /// A pair that could be asked.
@@ -293,45 +240,6 @@ struct Candidate {
     half: Vec<f64>,
     /// What those before it in its batch take off, as a vector.
     shrunk: Vec<f64>,
-}
-
-/// A pair that will be asked.
-struct Taken {
-    pair: usize,
-    /// Its difference, with all features.
-    row: Vec<f64>,
-    half: Vec<f64>,
-    shrunk: Vec<f64>,
-    /// What a covariance with it is multiplied by.
-    scale: f64,
-}
-
-/// What a candidate told when it was last looked at.
-#[derive(PartialEq)]
-struct Queued {
-    information: f64,
-    place: usize,
-}
-
-impl Queued {
-    fn new(place: usize, candidate: &Candidate) -> Self {
-        Self { information: told(candidate.gap, candidate.variance), place }
-    }
-}
-
-impl Eq for Queued {}
-
-impl PartialOrd for Queued {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Queued {
-    /// Of equal ones, the first is the greatest.
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.information.total_cmp(&other.information).then(other.place.cmp(&self.place))
-    }
 }
 
 /// `H(E p) − E H(p)`, `p = σ(g)`, `g ~ N(gap, variance)`, to 5 % up to a deviation of 5.

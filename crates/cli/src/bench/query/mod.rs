@@ -32,7 +32,7 @@ const SHARE: f64 = 0.5;
 
 #[derive(Debug, Args)]
 pub(crate) struct QueryArgs {
-    /// A run of the help desk whose stages `sft` and `feedback` are done
+    /// A run of the help desk whose stage `feedback` is done, after `sft` or by a model it was given
     #[arg(long, value_name = "RUN")]
     run: PathBuf,
     /// Repeat all of it with so many seeds
@@ -41,7 +41,7 @@ pub(crate) struct QueryArgs {
     /// What learns from the answers
     #[arg(long, value_enum, default_value = "features")]
     reward: Learner,
-    /// Labels asked at a time; 32 of features, 256 of models if left out
+    /// Labels asked at a time; 16 of features, 256 of models if left out
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Labels after which it is given up

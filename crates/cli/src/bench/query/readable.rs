@@ -10,7 +10,7 @@ use super::world::{Candidate, World, crowd};
 use super::{ENOUGH, Point, QueryArgs};
 
 /// Labels asked at a time.
-const BATCH: usize = 32;
+const BATCH: usize = 16;
 
 /// The pairs of the world, those that can be asked first.
 pub(super) struct Readable<'a> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use rand::RngExt;
 use rein_data::example::Completion;
 use rein_data::helpdesk::people::{Person, Seen};
@@ -22,7 +22,7 @@ use super::choose::Query;
 use super::{ENOUGH, Point, QueryArgs};
 use crate::bench::learn::{at_the_end, drive_quietly};
 use crate::config;
-use crate::config::Stage;
+use crate::config::{ModelSource, Stage};
 use crate::feedback::{STORE, completion};
 use crate::inference::tokenizer_of;
 use crate::pipeline::PROJECT;
@@ -57,11 +57,7 @@ pub(super) struct World<B: LmAutodiffBackend> {
 impl<B: LmAutodiffBackend> World<B> {
     /// What a run sampled.
     pub(super) fn load(run: &Path, out: &Path, device: B::Device) -> Result<Self> {
-        let folder = RunDir::join(run);
-        let finished = folder.finished(Stage::Sft.name())?;
-        let finished =
-            finished.with_context(|| format!("{}: run its stage `sft` first", run.display()))?;
-        let base = folder.checkpoints(Stage::Sft.name()).path(finished.step).join(MODEL);
+        let base = asked_model(run)?;
         let tokenizer = tokenizer_of(&base)?;
         let store = Store::read(&run.join(STORE))?;
         let candidates = |split| -> Result<Vec<Candidate>> {
@@ -173,6 +169,18 @@ impl Candidate {
         let [first, second] = self.replies;
         let gold = [self.gold[1], self.gold[0]];
         Self { gold, replies: [second, first], pair: turned(self.pair) }
+    }
+}
+
+/// The model whose replies a run asked about: what it has fine-tuned, or what it began with.
+fn asked_model(run: &Path) -> Result<PathBuf> {
+    let folder = RunDir::join(run);
+    if let Some(finished) = folder.finished(Stage::Sft.name())? {
+        return Ok(folder.checkpoints(Stage::Sft.name()).path(finished.step).join(MODEL));
+    }
+    match config::load_saved(&run.join("config.toml"))?.model {
+        ModelSource::Pretrained { path } => Ok(path),
+        ModelSource::New { .. } => bail!("{}: run its stage `sft` first", run.display()),
     }
 }
 

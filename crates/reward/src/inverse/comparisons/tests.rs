@@ -1,3 +1,6 @@
+use rein_data::seed::Seed;
+
+use super::asking::FAINT;
 use super::*;
 use crate::cholesky::{add_square, quadratic};
 use crate::meta::posterior_head;
@@ -68,12 +71,62 @@ fn a_batch_knows_what_it_asks_already() {
     assert_eq!(nothing.ask(&[0, 1, 2], 2, 0.0, Seed::new(1)), [0, 2]);
 }
 
+#[test]
+fn a_focused_posterior_has_a_prior_for_each_feature() {
+    let pairs = pairs();
+    let said: Vec<Said> =
+        [(0, 1.0), (3, 0.0), (5, 1.0), (8, 0.5)].map(|(pair, first)| Said { pair, first }).into();
+    let known = Posterior::of(&pairs, &said, RIDGE);
+    let asked: Vec<usize> = known.asked().collect();
+    let focused_pairs = pairs.focused(&known.theta, &asked);
+    let focused = Posterior::of(&focused_pairs, &said, RIDGE);
+    // The prior variances, by their definition.
+    let raw: Vec<f64> = known.theta.iter().map(|it| (it.abs() + FAINT).powi(2)).collect();
+    let square = |weights: &[f64]| -> f64 {
+        let rows = asked.iter().map(|pair| dense(&pairs, *pair, 1.0));
+        rows.map(|row| row.iter().zip(weights).map(|(x, w)| w * x * x).sum::<f64>()).sum()
+    };
+    let scale = square(&vec![1.0; raw.len()]) / square(&raw);
+    let mut precision = diagonal(raw.len(), 0.0);
+    raw.iter().enumerate().for_each(|(at, it)| precision[at][at] = RIDGE / (scale * it));
+    for pair in &asked {
+        let p = sigmoid(focused.gap(*pair));
+        add_square(&mut precision, p * (1.0 - p), &dense(&pairs, *pair, 1.0));
+    }
+    let covariance = Cholesky::of(&precision).expect("is positive definite").inverse();
+    for pair in 0..pairs.len() {
+        let want = quadratic(&covariance, &dense(&pairs, pair, 1.0));
+        assert!((focused.variance(pair) / want - 1.0).abs() < 1e-6, "{pair}");
+    }
+}
+
+#[test]
+fn what_counts_is_asked_about_rather_than_what_does_not() {
+    let words = ["kind", "rude", "it", "is"];
+    let side = |word: usize, at: usize| Completion {
+        text: format!("{} {at}", words[word]),
+        ..Completion::default()
+    };
+    // Pairs of words that count, or of words that don't, in turn; fewer of the first are known.
+    let of = |at: usize, first: usize| [side(first, at), side(first + 1, at)];
+    let all: Vec<[Completion; 2]> = (0..64).map(|at| of(at, at % 2 * 2)).collect();
+    let config = FeaturesConfig { pairs: false, given: false, ..FeaturesConfig::default() };
+    let pairs = ReadablePairs::of(&all, &config);
+    let said: Vec<Said> =
+        [(0, 1.0), (2, 1.0), (4, 1.0), (1, 0.5)].map(|(pair, first)| Said { pair, first }).into();
+    let known = Posterior::of(&pairs, &said, 1.0);
+    assert!(known.information(63) > known.information(62), "of all weights, it would tell more");
+    let open: Vec<usize> = (6..64).collect();
+    let asked = known.ask(&open, 4, 0.0, Seed::new(1));
+    assert!(asked.iter().all(|pair| pair % 2 == 0), "{asked:?}");
+}
+
 /// A batch is what matrices of all features choose.
 fn assert_batch(pairs: &ReadablePairs, known: &Posterior<'_>, said: &[Said]) {
     let among: Vec<usize> = (3..12).collect();
-    let chosen = known.ask(&among, 3, 0.0, Seed::new(1));
+    let chosen = known.most_telling(&among, 3);
     // The same by matrices of all features.
-    let mut precision = crate::cholesky::diagonal(pairs.names.len(), RIDGE);
+    let mut precision = diagonal(pairs.names.len(), RIDGE);
     let mut add = |pair: usize| {
         let p = sigmoid(known.gap(pair));
         add_square(&mut precision, p * (1.0 - p), &dense(pairs, pair, 1.0));
