@@ -7,13 +7,15 @@ use rein_data::batches::permutation;
 use rein_data::seed::Seed;
 
 use super::{Candidate, Posterior, ReadablePairs, inner, told};
-use crate::inverse::max_ent::{Sparse, dot};
+use crate::inverse::max_ent::dot;
 use crate::logistic::sigmoid;
 
 /// Pairs among which a batch is chosen, unless it is a large one.
 const AMONG: usize = 2048;
 /// A weight that isn't found to count may still be as large as this.
 pub(super) const FAINT: f64 = 0.02;
+/// Prior variance of features that no answer was about, as a share of what it is before any answer.
+pub(super) const UNASKED: f64 = 0.25;
 
 impl Posterior<'_> {
     /// `count` of the pairs `among`, in the order in which they tell most, each given that those before it are answered;
@@ -81,23 +83,28 @@ impl Posterior<'_> {
 impl ReadablePairs {
     /// The same pairs, each feature `j` multiplied by `√s_j`, `s_j ∝ (|θ_j| + ε)²`, so that a posterior of them expects most
     /// where the answers so far have found something that counts, as sparse Bayesian learning does (Wipf and Nagarajan, 2010,
-    /// "Iterative reweighted ℓ1 and ℓ2 methods"). The answered pairs' mean square stays.
+    /// "Iterative reweighted ℓ1 and ℓ2 methods"). The answered pairs' mean square stays. Of what no answer was about, a quarter
+    /// of the variance is left: most of it won't count, but somebody should ask.
     pub(super) fn focused(&self, theta: &[f64], asked: &[usize]) -> Self {
-        let scales: Vec<f64> = theta.iter().map(|weight| weight.abs() + FAINT).collect();
+        if asked.is_empty() {
+            return self.clone();
+        }
+        // The squares of what was asked, by feature.
+        let mut squares = vec![0.0; theta.len()];
+        for (feature, value) in asked.iter().flat_map(|pair| &self.differences[*pair]) {
+            squares[*feature] += value * value;
+        }
+        let found: Vec<f64> = theta.iter().map(|weight| (weight.abs() + FAINT).powi(2)).collect();
+        let scale = squares.iter().sum::<f64>() / inner(&squares, &found);
+        let scale_of = |feature: usize| match squares[feature] {
+            0.0 => UNASKED.sqrt(),
+            _ => (scale * found[feature]).sqrt(),
+        };
+        let scales: Vec<f64> = (0..theta.len()).map(scale_of).collect();
         let mut differences = self.differences.clone();
         for (feature, value) in differences.iter_mut().flatten() {
             *value *= scales[*feature];
         }
-        let square = |rows: &[Sparse]| -> f64 {
-            asked.iter().flat_map(|pair| &rows[*pair]).map(|(_, value)| value * value).sum()
-        };
-        let square_after = square(&differences);
-        let scale = if square_after > 0.0 {
-            (square(&self.differences) / square_after).sqrt()
-        } else {
-            1.0 / FAINT
-        };
-        differences.iter_mut().flatten().for_each(|(_, value)| *value *= scale);
         Self { config: self.config, names: self.names.clone(), differences }
     }
 }

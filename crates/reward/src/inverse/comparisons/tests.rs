@@ -1,6 +1,6 @@
 use rein_data::seed::Seed;
 
-use super::asking::FAINT;
+use super::asking::{FAINT, UNASKED};
 use super::*;
 use crate::cholesky::{add_square, quadratic};
 use crate::meta::posterior_head;
@@ -81,14 +81,17 @@ fn a_focused_posterior_has_a_prior_for_each_feature() {
     let focused_pairs = pairs.focused(&known.theta, &asked);
     let focused = Posterior::of(&focused_pairs, &said, RIDGE);
     // The prior variances, by their definition.
+    let rows: Vec<Vec<f64>> = asked.iter().map(|pair| dense(&pairs, *pair, 1.0)).collect();
     let raw: Vec<f64> = known.theta.iter().map(|it| (it.abs() + FAINT).powi(2)).collect();
     let square = |weights: &[f64]| -> f64 {
-        let rows = asked.iter().map(|pair| dense(&pairs, *pair, 1.0));
-        rows.map(|row| row.iter().zip(weights).map(|(x, w)| w * x * x).sum::<f64>()).sum()
+        rows.iter().map(|row| row.iter().zip(weights).map(|(x, w)| w * x * x).sum::<f64>()).sum()
     };
     let scale = square(&vec![1.0; raw.len()]) / square(&raw);
+    let is_asked = |at: usize| rows.iter().any(|row| row[at] != 0.0);
+    assert!((0..raw.len()).any(|at| !is_asked(at)), "some feature is in no answer");
+    let variance = |at: usize| if is_asked(at) { scale * raw[at] } else { UNASKED };
     let mut precision = diagonal(raw.len(), 0.0);
-    raw.iter().enumerate().for_each(|(at, it)| precision[at][at] = RIDGE / (scale * it));
+    (0..raw.len()).for_each(|at| precision[at][at] = RIDGE / variance(at));
     for pair in &asked {
         let p = sigmoid(focused.gap(*pair));
         add_square(&mut precision, p * (1.0 - p), &dense(&pairs, *pair, 1.0));
