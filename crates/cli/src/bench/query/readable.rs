@@ -51,7 +51,7 @@ impl<'a> Readable<'a> {
             let next = root.child(query.name()).index(labels as u64);
             chosen = match query {
                 Query::Random => left.iter().copied().take(batch).collect(),
-                _ => known.ask(&left, batch, RANDOM_SHARE, next),
+                _ => known.ask_focused(&left, batch, RANDOM_SHARE, next),
             };
         }
     }

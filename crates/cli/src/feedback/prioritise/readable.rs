@@ -36,7 +36,7 @@ pub(super) fn priorities(store: &Path, project: &str, batch: usize) -> Result<Ve
     let answered: HashSet<usize> = said.iter().map(|it| it.pair).collect();
     let open: Vec<usize> = (0..tasks.len()).filter(|pair| !answered.contains(pair)).collect();
     let highest = values.iter().copied().fold(0.0, f64::max);
-    let chosen = known.ask(&open, batch, 0.0, Seed::new(0));
+    let chosen = known.ask_focused(&open, batch, 0.0, Seed::new(0));
     // In their order, by steps too small to be read as information.
     for (place, pair) in chosen.iter().rev().enumerate() {
         values[*pair] = highest * (1.0 + 1e-6 * (place + 1) as f64);

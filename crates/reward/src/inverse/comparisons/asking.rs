@@ -20,21 +20,30 @@ pub(super) const UNASKED: f64 = 0.25;
 impl Posterior<'_> {
     /// `count` of the pairs `among`, in the order in which they tell most, each given that those before it are answered;
     /// and as a last part a share of them that is drawn at random, so that what is asked stays honest.
-    ///
-    /// What they tell is reckoned by another posterior, which expects most of the features that have been found to count: of
-    /// thousands of features most don't, and nobody needs to know by how little. Of more than 2,048 pairs (or eight times as
-    /// many as are asked) so many are drawn first, since what seems to tell most among all is what is odd.
     pub fn ask(&self, among: &[usize], count: usize, random_share: f64, seed: Seed) -> Vec<usize> {
         let count = count.min(among.len());
         let n_random = ((count as f64 * random_share.clamp(0.0, 1.0)).ceil() as usize).min(count);
-        let pairs = self.pairs.focused(&self.theta, &self.asked().collect::<Vec<_>>());
-        let focused = Posterior::of(&pairs, &self.said, self.ridge);
-        let some = drawn(among, AMONG.max(8 * count), seed);
-        let mut chosen = focused.most_telling(&some, count - n_random);
+        let mut chosen = self.most_telling(among, count - n_random);
         let rest: Vec<usize> = among.iter().copied().filter(|it| !chosen.contains(it)).collect();
         let others = permutation(rest.len(), seed).into_iter().take(count - chosen.len());
         chosen.extend(others.map(|place| rest[place]));
         chosen
+    }
+
+    /// As [`ask`](Self::ask), for small batches: what they tell is reckoned by another posterior, which expects most of the features
+    /// that have been found to count: of thousands of features most don't, and nobody needs to know by how little. Of more than
+    /// 2,048 pairs (or eight times as many as are asked) so many are drawn first, since what seems to tell most among all is
+    /// what is odd.
+    pub fn ask_focused(
+        &self,
+        among: &[usize],
+        count: usize,
+        random_share: f64,
+        seed: Seed,
+    ) -> Vec<usize> {
+        let pairs = self.pairs.focused(&self.theta, &self.asked().collect::<Vec<_>>());
+        let focused = Posterior::of(&pairs, &self.said, self.ridge);
+        focused.ask(&drawn(among, AMONG.max(8 * count), seed), count, random_share, seed)
     }
 
     /// What is chosen can only make others tell less, so only those that seemed to tell most are looked at again (Minoux, 1978).
