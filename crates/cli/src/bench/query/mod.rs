@@ -1,8 +1,8 @@
 //! How many labels a reward model of the help desk needs, by which pairs people are asked about.
 //!
-//! A default run samples pairs of its fine-tuned model's replies. Of these, batches are chosen at random, where the reward
-//! is least certain (BALD), or where an answer tells most of the whole (D-optimal), a tenth always at random; one simulated
-//! person judges each. After each batch a reward model is trained anew on all labels so far, from the fine-tuned model on,
+//! A run samples pairs of replies, of the model that it has fine-tuned or was given. Of these, batches are chosen at random,
+//! where the reward is least certain (BALD), or where an answer tells most of the whole (D-optimal), a tenth always at random;
+//! one simulated person judges each. After each batch a reward model is trained anew on all labels so far, from that model on,
 //! and asked which replies of held-out prompts are truly better. The reward model is one of weighted words and pairs of
 //! words, which takes minutes, or a whole model, which takes hours.
 
@@ -66,7 +66,7 @@ pub(crate) struct QueryArgs {
 enum Learner {
     /// Weights of features that people can read
     Features,
-    /// A reward model from the fine-tuned model on
+    /// A reward model, from the model that was asked about on
     Model,
 }
 

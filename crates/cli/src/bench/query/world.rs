@@ -46,7 +46,7 @@ pub(super) struct Candidate {
 pub(super) struct World<B: LmAutodiffBackend> {
     pub(super) pool: Vec<Candidate>,
     pub(super) heldout: Vec<Candidate>,
-    /// The fine-tuned model.
+    /// The model whose replies they are.
     base: PathBuf,
     /// Where reward models are written.
     run: RunDir,

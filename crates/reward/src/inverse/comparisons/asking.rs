@@ -43,7 +43,12 @@ impl Posterior<'_> {
     ) -> Vec<usize> {
         let pairs = self.pairs.focused(&self.theta, &self.asked().collect::<Vec<_>>());
         let focused = Posterior::of(&pairs, &self.said, self.ridge);
-        focused.ask(&drawn(among, AMONG.max(8 * count), seed), count, random_share, seed)
+        focused.ask(
+            &drawn(among, AMONG.max(count.saturating_mul(8)), seed),
+            count,
+            random_share,
+            seed,
+        )
     }
 
     /// What is chosen can only make others tell less, so only those that seemed to tell most are looked at again (Minoux, 1978).

@@ -110,7 +110,7 @@ fn what_counts_is_asked_about_rather_than_what_does_not() {
         text: format!("{} {at}", words[word]),
         ..Completion::default()
     };
-    // Pairs of words that count, or of words that don't, in turn; fewer of the first are known.
+    // Pairs of words that count, or of words that don't, in turn; most answers were about the first.
     let of = |at: usize, first: usize| [side(first, at), side(first + 1, at)];
     let all: Vec<[Completion; 2]> = (0..64).map(|at| of(at, at % 2 * 2)).collect();
     let config = FeaturesConfig { pairs: false, given: false, ..FeaturesConfig::default() };
