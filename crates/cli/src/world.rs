@@ -49,6 +49,18 @@ impl Question {
     pub(crate) fn of_text(text: impl Into<String>) -> Self {
         Self { text: text.into(), chat: None, columns: Columns::default() }
     }
+
+    /// As people are asked about it: a text, or a conversation.
+    pub(crate) fn content(&self) -> Content {
+        let chat = self.chat.as_ref().and_then(|it| it.body.prompt());
+        chat.cloned().unwrap_or_else(|| self.text.as_str().into())
+    }
+
+    /// Whether more belongs to it than the page shows: tools, or what else a template is told.
+    pub(crate) fn is_more_than_said(&self) -> bool {
+        let more = |it: &Example| it.tools.is_some() || !it.template_arguments.is_empty();
+        self.chat.as_ref().is_some_and(more)
+    }
 }
 
 /// Rows to train on and rows to measure with.

@@ -144,8 +144,11 @@ fn each_round_learns_from_the_attacks_on_the_one_before() {
     let asked = store.tasks("replies", Split::Train).expect("reads");
     let of_second: Vec<_> =
         asked.iter().filter(|it| it.external_id.starts_with("round 2/")).collect();
-    let is_attack = |prompt: &str| attacks.iter().any(|it| it.prompt == prompt);
-    assert!(of_second.iter().any(|it| is_attack(&it.prompt)), "nobody was asked about an attack");
+    let is_attack = |prompt: &str| attacks.iter().any(|it| it.prompt.to_text() == prompt);
+    assert!(
+        of_second.iter().any(|it| is_attack(&it.prompt.to_text())),
+        "nobody was asked about an attack"
+    );
 }
 
 #[test]
