@@ -150,7 +150,7 @@ fn a_bad_row_is_named_and_nothing_is_changed() {
         (json!({"prompt": "p", "completion": "x", "label": true}), "rows.jsonl:2"),
         (json!({"prompt": "p", "chosen": "x", "rejected": "y", "weight": 2.0}), "`weight`"),
         (
-            json!({"prompt": [{"role": "user", "content": "p"}], "chosen": [{"role": "assistant", "content": "x"}], "rejected": [{"role": "assistant", "content": "y"}], "tools": []}),
+            json!({"prompt": [{"role": "user", "content": "p"}], "chosen": [{"role": "assistant", "content": "x"}], "rejected": [{"role": "assistant", "content": "y"}], "tools": [{"type": "function", "function": {"name": "f"}}]}),
             "tools",
         ),
         (json!({"prompt": "p", "chosen": "x", "rejected": "y", "annotator": "a\nb"}), "one line"),
