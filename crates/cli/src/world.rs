@@ -278,11 +278,12 @@ fn judgements(path: &Path, heldout_share: f64) -> Result<(Judgements, Vec<String
 
 /// Judgements of one form.
 fn unmixed(Parts { train, heldout }: Parts<Example>) -> Result<Judgements> {
-    let form = |row: &Example| std::mem::discriminant(&row.body);
+    let form = |row: &Example| (std::mem::discriminant(&row.body), row.body.is_conversational());
     let first = form(&train[0]);
     if train.iter().chain(&heldout).any(|row| form(row) != first) {
         bail!(
-            "pairs, labels, rankings and scores don't mix; choose one of its projects by `feedback.project`"
+            "pairs, labels, rankings and scores don't mix, nor do texts and conversations; choose one of its projects by \
+             `feedback.project`"
         );
     }
     let pairs = |rows: &[Example]| -> Option<Vec<Preference>> {
