@@ -11,7 +11,7 @@ use crate::chromium::{Browser, DESKTOP, Driver};
 use crate::page::hook;
 use crate::served::{Project, Served};
 
-/// Answers everything twice, and isn't sure of questions with a question mark.
+/// Answers as often as it is asked to, and isn't sure of questions with a question mark.
 #[derive(Debug, Default)]
 struct Parrot {
     lessons: Mutex<Vec<Lesson>>,
@@ -39,13 +39,13 @@ impl Model for Parrot {
             let score = Some(place as f64);
             Sampled { text, finished: true, n_tokens: 5, entropy: Some(1.0), score }
         };
-        let samples = [0, 1].map(sample).to_vec();
+        let samples = (0..ask.n).map(sample).collect();
         let disagreement = Some(if prompt.ends_with('?') { 0.5 } else { 0.1 });
         Ok(Answers { samples, n_prompt_tokens: 3, disagreement })
     }
 
-    fn learn(&self, lesson: &Lesson) -> Result<(), String> {
-        self.lessons.lock().map_err(|it| it.to_string())?.push(lesson.clone());
+    fn learn(&self, lessons: &[Lesson]) -> Result<(), String> {
+        *self.lessons.lock().map_err(|it| it.to_string())? = lessons.to_vec();
         Ok(())
     }
 }
@@ -68,6 +68,8 @@ fn a_model_is_asked_and_taught() {
     browser.write("why 1?");
     browser.press(&["Enter"]);
     browser.wait_for(&hook("choose-first"));
+    let banner = browser.text_of("banner");
+    assert!(banner.contains("Asked because its judges disagree by 0.50."), "{banner}");
     browser.picture("live-asks");
     let choice = if browser.shown(2)[0] == 0 { Choice::First } else { Choice::Second };
     browser.press(&["Escape"]);
