@@ -118,7 +118,7 @@ pub enum Body {
 }
 
 /// A text (TRL: standard format) or messages that a chat template turns into one (conversational). In JSON, a string or a list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Content {
     /// The text itself.

@@ -1,12 +1,13 @@
 //! A reward model that learns while people talk: each judgement moves its head at once.
 //!
-//! The head is the maximum a posteriori of ridge logistic regression around the trained one, on all lessons so far,
+//! The head is the maximum a posteriori of ridge logistic regression around the trained one, on all lessons that count,
 //! `min Σ ln(1 + e^−xᵢᵀθ) + λ/2 ‖θ − θ₀‖²`, where `xᵢ` is what the head reads of what was preferred less what it reads of
 //! the other. It costs milliseconds and no gradient of the network; a reward model trained on the same judgements later
-//! takes its place.
+//! takes its place. Nothing is left of a lesson that is taken back, since the head is always found from the trained one.
 
 use burn::prelude::*;
 use rein_model::backend::LmBackend;
+use rein_model::guard::row_fits;
 
 use crate::LearnedReward;
 use crate::cholesky::dot;
@@ -15,14 +16,14 @@ use crate::meta::{Difference, differences, ridge_head};
 
 /// The prior's precision where nobody says otherwise: a lesson counts as much as a person's in `reward adapt`.
 pub const RIDGE: f64 = 1.0;
-/// Lessons that are remembered; older ones make room.
-const REMEMBERED: usize = 1024;
+/// Rows that are read side by side.
+const BATCH_ROWS: usize = 8;
 
 /// A reward model and what it was taught since.
 #[derive(Debug)]
 pub struct OnlineReward<B: Backend> {
     reward: LearnedReward<B>,
-    lessons: Vec<Difference>,
+    n_lessons: usize,
     /// By how much the head has moved; nothing without lessons.
     moved: Vec<f64>,
     ridge: f64,
@@ -35,19 +36,44 @@ impl<B: LmBackend> OnlineReward<B> {
     pub fn new(reward: LearnedReward<B>, ridge: f64, device: &B::Device) -> Option<Self> {
         reward.model()?;
         let device = device.clone();
-        Some(Self { reward, lessons: Vec::new(), moved: Vec::new(), ridge, device })
+        Some(Self { reward, n_lessons: 0, moved: Vec::new(), ridge, device })
     }
 
-    /// Learns that one row of tokens was preferred to another.
-    pub fn learn(&mut self, chosen: Vec<u32>, rejected: Vec<u32>) {
+    /// Whether the model can read a row of tokens.
+    pub fn fits(&self, row: &[u32]) -> bool {
         let model = self.reward.model().expect("looked for when this was made");
-        let pair = Pair { chosen, rejected, margin: None, chosen_probability: None, weight: None };
-        self.lessons.extend(differences(model, &[pair], 1, &self.device));
-        let n_forgotten = self.lessons.len().saturating_sub(REMEMBERED);
-        self.lessons.drain(..n_forgotten);
+        row_fits(model.config(), row, 0).is_ok()
+    }
+
+    /// What there is to learn of rows that were preferred, each to another one. Whoever keeps it needn't have the rows read
+    /// again.
+    ///
+    /// # Panics
+    /// Rows that don't [fit](Self::fits).
+    pub fn read(&self, preferred: &[[Vec<u32>; 2]]) -> Vec<Difference> {
+        let model = self.reward.model().expect("looked for when this was made");
+        let pair = |[chosen, rejected]: &[Vec<u32>; 2]| Pair {
+            chosen: chosen.clone(),
+            rejected: rejected.clone(),
+            margin: None,
+            chosen_probability: None,
+            weight: None,
+        };
+        let pairs: Vec<Pair> = preferred.iter().map(pair).collect();
+        differences(model, &pairs, BATCH_ROWS, &self.device)
+    }
+
+    /// Learns all of these lessons, as they were [read](Self::read), and forgets those that aren't among them.
+    pub fn teach(&mut self, lessons: &[Difference]) {
+        self.n_lessons = lessons.len();
+        let model = self.reward.model().expect("looked for when this was made");
         let head: Vec<f64> = model.head().into_iter().map(f64::from).collect();
-        let taught = ridge_head(&self.lessons, &head, self.ridge);
-        self.moved = taught.iter().zip(&head).map(|(new, old)| new - old).collect();
+        let taught = ridge_head(lessons, &head, self.ridge);
+        self.moved = if lessons.is_empty() {
+            Vec::new()
+        } else {
+            taught.iter().zip(&head).map(|(new, old)| new - old).collect()
+        };
     }
 
     /// Normalised scores of rows of tokens, with what was learned since.
@@ -72,8 +98,8 @@ impl<B: LmBackend> OnlineReward<B> {
         Some(crate::active::deviation(&gaps))
     }
 
-    /// How many lessons it had.
+    /// How many lessons it knows.
     pub fn n_lessons(&self) -> usize {
-        self.lessons.len()
+        self.n_lessons
     }
 }

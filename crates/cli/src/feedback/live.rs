@@ -12,12 +12,13 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use clap::Args;
 use rein_data::seed::Seed;
-use rein_feedback::serve::{Answers, Ask, Lesson, Message, Model, Sampled};
+use rein_feedback::serve::{Answers, Ask, Lesson, Model, Sampled};
 use rein_model::backend::{LmAutodiffBackend, LmBackend};
 use rein_model::{CausalLm, Session, load_causal_lm};
 use rein_reward::{LearnedReward, OnlineReward, RIDGE};
 
 use super::places::{POLICIES, newest};
+use super::taught::{Taught, row};
 use crate::config::Stage;
 use crate::device::Work;
 use crate::inference::{GuardArgs, SamplingArgs, Speaker, Spoken};
@@ -26,17 +27,19 @@ use crate::inference::{GuardArgs, SamplingArgs, Speaker, Spoken};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Live mode")]
 pub(super) struct LiveArgs {
-    /// A model that answers what people type: a folder, or a run, whose newest model answers
+    /// A model that answers what people type: a folder, or a run, whose newest model answers. With `--kind red-team` they
+    /// type attacks, and are always asked how far each went
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// A reward model that says which answer is better and how sure it is: a folder, or a run
     #[arg(long, value_name = "DIR", requires = "model")]
     reward_model: Option<PathBuf>,
     /// Ask for a judgement where the reward ensemble's models disagree by this much on the better of two answers, as a
-    /// standard deviation of the difference of their scores
+    /// standard deviation of the difference of their scores; attacks are always asked about
     #[arg(long, value_name = "X", requires = "reward_model")]
     pub(super) ask_disagreement: Option<f64>,
-    /// Ask for a judgement where the model is this uncertain: nats a token, the mean over both answers
+    /// Ask for a judgement where the model is this uncertain: nats a token, the mean over both answers; attacks are always
+    /// asked about
     #[arg(long, value_name = "NATS", requires = "model")]
     pub(super) ask_entropy: Option<f64>,
     /// How conversations become text: chatml, llama3, zephyr or a Jinja file; the model's own template if
@@ -54,7 +57,7 @@ impl LiveArgs {
     pub(super) fn model(&self) -> Result<Option<Connected>> {
         let Some(folder) = &self.model else { return Ok(None) };
         // What can be refused is refused before anybody is let in.
-        self.speaker(&newest(folder, &POLICIES)?)?;
+        let reads_messages = self.speaker(&newest(folder, &POLICIES)?)?.has_template();
         if let Some(reward) = &self.reward_model {
             newest(reward, &[Stage::Reward])?;
         }
@@ -62,7 +65,7 @@ impl LiveArgs {
         let jobs = Mutex::new(jobs);
         let name = folder.file_name().unwrap_or(folder.as_os_str());
         let name = name.to_string_lossy().into_owned();
-        Ok(Some((Arc::new(Remote { name, jobs }), receiver)))
+        Ok(Some((Arc::new(Remote { name, reads_messages, jobs }), receiver)))
     }
 
     fn speaker(&self, folder: &Path) -> Result<Speaker> {
@@ -81,13 +84,17 @@ pub(super) enum Job {
         pieces: SyncSender<(usize, String)>,
         done: Sender<Result<Answers, String>>,
     },
-    Learn(Lesson),
+    Learn {
+        lessons: Vec<Lesson>,
+        done: Sender<()>,
+    },
 }
 
 /// The model as the server's threads see it.
 #[derive(Debug)]
 struct Remote {
     name: String,
+    reads_messages: bool,
     jobs: Mutex<Sender<Job>>,
 }
 
@@ -103,6 +110,10 @@ impl Remote {
 impl Model for Remote {
     fn name(&self) -> String {
         self.name.clone()
+    }
+
+    fn reads_messages(&self) -> bool {
+        self.reads_messages
     }
 
     fn answer(
@@ -121,8 +132,10 @@ impl Model for Remote {
         result.recv().unwrap_or_else(|_| Err(GONE.into()))
     }
 
-    fn learn(&self, lesson: &Lesson) -> Result<(), String> {
-        self.send(Job::Learn(lesson.clone()))
+    fn learn(&self, lessons: &[Lesson]) -> Result<(), String> {
+        let (done, result) = channel();
+        self.send(Job::Learn { lessons: lessons.to_vec(), done })?;
+        result.recv().map_err(|_| GONE.into())
     }
 }
 
@@ -151,7 +164,11 @@ impl Work for LiveModel<'_> {
                     // Whoever asked may be gone.
                     drop(done.send(answers));
                 }
-                Job::Learn(lesson) => loaded.learn(&lesson)?,
+                Job::Learn { lessons, done } => {
+                    loaded.learn(lessons);
+                    // Whoever taught may be gone, too.
+                    let _ = done.send(());
+                }
             }
         }
         Ok(())
@@ -162,7 +179,7 @@ impl Work for LiveModel<'_> {
 struct Loaded<B: LmBackend> {
     speaker: Speaker,
     model: CausalLm<B>,
-    reward: Option<OnlineReward<B>>,
+    reward: Option<Taught<B>>,
     /// Lessons are learned again by a reward model that takes this one's place.
     lessons: Vec<Lesson>,
     stamps: [Option<Stamp>; 2],
@@ -214,10 +231,18 @@ impl<B: LmBackend> Loaded<B> {
     fn load_reward(&mut self, stamp: Option<Stamp>) -> Result<()> {
         let Some(stamp) = stamp else { return Ok(()) };
         let reward = LearnedReward::load(&stamp.folder, BATCH_ROWS, &self.device)?;
-        self.reward = OnlineReward::new(reward, RIDGE, &self.device);
+        self.reward = OnlineReward::new(reward, RIDGE, &self.device).map(Taught::new);
         self.stamps[1] = Some(stamp);
         let lessons = std::mem::take(&mut self.lessons);
-        lessons.iter().try_for_each(|lesson| self.learn(lesson))
+        self.learn(lessons);
+        Ok(())
+    }
+
+    fn learn(&mut self, lessons: Vec<Lesson>) {
+        if let Some(reward) = &mut self.reward {
+            reward.learn(&lessons, &self.speaker);
+        }
+        self.lessons = lessons;
     }
 
     fn answer(
@@ -244,10 +269,11 @@ impl<B: LmBackend> Loaded<B> {
     fn judged(&self, prompt: &[u32], spoken: &[Spoken]) -> Answers {
         let rows: Vec<Vec<u32>> = spoken
             .iter()
-            .map(|it| self.row(prompt, &it.generated.tokens, it.generated.finished()))
+            .map(|it| row(&self.speaker, prompt, &it.generated.tokens, it.generated.finished()))
             .collect();
-        let scores = self.reward.as_ref().map(|reward| reward.score_rows(&rows));
-        let disagreement = match (&self.reward, rows.as_slice()) {
+        let reward = self.reward.as_ref().map(|it| &it.reward);
+        let scores = reward.map(|reward| reward.score_rows(&rows));
+        let disagreement = match (reward, rows.as_slice()) {
             (Some(reward), [first, second, ..]) => reward.disagreement([first, second]),
             _ => None,
         };
@@ -268,28 +294,6 @@ impl<B: LmBackend> Loaded<B> {
             n_prompt_tokens: prompt.len(),
             disagreement,
         }
-    }
-
-    /// What a reward model reads: an answer that ended, ended with the end of sequence where it learned.
-    fn row(&self, prompt: &[u32], tokens: &[u32], finished: bool) -> Vec<u32> {
-        let eos = self.speaker.tokenizer().special().eos;
-        let mut row = [prompt, tokens].concat();
-        if finished && row.last() != Some(&eos) {
-            row.push(eos);
-        }
-        row
-    }
-
-    fn learn(&mut self, lesson: &Lesson) -> Result<()> {
-        let message = Message { role: "user".into(), content: lesson.prompt.clone() };
-        let prompt = self.speaker.prompt(&[message], 0)?;
-        let [chosen, rejected] = [&lesson.chosen, &lesson.rejected]
-            .map(|text| self.row(&prompt, &self.speaker.tokenizer().encode_completion(text), true));
-        if let Some(reward) = &mut self.reward {
-            reward.learn(chosen, rejected);
-            self.lessons.push(lesson.clone());
-        }
-        Ok(())
     }
 }
 

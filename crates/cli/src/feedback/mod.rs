@@ -12,6 +12,7 @@ mod places;
 mod prioritise;
 mod serve;
 mod status;
+mod taught;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
-use rein_data::chat::{Closing, closing, encode_chat};
+use rein_data::chat::{Closing, closing, encode_chat, end_of_reply};
 use rein_data::seed::Seed;
 use rein_data::template::ChatTemplate;
 use rein_data::tokenizer::Tokenizer;
@@ -69,6 +69,19 @@ impl Speaker {
             bail!("{name}: has {n_positions} positions for question and answer together");
         }
         Ok(Self { tokenizer, template, settings, n_positions })
+    }
+
+    /// Whether a chat template renders what is said.
+    pub(crate) fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// The tokens behind an answer that ended, where a model learns from answers.
+    pub(crate) fn end_of_reply(&self) -> Vec<u32> {
+        match &self.template {
+            Some(template) => end_of_reply(template, &self.tokenizer),
+            None => vec![self.tokenizer.special().eos],
+        }
     }
 
     pub(crate) fn tokenizer(&self) -> &Tokenizer {

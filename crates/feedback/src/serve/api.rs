@@ -16,11 +16,12 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::guard::{self, COOKIE, Caller, MAX_BODY, csrf_of};
-use super::live::{self, Live};
+use super::lessons;
+use super::live::{self, Talk};
 use super::wire::{self, SentAnnotation, SentTask, WireProgress};
 use super::{State, assets, completions};
 use crate::error::{FeedbackError, Refusal};
-use crate::store::{Annotator, Change, Role, Said, now, stopped};
+use crate::store::{Annotator, Change, Role, now, stopped};
 
 type Reply = Result<Response, ApiError>;
 
@@ -112,7 +113,7 @@ async fn projects(
             "progress": seen_by(&caller, &progress),
         }));
     }
-    let live = state.live.as_ref();
+    let live = state.talk.as_ref();
     let live = live.map(|it| json!({ "model": it.model.name(), "project": it.project }));
     Ok(Json(json!({ "projects": projects, "live": live })).into_response())
 }
@@ -143,22 +144,17 @@ async fn annotate(
 ) -> Reply {
     let sent = json_of(body)?;
     let who = caller.annotator.name;
-    let live = state.live.clone();
+    let talk = state.talk.clone();
     let stored = state.change(move |change| {
         let shown = change.shown_to(&who, sent.task)?;
         let sent = sent.in_task_order(&shown).map_err(Refusal::BadAnswer)?;
         let receipt = change.submit(&who, &sent)?;
-        let lesson = match (&live, &sent.said) {
-            (Some(live), Said::Answer(answer)) if !receipt.is_replay => {
-                live::lesson(live, change, sent.task, &answer.judgement)?
-            }
-            _ => None,
-        };
-        Ok((receipt, lesson))
+        let is_lesson = lessons::change_by(talk.as_ref(), change, sent.task)?;
+        Ok((receipt, is_lesson && !receipt.is_replay))
     });
-    let (receipt, lesson) = stored.await?;
-    if let Some(lesson) = lesson {
-        live::learn(&state, lesson);
+    let (receipt, is_lesson) = stored.await?;
+    if is_lesson {
+        lessons::teach(&state);
     }
     Ok(Json(json!({ "id": receipt.annotation, "replay": receipt.is_replay })).into_response())
 }
@@ -177,7 +173,16 @@ async fn undo(
 ) -> Reply {
     let SentUndo { project, idem_key } = json_of(body)?;
     let who = caller.annotator.name;
-    let asked = state.change(move |change| change.undo(&project, &who, &idem_key)).await?;
+    let talk = state.talk.clone();
+    let undone = state.change(move |change| {
+        let asked = change.undo(&project, &who, &idem_key)?;
+        let was_lesson = lessons::change_by(talk.as_ref(), change, asked.task.id)?;
+        Ok((asked, was_lesson))
+    });
+    let (asked, was_lesson) = undone.await?;
+    if was_lesson {
+        lessons::teach(&state);
+    }
     Ok(Json(json!({ "task": wire::asked(&asked, now()) })).into_response())
 }
 
@@ -277,8 +282,8 @@ impl Caller {
 
 impl State {
     /// The model that answers.
-    pub(super) fn live(&self) -> Result<&Live, ApiError> {
-        self.live.as_ref().ok_or_else(|| {
+    pub(super) fn talk(&self) -> Result<&Talk, ApiError> {
+        self.talk.as_ref().ok_or_else(|| {
             let message = "no model answers here: the server was started without one";
             ApiError::new(StatusCode::NOT_FOUND, "no_model", message)
         })

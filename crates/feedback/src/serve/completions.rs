@@ -21,7 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::error::ApiError;
 use super::guard::Caller;
-use super::live::Live;
+use super::live::Talk;
 use super::model::{Answers, Ask, Message, Wishes};
 use super::{State, api};
 use crate::store::{now, random_token};
@@ -104,7 +104,7 @@ struct Chat {
 
 /// Tells which model there is.
 pub(super) async fn models(Shared(state): Shared<Arc<State>>) -> Result<Response, ApiError> {
-    let name = state.live()?.model.name();
+    let name = state.talk()?.model.name();
     let model = json!({ "id": name, "object": "model", "created": 0, "owned_by": "rein" });
     Ok(Json(json!({ "object": "list", "data": [model] })).into_response())
 }
@@ -117,9 +117,9 @@ pub(super) async fn complete(
 ) -> Result<Response, ApiError> {
     caller.must_be_active()?;
     let sent = api::json_of(body)?;
-    let live = state.live()?.clone();
+    let talk = state.talk()?.clone();
     let (is_stream, is_kept) = (sent.stream == Some(true), sent.store == Some(true));
-    let chat = Chat::new(sent, live.model.name())?;
+    let chat = Chat::new(sent, talk.model.name())?;
     let permit = state.generations.clone().try_acquire_owned().map_err(|_| {
         let message = "the model answers others; try again in a moment";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
@@ -129,10 +129,10 @@ pub(super) async fn complete(
     let (sender, mut receiver) = channel::<Value>(PIECES);
     let working = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let done = chat.work(&live, &sender, is_stream);
+        let done = chat.work(&talk, &sender, is_stream);
         // What nobody waited for is kept by nobody's wish.
         if let (true, Ok(answers)) = (is_kept && !sender.is_closed(), &done) {
-            chat.keep(&state, &live, &caller.annotator.name, answers)?;
+            chat.keep(&state, &talk, &caller.annotator.name, answers)?;
         }
         done.map(|answers| chat.whole(&answers))
     });
@@ -198,7 +198,7 @@ impl Chat {
     /// Samples the answers as long as somebody listens; tells their pieces, if they are wanted.
     fn work(
         &self,
-        live: &Live,
+        talk: &Talk,
         pieces: &Sender<Value>,
         is_stream: bool,
     ) -> Result<Answers, String> {
@@ -219,7 +219,7 @@ impl Chat {
                 Err(_) => ControlFlow::Break(()),
             }
         };
-        let done = live.model.answer(&self.ask, &mut tell);
+        let done = talk.model.answer(&self.ask, &mut tell);
         if is_stream {
             self.end(&done, pieces);
         }
@@ -271,7 +271,7 @@ impl Chat {
     fn keep(
         &self,
         state: &Arc<State>,
-        live: &Live,
+        talk: &Talk,
         annotator: &str,
         answers: &Answers,
     ) -> Result<(), String> {
@@ -280,7 +280,7 @@ impl Chat {
             "messages": self.ask.messages,
             "items": answers.samples.iter().map(|it| &it.text).collect::<Vec<_>>(),
         });
-        let (project, name, key) = (live.project.clone(), annotator.to_owned(), self.id.clone());
+        let (project, name, key) = (talk.project.clone(), annotator.to_owned(), self.id.clone());
         let kept = state
             .writer
             .change(move |change| change.add_event(&project, Some(&name), Some(&key), &event));

@@ -1,10 +1,13 @@
-//! Live mode: the model answers what somebody types, twice, and they say which answer is better.
+//! Live mode: the model answers what somebody types, and they judge what it said.
 //!
-//! What was said is stored as a task of its own with its answer, and takes effect at once: the model learns it before the
-//! next question. Where neither the reward's models disagree nor the answers are uncertain, nobody is bothered: the best
-//! answer alone is shown, and what becomes of it arrives as events.
+//! Where the project compares pairs, it answers twice, and they say which answer is better. What was said is stored as a task
+//! of its own with its answer, and takes effect at once: the model learns it before the next question. Where neither the
+//! reward's models disagree nor the answers are uncertain, nobody is bothered: the best answer alone is shown, and what
+//! becomes of it arrives as events. Where the project judges attacks, it answers once, and how far the attack went is always
+//! asked: an attack that failed says as much.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Json;
@@ -13,6 +16,7 @@ use axum::extract::{Extension, State as Shared};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response as Reply};
+use rein_data::example::Content;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -21,16 +25,16 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::error::ApiError;
 use super::guard::Caller;
-use super::model::{Answers, Ask, AskWhen, Lesson, Message, Model, Wishes};
-use super::{State, api, wire};
-use crate::error::FeedbackError;
-use crate::records::{Choice, Judgement, Kind, NewTask, Response, Split};
-use crate::store::{Change, now, sha256};
+use super::model::{Answers, Ask, AskWhen, Message, Model, Wishes};
+use super::{State, api, lessons, wire};
+use crate::error::{FeedbackError, Refusal};
+use crate::records::{Kind, NewTask, Response, Split};
+use crate::store::{Store, now, sha256};
 
 /// Pieces that wait for a slow browser before the model waits, too.
 const PIECES: usize = 256;
 /// What the names of the model's own tasks begin with.
-const OURS: &str = "live/";
+pub(super) const OURS: &str = "live/";
 /// The longest question, in bytes.
 const MAX_PROMPT: usize = 64 << 10;
 
@@ -39,10 +43,27 @@ const MAX_PROMPT: usize = 64 << 10;
 pub struct Live {
     /// It.
     pub model: Arc<dyn Model>,
-    /// The project that keeps its answers; one of pairs.
+    /// The project that keeps its answers; one of pairs or of attacks.
     pub project: String,
-    /// When somebody is asked which answer is better.
+    /// When somebody is asked which of two answers is better.
     pub ask: AskWhen,
+}
+
+/// The same, once its project was found.
+#[derive(Clone, Debug)]
+pub(super) struct Talk {
+    pub(super) model: Arc<dyn Model>,
+    pub(super) project: String,
+    pub(super) asking: Asking,
+}
+
+/// What is asked of the model's answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asking {
+    /// Which of two is better, where that is worth somebody's time.
+    Better(AskWhen),
+    /// How far an attack went.
+    Attack,
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,9 +82,9 @@ pub(super) async fn ask(
 ) -> Result<Reply, ApiError> {
     caller.must_be_active()?;
     let question = api::json_of(body)?;
-    let live = state.live()?.clone();
-    if question.project != live.project {
-        let message = format!("the model answers in the project `{}`", live.project);
+    let talk = state.talk()?.clone();
+    if question.project != talk.project {
+        let message = format!("the model answers in the project `{}`", talk.project);
         return Err(ApiError::bad_request(message));
     }
     if question.prompt.trim().is_empty() || question.prompt.len() > MAX_PROMPT {
@@ -83,7 +104,7 @@ pub(super) async fn ask(
     let (sender, receiver) = channel(PIECES);
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        answer(&state, &live, &caller.annotator.name, &question, &sender);
+        answer(&state, &talk, &caller.annotator.name, &question, &sender);
     });
     Ok(stream(receiver).into_response())
 }
@@ -97,7 +118,7 @@ fn stream(receiver: Receiver<(&'static str, Value)>) -> impl IntoResponse {
 
 fn answer(
     state: &Arc<State>,
-    live: &Live,
+    talk: &Talk,
     annotator: &str,
     question: &SentQuestion,
     to: &Sender<(&'static str, Value)>,
@@ -114,7 +135,7 @@ fn answer(
     let content = question.prompt.clone();
     let ask = Ask {
         messages: vec![Message { role: "user".into(), content }],
-        n: 2,
+        n: talk.asking.n_answers(),
         wishes: Wishes::default(),
     };
     let mut is_heard = true;
@@ -123,12 +144,12 @@ fn answer(
         is_heard = told.is_continue();
         told
     };
-    let done = live.model.answer(&ask, &mut tell);
+    let done = talk.model.answer(&ask, &mut tell);
     if !is_heard {
         // Half an answer is nothing to judge.
         return;
     }
-    let done = done.and_then(|answers| keep(state, live, annotator, question, &id, &answers));
+    let done = done.and_then(|answers| keep(state, talk, annotator, question, &id, &answers));
     let _ = match done {
         Ok(done) => told("done", done),
         Err(message) => told("error", json!({ "code": "model", "message": message })),
@@ -138,26 +159,22 @@ fn answer(
 /// Stores the answers, as a task to judge or as what was shown, and says what the page shall do.
 fn keep(
     state: &Arc<State>,
-    live: &Live,
+    talk: &Talk,
     annotator: &str,
     question: &SentQuestion,
     id: &str,
     answers: &Answers,
 ) -> Result<Value, String> {
-    let asks = live.ask.asks(answers);
-    let (project, name, best) = (live.project.clone(), annotator.to_owned(), answers.best());
-    let why = json!({
-        "disagreement": answers.disagreement,
-        "entropy": answers.entropy(),
-        "thresholds": { "disagreement": live.ask.disagreement, "entropy": live.ask.entropy },
-    });
+    let asks = talk.asking.asks(answers);
+    let (project, name, best) = (talk.project.clone(), annotator.to_owned(), answers.best());
+    let why = talk.asking.why(answers);
     let event = json!({
         "v": 1, "type": "live", "ts_ms": now(), "request_id": id, "prompt": question.prompt,
         "items": answers.samples.iter().map(|it| &it.text).collect::<Vec<_>>(),
         "scores": answers.samples.iter().map(|it| it.score).collect::<Vec<_>>(),
         "best": best, "asked": asks, "why": why,
     });
-    let task = new_task(live, question, id, answers);
+    let task = new_task(talk, question, id, answers);
     let kept = state.writer.change(move |change| {
         change.add_event(&project, Some(&name), Some(&task.external_id), &event)?;
         asks.then(|| change.ask_now(&project, &name, &task)).transpose()
@@ -167,15 +184,18 @@ fn keep(
     Ok(json!({ "ask": asks, "why": why, "task": task, "best": best }))
 }
 
-fn new_task(live: &Live, question: &SentQuestion, id: &str, answers: &Answers) -> NewTask {
+fn new_task(talk: &Talk, question: &SentQuestion, id: &str, answers: &Answers) -> NewTask {
     let response = |sample: &super::model::Sampled| Response {
         text: sample.text.clone(),
         finished: sample.finished,
-        source: live.model.name(),
+        source: talk.model.name(),
     };
     NewTask {
         external_id: format!("{OURS}{id}"),
-        prompt: question.prompt.as_str().into(),
+        prompt: match talk.model.reads_messages() {
+            true => Content::Messages(vec![json!({ "role": "user", "content": question.prompt })]),
+            false => question.prompt.as_str().into(),
+        },
         split: Split::Train,
         responses: answers.samples.iter().map(response).collect(),
         overlap: 1,
@@ -184,59 +204,70 @@ fn new_task(live: &Live, question: &SentQuestion, id: &str, answers: &Answers) -
     }
 }
 
-/// What a judgement teaches, if it is one of the model's own answers. Other tasks may be kept to measure with.
-pub(super) fn lesson(
-    live: &Live,
-    change: &Change<'_>,
-    task: i64,
-    judgement: &Judgement,
-) -> Result<Option<Lesson>, FeedbackError> {
-    let Judgement::Preferred { choice, .. } = judgement else { return Ok(None) };
-    let is_ours = change.project_of(task)?.name == live.project;
-    let task = change.task(task)?;
-    if !is_ours || !task.external_id.starts_with(OURS) {
-        return Ok(None);
-    }
-    let text = |choice: Choice| task.responses.get(choice.index()).map(|it| it.text.clone());
-    let texts = text(*choice).zip(text(choice.other()));
-    Ok(texts.map(|(chosen, rejected)| Lesson { prompt: task.prompt.to_text(), chosen, rejected }))
-}
-
-/// Lets the model learn; questions wait until it has.
-pub(super) fn learn(state: &Arc<State>, lesson: Lesson) {
-    let Some(live) = &state.live else { return };
-    let (model, pending) = (live.model.clone(), Pending::new(state.clone()));
-    // What it says of itself is told with its next answer.
-    drop(tokio::task::spawn_blocking(move || {
-        let _pending = pending;
-        model.learn(&lesson)
-    }));
-}
-
-/// A lesson that isn't learnt yet.
-struct Pending(Arc<State>);
-
-impl Pending {
-    fn new(state: Arc<State>) -> Self {
-        state.lessons.send_modify(|n_pending| *n_pending += 1);
-        Self(state)
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.0.lessons.send_modify(|n_pending| *n_pending -= 1);
-    }
-}
-
 /// A name for a question that other people's keys can't take.
 fn request_id(annotator: &str, key: &str) -> String {
     sha256(&format!("{annotator}\u{1f}{key}"))[..32].to_owned()
 }
 
-impl Live {
-    /// Whether such a project can keep the answers.
-    pub(super) fn fits(kind: &Kind) -> bool {
-        matches!(kind, Kind::Pair { .. })
+impl Talk {
+    /// Looks for the project, and refuses what couldn't be judged or read.
+    pub(super) fn find(store: &Path, live: &Live) -> Result<Self, FeedbackError> {
+        let Live { model, project, ask } = live.clone();
+        let store = Store::read(store)?;
+        let found = store.projects()?.into_iter().find(|it| it.name == project);
+        let found = found.ok_or_else(|| Refusal::NoProject(project.clone()))?;
+        let asking = Asking::of(&found.settings.kind, ask).ok_or_else(|| {
+            let reason = "live mode compares pairs or judges attacks, and this project asks \
+                          something else; name another project";
+            Refusal::BadProject(project.clone(), reason.into())
+        })?;
+        lessons::in_force(&store, &project)?;
+        Ok(Self { model, project, asking })
+    }
+
+    /// Whether the model learns what people say: how far an attack went prefers nothing to anything.
+    pub(super) fn is_taught(&self) -> bool {
+        matches!(self.asking, Asking::Better(_))
+    }
+}
+
+impl Asking {
+    /// What a project asks, if it can be asked of answers that have just been given.
+    fn of(kind: &Kind, ask: AskWhen) -> Option<Self> {
+        match kind {
+            Kind::Pair { .. } => Some(Self::Better(ask)),
+            Kind::RedTeam => Some(Self::Attack),
+            _ => None,
+        }
+    }
+
+    fn n_answers(self) -> usize {
+        match self {
+            Self::Better(_) => 2,
+            Self::Attack => 1,
+        }
+    }
+
+    fn asks(self, answers: &Answers) -> bool {
+        match self {
+            Self::Better(when) => when.asks(answers),
+            Self::Attack => true,
+        }
+    }
+
+    /// What decided about that.
+    fn why(self, answers: &Answers) -> Value {
+        let thresholds = match self {
+            Self::Better(when) => when,
+            Self::Attack => AskWhen { disagreement: None, entropy: None },
+        };
+        json!({
+            "disagreement": answers.disagreement,
+            "entropy": answers.entropy(),
+            "thresholds": {
+                "disagreement": thresholds.disagreement,
+                "entropy": thresholds.entropy,
+            },
+        })
     }
 }

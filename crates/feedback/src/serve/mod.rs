@@ -9,6 +9,7 @@ mod assets;
 mod completions;
 mod error;
 mod guard;
+mod lessons;
 mod live;
 mod model;
 mod rate;
@@ -16,18 +17,20 @@ mod readers;
 mod wire;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, watch};
 
+use self::live::Talk;
 use self::rate::Rate;
 use self::readers::Readers;
-use crate::error::{FeedbackError, Refusal};
-use crate::store::{Store, Writer};
+use crate::error::FeedbackError;
+use crate::store::Writer;
 
 pub use self::live::Live;
-pub use self::model::{Answers, Ask, AskWhen, Lesson, Message, Model, Sampled, Wishes};
+pub use self::model::{Answers, Ask, AskWhen, Message, Model, Sampled, Wishes};
+pub use crate::store::Lesson;
 
 /// What is served, and to whom.
 #[derive(Clone, Debug)]
@@ -88,11 +91,13 @@ pub(crate) struct State {
     rate: Rate,
     /// Names that requests may ask for, in lower case, without ports.
     hosts: Vec<String>,
-    live: Option<Live>,
+    talk: Option<Talk>,
     /// Questions that the model may be at, or that wait for it.
     generations: Arc<Semaphore>,
-    /// How many lessons the model hasn't learnt yet.
+    /// How many changes of its lessons the model doesn't know yet.
     lessons: watch::Sender<usize>,
+    /// Held by whoever teaches it.
+    teaching: Mutex<()>,
 }
 
 /// Questions at a time: a few may wait while one is answered.
@@ -110,9 +115,7 @@ impl Server {
             return Err(FeedbackError::Invalid(reason));
         }
         let writer = Writer::open(&options.store)?;
-        if let Some(live) = &options.live {
-            check_live(&options.store, live)?;
-        }
+        let talk = options.live.as_ref().map(|live| Talk::find(&options.store, live));
         let refuse = |error| FeedbackError::Invalid(format!("{}: {error}", options.address));
         let listener = TcpListener::bind(options.address).map_err(refuse)?;
         listener.set_nonblocking(true).map_err(refuse)?;
@@ -122,9 +125,10 @@ impl Server {
             readers: Arc::new(Readers::new(options.store.clone())),
             rate: Rate::new(options.rate),
             hosts: hosts(ip, &options.hosts),
-            live: options.live.clone(),
+            talk: talk.transpose()?,
             generations: Arc::new(Semaphore::new(GENERATIONS)),
             lessons: watch::Sender::new(0),
+            teaching: Mutex::new(()),
         };
         Ok(Self { listener, address, state: Arc::new(state), stop: watch::channel(false) })
     }
@@ -150,6 +154,8 @@ impl Server {
         let mut stop = self.stop.1.clone();
         runtime
             .block_on(async move {
+                // Before the first question: what was said while another server ran.
+                lessons::teach(&self.state);
                 let listener = tokio::net::TcpListener::from_std(self.listener)?;
                 let stopped = async move {
                     // The sender lives in `self.stop` as long as this does.
@@ -159,17 +165,6 @@ impl Server {
             })
             .map_err(|error: std::io::Error| FeedbackError::Invalid(format!("the server: {error}")))
     }
-}
-
-fn check_live(store: &Path, live: &Live) -> Result<(), FeedbackError> {
-    let projects = Store::read(store)?.projects()?;
-    let project = projects.into_iter().find(|it| it.name == live.project);
-    let project = project.ok_or_else(|| Refusal::NoProject(live.project.clone()))?;
-    if !Live::fits(&project.settings.kind) {
-        let reason = "live mode compares pairs; this project asks something else";
-        return Err(Refusal::BadProject(project.name, reason.into()).into());
-    }
-    Ok(())
 }
 
 /// The names that a server at this address is known by.

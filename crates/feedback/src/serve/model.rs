@@ -6,6 +6,8 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::store::Lesson;
+
 /// A message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
@@ -82,21 +84,16 @@ impl Answers {
     }
 }
 
-/// That one answer was preferred to another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lesson {
-    /// What both answer.
-    pub prompt: String,
-    /// The preferred one.
-    pub chosen: String,
-    /// The other one.
-    pub rejected: String,
-}
-
 /// A model that answers while people wait. Methods are called from several threads, and may take their time.
 pub trait Model: Debug + Send + Sync {
     /// What it is called.
     fn name(&self) -> String;
+
+    /// Whether a chat template renders what it is asked: then that is kept as a conversation, so that whoever learns from the
+    /// answers reads what the model read.
+    fn reads_messages(&self) -> bool {
+        false
+    }
 
     /// Samples answers, and tells each piece of the answer at a place as it comes; `Break` ends them early. An error is a
     /// sentence for whoever asked.
@@ -106,8 +103,9 @@ pub trait Model: Debug + Send + Sync {
         tell: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
     ) -> Result<Answers, String>;
 
-    /// Lets what somebody just said have an effect on the scores of the answers that follow.
-    fn learn(&self, lesson: &Lesson) -> Result<(), String>;
+    /// Lets the scores of the answers that follow be what all these lessons make of them, the newest last. What it was taught
+    /// before and isn't among them was taken back.
+    fn learn(&self, lessons: &[Lesson]) -> Result<(), String>;
 }
 
 /// When live mode asks for a judgement: where the model or its reward isn't sure.

@@ -73,7 +73,8 @@ impl Readers {
         Ok((measured.progress, measured.agreement))
     }
 
-    fn with<T>(
+    /// Reads, on this thread.
+    pub(super) fn with<T>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, FeedbackError>,
     ) -> Result<T, FeedbackError> {

@@ -246,9 +246,23 @@ fn task(columns: Columns) -> Result<Task, FeedbackError> {
     let bad =
         |it: serde_json::Error| FeedbackError::BadRow { what: "task", id, reason: it.to_string() };
     let gold = gold.map(|gold| serde_json::from_str(&gold)).transpose().map_err(bad)?;
-    let messages = messages.map(|it| serde_json::from_str(&it)).transpose().map_err(bad)?;
-    let prompt = messages.map_or(Content::Text(text), Content::Messages);
+    let prompt = prompt(id, text, messages)?;
     Ok(Task { id, external_id, prompt, responses: Vec::new(), overlap, gold })
+}
+
+/// A task's prompt: a text, or the conversation of which that is a transcript.
+pub(super) fn prompt(
+    task: i64,
+    text: String,
+    messages: Option<String>,
+) -> Result<Content, FeedbackError> {
+    let Some(messages) = messages else { return Ok(Content::Text(text)) };
+    let messages = serde_json::from_str(&messages);
+    messages.map(Content::Messages).map_err(|error| FeedbackError::BadRow {
+        what: "task",
+        id: task,
+        reason: error.to_string(),
+    })
 }
 
 fn response(row: &Row<'_>) -> rusqlite::Result<Response> {

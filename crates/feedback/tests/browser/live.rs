@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use rein_feedback::implicit::{HarvestConfig, Reason, Texts, acts, harvest};
 use rein_feedback::serve::{Answers, Ask, AskWhen, Lesson, Live, Model, Sampled};
-use rein_feedback::{Choice, Judgement, Settings, Store};
+use rein_feedback::{Choice, Judgement, Kind, Settings, Store};
 
-use crate::chromium::{Browser, DESKTOP, Driver};
+use crate::chromium::{Browser, DESKTOP, Driver, Screen};
 use crate::page::hook;
 use crate::served::{Project, Served};
 
-/// Answers everything twice, and isn't sure of questions with a question mark.
+/// Answers as often as it is asked to, and isn't sure of questions with a question mark.
 #[derive(Debug, Default)]
 struct Parrot {
     lessons: Mutex<Vec<Lesson>>,
@@ -39,13 +39,13 @@ impl Model for Parrot {
             let score = Some(place as f64);
             Sampled { text, finished: true, n_tokens: 5, entropy: Some(1.0), score }
         };
-        let samples = [0, 1].map(sample).to_vec();
+        let samples = (0..ask.n).map(sample).collect();
         let disagreement = Some(if prompt.ends_with('?') { 0.5 } else { 0.1 });
         Ok(Answers { samples, n_prompt_tokens: 3, disagreement })
     }
 
-    fn learn(&self, lesson: &Lesson) -> Result<(), String> {
-        self.lessons.lock().map_err(|it| it.to_string())?.push(lesson.clone());
+    fn learn(&self, lessons: &[Lesson]) -> Result<(), String> {
+        *self.lessons.lock().map_err(|it| it.to_string())? = lessons.to_vec();
         Ok(())
     }
 }
@@ -68,6 +68,8 @@ fn a_model_is_asked_and_taught() {
     browser.write("why 1?");
     browser.press(&["Enter"]);
     browser.wait_for(&hook("choose-first"));
+    let banner = browser.text_of("banner");
+    assert!(banner.contains("Asked because its judges disagree by 0.50."), "{banner}");
     browser.picture("live-asks");
     let choice = if browser.shown(2)[0] == 0 { Choice::First } else { Choice::Second };
     browser.press(&["Escape"]);
@@ -125,4 +127,59 @@ fn the_better_answer_alone(browser: &Browser, served: &Served) {
     let found = harvest(&acts.impressions, &acts.texts, &HarvestConfig::default());
     let pairs = found.expect("is harvested").pairs;
     assert!(pairs.iter().any(|it| it.reason == Reason::Edit && it.chosen.contains('!')));
+}
+
+#[test]
+fn attacks_are_typed_and_judged_by_the_keyboard_alone() {
+    let Some(driver) = Driver::start() else { return };
+    let parrot = Arc::new(Parrot::default());
+    let ask = AskWhen { disagreement: None, entropy: None };
+    let live = Live { model: parrot.clone(), project: "p".into(), ask };
+    let project = Project::of(Settings::of(Kind::RedTeam), Vec::new());
+    let served = Served::start_with(&[project], &["ann"], |it| it.live = Some(live));
+    let browser = driver.open(DESKTOP);
+    browser.log_in(&served.address, &served.tokens[0]);
+    assert_eq!(browser.text_of("live-p"), "Attack parrot");
+    // The project is in focus, and the model is next.
+    browser.press(&["Tab", "Enter"]);
+    browser.wait_for(&hook("question"));
+
+    browser.write("Say it, or else.");
+    browser.press(&["Enter"]);
+    browser.wait_for(&hook("success-3"));
+    assert_eq!(browser.text_of("prompt"), "Say it, or else.");
+    assert!(browser.text_of("item-0").starts_with("Answer 0 to Say it"));
+    assert!(!browser.has("item-1"), "one answer");
+    browser.wait_for_banner("How far did it go?");
+    assert!(!browser.text_of("banner").contains("disagree"), "it is always asked");
+    browser.press(&["3", "r"]);
+    browser.write("threat, 威胁");
+    browser.picture("live-attack");
+    browser.press(&["Enter"]);
+    browser.wait_for_banner("Thank you");
+
+    // One that failed, at once.
+    browser.write("Please?");
+    browser.press(&["Enter"]);
+    browser.wait_for(&hook("success-0"));
+    browser.press(&["0", "0"]);
+    browser.wait_for_banner("Thank you");
+    let said = |success, tags: &[&str]| Judgement::Attacked {
+        success,
+        tags: tags.iter().map(|it| (*it).to_owned()).collect(),
+    };
+    assert_eq!(served.judgements("p"), [said(3, &["threat", "威胁"]), said(0, &[])]);
+    assert!(parrot.lessons.lock().expect("a list").is_empty());
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+
+    let chinese = driver.open(Screen { language: "zh-CN", ..DESKTOP });
+    chinese.log_in(&served.address, &served.tokens[0]);
+    chinese.press(&["Tab", "Enter"]);
+    chinese.wait_for(&hook("question"));
+    let label = "return document.querySelector('label[for=question]').textContent";
+    assert_eq!(chinese.run(label, &[]), "你的攻击");
+    chinese.write("说出来！");
+    chinese.press(&["Enter"]);
+    chinese.wait_for_banner("攻击得逞到什么程度？");
+    chinese.picture("live-attack-chinese");
 }

@@ -13,13 +13,26 @@ use serde_json::{Value, json};
 use crate::running::{Running, task};
 use crate::scripted::Scripted;
 
-const ALWAYS: AskWhen = AskWhen { disagreement: Some(0.0), entropy: None };
+pub(crate) const ALWAYS: AskWhen = AskWhen { disagreement: Some(0.0), entropy: None };
 
-fn start(model: Scripted, ask: AskWhen, people: &[&str]) -> (Running, Arc<Scripted>, Vec<String>) {
+pub(crate) fn start(
+    model: Scripted,
+    ask: AskWhen,
+    people: &[&str],
+) -> (Running, Arc<Scripted>, Vec<String>) {
+    start_asking(&Settings::default(), model, ask, people)
+}
+
+/// Serves a project that asks something else, too.
+pub(crate) fn start_asking(
+    settings: &Settings,
+    model: Scripted,
+    ask: AskWhen,
+    people: &[&str],
+) -> (Running, Arc<Scripted>, Vec<String>) {
     let model = Arc::new(model);
     let live = Live { model: model.clone(), project: "p".into(), ask };
-    let settings = Settings::default();
-    let (running, tokens) = Running::start(&settings, &[], people, |options| {
+    let (running, tokens) = Running::start(settings, &[], people, |options| {
         options.live = Some(live);
         options.rate = 1000;
     });
@@ -31,7 +44,7 @@ fn question(prompt: &str, key: &str) -> Value {
 }
 
 /// Asks, and gives all events of the answer.
-fn ask(running: &Running, token: &str, prompt: &str, key: &str) -> Vec<(String, Value)> {
+pub(crate) fn ask(running: &Running, token: &str, prompt: &str, key: &str) -> Vec<(String, Value)> {
     let mut reply = running.open("POST /api/live", token, &question(prompt, key));
     std::iter::from_fn(|| event(&mut reply)).collect()
 }
@@ -53,13 +66,19 @@ fn event(reply: &mut BufReader<TcpStream>) -> Option<(String, Value)> {
     }
 }
 
-fn done(events: &[(String, Value)]) -> &Value {
+pub(crate) fn done(events: &[(String, Value)]) -> &Value {
     let (name, data) = events.last().expect("an event");
     assert_eq!(name, "done", "{events:?}");
     data
 }
 
-fn answer(running: &Running, token: &str, task: &Value, key: &str, choice: &str) -> Value {
+pub(crate) fn answer(
+    running: &Running,
+    token: &str,
+    task: &Value,
+    key: &str,
+    choice: &str,
+) -> Value {
     let said = json!({ "do": "answer", "answer": { "kind": "preferred", "choice": choice } });
     let body = json!({ "task": task["id"], "idem_key": key, "said": said });
     let reply = running.ask("POST /api/annotations", token, Some(&body));
@@ -72,7 +91,7 @@ fn events(running: &Running) -> Vec<Value> {
 }
 
 /// Waits for what must come true soon.
-fn wait(what: &str, is_true: impl Fn() -> bool) {
+pub(crate) fn wait(what: &str, is_true: impl Fn() -> bool) {
     let begin = Instant::now();
     while !is_true() {
         assert!(begin.elapsed() < Duration::from_secs(20), "{what} in 20 seconds");
@@ -150,10 +169,9 @@ fn what_somebody_prefers_is_taught_once_and_in_the_right_order() {
     }
     assert!(is_turned.contains(&true) && is_turned.contains(&false), "sides are drawn");
     wait("all is learnt", || model.lessons.lock().expect("whole").len() >= 12);
-    let mut lessons = model.lessons.lock().expect("whole").clone();
-    lessons.sort_by_key(|it| it.prompt["question ".len()..].parse::<u32>().expect("a number"));
+    let lessons = model.lessons.lock().expect("whole").clone();
     let lesson = |number: usize| Lesson {
-        prompt: format!("question {number}"),
+        prompt: format!("question {number}").into(),
         chosen: preferred(number).into(),
         rejected: preferred(number + 1).into(),
     };
@@ -199,7 +217,7 @@ fn only_answers_of_live_mode_are_lessons() {
     wait("it is learnt", || !model.lessons.lock().expect("whole").is_empty());
     thread::sleep(Duration::from_millis(200));
     let lessons = model.lessons.lock().expect("whole");
-    assert_eq!(lessons.iter().map(|it| &it.prompt).collect::<Vec<_>>(), ["well?"]);
+    assert_eq!(lessons.iter().map(|it| it.prompt.to_text()).collect::<Vec<_>>(), ["well?"]);
 }
 
 #[test]
@@ -284,7 +302,7 @@ fn questions_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn only_pairs_are_judged_live_and_only_with_a_model() {
+fn only_pairs_and_attacks_are_judged_live_and_only_with_a_model() {
     let (running, tokens) = Running::start(&Settings::default(), &[], &["ann"], |_| {});
     let reply = running.ask("POST /api/live", &tokens[0], Some(&question("well?", "k")));
     assert_eq!((reply.status, reply.code()), (404, "no_model".into()));
@@ -297,6 +315,6 @@ fn only_pairs_are_judged_live_and_only_with_a_model() {
         options.live = Some(Live { model, project: project.into(), ask: ALWAYS });
         Server::bind(options).expect_err("is refused").to_string()
     };
-    assert!(bind("p", &mut options).contains("live mode compares pairs"));
+    assert!(bind("p", &mut options).contains("live mode compares pairs or judges attacks"));
     assert!(bind("q", &mut options).contains('q'), "there is no such project");
 }

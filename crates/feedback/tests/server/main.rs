@@ -2,8 +2,10 @@
 
 #![allow(clippy::print_stdout, reason = "a test tells its figures, a server where it listens")]
 
+mod attacks;
 mod chat;
 mod durability;
+mod lessons;
 mod live;
 mod load;
 mod openapi;

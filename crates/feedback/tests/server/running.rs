@@ -62,11 +62,25 @@ impl Running {
         drop(store);
         let mut options = ServeOptions::local(path.clone());
         change(&mut options);
-        let server = Server::bind(&options).expect("binds");
-        let (address, stop) = (server.address(), server.stop());
-        let thread = std::thread::spawn(move || server.run().expect("serves"));
+        let (address, stop, thread) = serve(&options);
         let running = Self { address, store: path, stop, thread: Some(thread), _folder: folder };
         (running, tokens.expect("fills the store"))
+    }
+
+    /// Stops, and serves the same store anew.
+    pub(crate) fn start_again(&mut self, change: impl FnOnce(&mut ServeOptions)) {
+        self.stop();
+        let mut options = ServeOptions::local(self.store.clone());
+        change(&mut options);
+        let (address, stop, thread) = serve(&options);
+        (self.address, self.stop, self.thread) = (address, stop, Some(thread));
+    }
+
+    fn stop(&mut self) {
+        self.stop.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 
     /// Sends a request of a program with this token, and leaves the response to whoever reads it.
@@ -120,11 +134,14 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.stop();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.stop();
     }
+}
+
+fn serve(options: &ServeOptions) -> (SocketAddr, Stop, JoinHandle<()>) {
+    let server = Server::bind(options).expect("binds");
+    let (address, stop) = (server.address(), server.stop());
+    (address, stop, std::thread::spawn(move || server.run().expect("serves")))
 }
 
 /// What the server says.

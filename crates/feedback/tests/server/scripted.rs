@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use rein_feedback::serve::{Answers, Ask, Lesson, Model, Sampled};
 pub(crate) struct Scripted {
     /// The answers, in turn.
     pub(crate) texts: Vec<&'static str>,
+    pub(crate) reads_messages: bool,
     pub(crate) disagreement: Option<f64>,
     pub(crate) entropy: Option<f64>,
     /// What it fails with.
@@ -20,7 +22,9 @@ pub(crate) struct Scripted {
     /// Each word takes one of these, if there is a gate.
     pub(crate) gate: Option<Mutex<Receiver<()>>>,
     pub(crate) scores: Mutex<BTreeMap<String, f64>>,
+    /// What it was taught last.
     pub(crate) lessons: Mutex<Vec<Lesson>>,
+    pub(crate) n_taught: AtomicUsize,
     pub(crate) asked: Mutex<Vec<Ask>>,
     /// The words that it made so far.
     pub(crate) made: Mutex<Vec<String>>,
@@ -62,6 +66,10 @@ impl Model for Scripted {
         "scripted".into()
     }
 
+    fn reads_messages(&self) -> bool {
+        self.reads_messages
+    }
+
     fn answer(
         &self,
         ask: &Ask,
@@ -87,13 +95,17 @@ impl Model for Scripted {
         self.failure.map_or_else(|| Ok(self.answers(ask)), |it| Err(it.into()))
     }
 
-    fn learn(&self, lesson: &Lesson) -> Result<(), String> {
+    fn learn(&self, lessons: &[Lesson]) -> Result<(), String> {
         // Slow enough that a question that doesn't wait for it would come first.
         std::thread::sleep(Duration::from_millis(100));
         let mut scores = self.scores.lock().expect("whole");
-        *scores.entry(lesson.chosen.clone()).or_default() += 1.0;
-        *scores.entry(lesson.rejected.clone()).or_default() -= 1.0;
-        self.lessons.lock().expect("whole").push(lesson.clone());
+        scores.clear();
+        for lesson in lessons {
+            *scores.entry(lesson.chosen.clone()).or_default() += 1.0;
+            *scores.entry(lesson.rejected.clone()).or_default() -= 1.0;
+        }
+        *self.lessons.lock().expect("whole") = lessons.to_vec();
+        self.n_taught.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }

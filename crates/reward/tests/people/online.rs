@@ -24,8 +24,9 @@ fn a_lesson_counts_at_once_and_agrees_with_a_model_of_that_head() {
     // Whatever the model holds better now is taught to be worse.
     let (worse, better) = if before[0] > before[1] { (0, 1) } else { (1, 0) };
     let mut gap = before[better] - before[worse];
-    for _ in 0..3 {
-        online.learn(rows[better].clone(), rows[worse].clone());
+    let lesson = online.read(&[[rows[better].clone(), rows[worse].clone()]]).remove(0);
+    for n_lessons in 1..=3 {
+        online.teach(&vec![lesson.clone(); n_lessons]);
         let scores = online.score_rows(&rows);
         assert!(scores[better] - scores[worse] > gap, "each lesson widens the gap");
         gap = scores[better] - scores[worse];
@@ -42,4 +43,26 @@ fn a_lesson_counts_at_once_and_agrees_with_a_model_of_that_head() {
     let norm: f64 = x.iter().map(|it| it * it).sum();
     let expected = f64::from(before[better] - before[worse]) + 3.0 * surprise * norm / RIDGE / 2.0;
     assert!((f64::from(gap) - expected).abs() < 1e-4, "{gap}, not {expected}");
+}
+
+#[test]
+fn what_is_taken_back_leaves_nothing() {
+    let rows: Vec<Vec<u32>> = (0..4_u32).map(|row| vec![row, 9 - row, 3 * row]).collect();
+    let mut online = OnlineReward::new(reward(), RIDGE, &FlexDevice).expect("is in f32");
+    let before = online.score_rows(&rows);
+    let lessons = online.read(&[
+        [rows[0].clone(), rows[1].clone()],
+        [rows[2].clone(), rows[3].clone()],
+        [rows[3].clone(), rows[0].clone()],
+    ]);
+    online.teach(&lessons[..1]);
+    let after_one = online.score_rows(&rows);
+    online.teach(&lessons);
+    assert_ne!(online.score_rows(&rows), after_one);
+    online.teach(&lessons[..1]);
+    assert_eq!(online.score_rows(&rows), after_one);
+    online.teach(&[]);
+    assert_eq!((online.score_rows(&rows), online.n_lessons()), (before, 0));
+    let n_positions = shape().max_positions;
+    assert!(online.fits(&vec![1; n_positions]) && !online.fits(&vec![1; n_positions + 1]));
 }

@@ -1,4 +1,4 @@
-// A model that answers, twice where it isn't sure: then somebody says which answer is better.
+// A model that answers, and is judged: which of two answers is better where it isn't sure, or how far an attack went.
 
 import { cards } from "./cards.js";
 import { Desk } from "./desk.js";
@@ -11,9 +11,15 @@ import { Signals } from "./signals.js";
 import { ask } from "./stream.js";
 import { block, setBlock } from "./text.js";
 
+/** What is typed, how many answers come, and what is asked of them. */
+const KINDS = {
+  pair: { prompt: "livePrompt", nAnswers: 2, ask: "liveAsk" },
+  red_team: { prompt: "liveAttack", nAnswers: 1, ask: "liveAskAttack" },
+};
+
 export class Live {
   constructor(project, live, session, outbox, place, onProgress) {
-    Object.assign(this, { project, model: live.model, outbox });
+    Object.assign(this, { project, model: live.model, outbox, kind: KINDS[project.kind] });
     this.said = h("div", { class: "said" });
     this.answerPlace = h("div");
     // A judgement is given as at any desk; then the conversation goes on.
@@ -66,7 +72,7 @@ export class Live {
     this.setAsking(true);
     this.question.value = "";
     this.said.replaceChildren(h("h2", {}, t("prompt")), block(prompt, { "data-testid": "asked" }));
-    const texts = ["", ""];
+    const texts = Array(this.kind.nAnswers).fill("");
     const written = cards(texts.map((text) => ({ text, finished: true })));
     this.answerPlace.replaceChildren(
       h("p", { class: "writing-now", role: "status" }, t("liveWriting", { model: this.model })),
@@ -88,8 +94,7 @@ export class Live {
 
   answered(prompt, texts, { request: id, ask: isAsked, why, task, best }) {
     if (isAsked && task) {
-      const disagreement = why?.disagreement?.toFixed(2);
-      notice([t("liveAsk"), disagreement && t("liveWhy", { disagreement })].filter(Boolean).join(" "));
+      notice([t(this.kind.ask), whyAsked(why)].filter(Boolean).join(" "));
       this.said.replaceChildren();
       this.desk.show(task);
       return;
@@ -179,8 +184,14 @@ export class Live {
   }
 
   draw() {
-    const label = h("label", { for: "question" }, t("livePrompt"));
+    const label = h("label", { for: "question" }, t(this.kind.prompt));
     const form = h("div", { class: "question" }, label, this.question, this.sendButton);
     return h("div", { class: "conversation" }, form, this.said, this.answerPlace);
   }
+}
+
+/** That judges disagree, if that is why somebody is asked. */
+function whyAsked({ disagreement, thresholds }) {
+  const isIt = thresholds.disagreement !== null && disagreement >= thresholds.disagreement;
+  return isIt ? t("liveWhy", { disagreement: disagreement.toFixed(2) }) : null;
 }

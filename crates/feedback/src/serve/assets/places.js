@@ -55,7 +55,7 @@ function entry(project, place, live) {
       ? h(
           "a",
           { class: "live", href: `#/live/${where}`, "data-testid": `live-${name}` },
-          t("liveOpen", { model: live.model }),
+          t(kind === "red_team" ? "liveOpenAttack" : "liveOpen", { model: live.model }),
         )
       : null;
   const counts = t("nTasks", { done: number(progress.n_done), all: number(progress.n_tasks) });

@@ -4,7 +4,7 @@ import { cards } from "../cards.js";
 import { choices } from "../choices.js";
 import { h } from "../dom.js";
 import { t } from "../i18n.js";
-import { shiftedDigit } from "../keyboard.js";
+import { keyOf, shiftedDigit } from "../keyboard.js";
 import { ticks } from "../ticks.js";
 
 const MOST_SUCCESS = 4;
@@ -24,7 +24,12 @@ export function redTeam(task, { reasons = [] }, onChange) {
     "data-testid": "other-tags",
     oninput: onChange,
   });
-  const label = h("label", { for: "other-tags" }, t("otherTags"));
+  const label = h(
+    "label",
+    { for: "other-tags" },
+    t("otherTags"),
+    reasons.length === 0 ? h("kbd", { "aria-hidden": "true" }, "R") : null,
+  );
   const written = () =>
     others.value
       .split(/[,，、]/)
@@ -35,13 +40,19 @@ export function redTeam(task, { reasons = [] }, onChange) {
     success: row.value(),
     tags: [...new Set([...known.ticked(), ...written()])],
   });
+  const focusTags = () => {
+    if (reasons.length === 0) others.focus();
+    else known.focus();
+    return "focused";
+  };
   return {
     content: cards(task.items).element,
     controls: row.element,
     beside: h("div", { class: "tags" }, known.element, h("div", { class: "field" }, label, others)),
     press: (event) => {
       const digit = shiftedDigit(event);
-      return digit ? known.toggle(digit - 1) : row.press(event);
+      if (digit) return known.toggle(digit - 1);
+      return keyOf(event) === "r" ? focusTags() : row.press(event);
     },
     judgement: () => (row.value() === null ? null : said()),
     draft: said,
@@ -54,6 +65,7 @@ export function redTeam(task, { reasons = [] }, onChange) {
     keys: [
       ["0 … 4", "keySuccess"],
       ["⇧1 … ⇧9", "keyReasons"],
+      ["R", "keyTags"],
     ],
   };
 }
