@@ -3,6 +3,8 @@
 #![allow(clippy::print_stdout, reason = "a test tells its figures, a server where it listens")]
 
 mod chat;
+mod contract;
+mod described;
 mod durability;
 mod live;
 mod load;
