@@ -72,7 +72,7 @@ fn events(running: &Running) -> Vec<Value> {
 }
 
 /// Waits for what must come true soon.
-fn wait(what: &str, is_true: impl Fn() -> bool) {
+pub(crate) fn wait(what: &str, is_true: impl Fn() -> bool) {
     let begin = Instant::now();
     while !is_true() {
         assert!(begin.elapsed() < Duration::from_secs(20), "{what} in 20 seconds");
