@@ -49,6 +49,18 @@ impl Question {
     pub(crate) fn of_text(text: impl Into<String>) -> Self {
         Self { text: text.into(), chat: None, columns: Columns::default() }
     }
+
+    /// As people are asked about it: a text, or a conversation.
+    pub(crate) fn content(&self) -> Content {
+        let chat = self.chat.as_ref().and_then(|it| it.body.prompt());
+        chat.cloned().unwrap_or_else(|| self.text.as_str().into())
+    }
+
+    /// Whether more belongs to it than the page shows: tools, or what else a template is told.
+    pub(crate) fn is_more_than_said(&self) -> bool {
+        let more = |it: &Example| it.tools.is_some() || !it.template_arguments.is_empty();
+        self.chat.as_ref().is_some_and(more)
+    }
 }
 
 /// Rows to train on and rows to measure with.
@@ -266,11 +278,12 @@ fn judgements(path: &Path, heldout_share: f64) -> Result<(Judgements, Vec<String
 
 /// Judgements of one form.
 fn unmixed(Parts { train, heldout }: Parts<Example>) -> Result<Judgements> {
-    let form = |row: &Example| std::mem::discriminant(&row.body);
+    let form = |row: &Example| (std::mem::discriminant(&row.body), row.body.is_conversational());
     let first = form(&train[0]);
     if train.iter().chain(&heldout).any(|row| form(row) != first) {
         bail!(
-            "pairs, labels, rankings and scores don't mix; choose one of its projects by `feedback.project`"
+            "pairs, labels, rankings and scores don't mix, nor do texts and conversations; choose one of its projects by \
+             `feedback.project`"
         );
     }
     let pairs = |rows: &[Example]| -> Option<Vec<Preference>> {

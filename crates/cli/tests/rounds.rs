@@ -16,7 +16,7 @@ use program::{Workplace, final_files, prefers, stage_files, told, wait_until};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rein_feedback::{Annotation, Choice, Role, Split, Store};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Kills of a run, if `REIN_KILLS` says no other number.
 const N_KILLS: usize = 6;
@@ -144,8 +144,11 @@ fn each_round_learns_from_the_attacks_on_the_one_before() {
     let asked = store.tasks("replies", Split::Train).expect("reads");
     let of_second: Vec<_> =
         asked.iter().filter(|it| it.external_id.starts_with("round 2/")).collect();
-    let is_attack = |prompt: &str| attacks.iter().any(|it| it.prompt == prompt);
-    assert!(of_second.iter().any(|it| is_attack(&it.prompt)), "nobody was asked about an attack");
+    let is_attack = |prompt: &str| attacks.iter().any(|it| it.prompt.to_text() == prompt);
+    assert!(
+        of_second.iter().any(|it| is_attack(&it.prompt.to_text())),
+        "nobody was asked about an attack"
+    );
 }
 
 #[test]
@@ -234,6 +237,39 @@ fn people_are_waited_for_where_data_have_prompts_only() {
     let round = &rounds(&place.path("run"))[0];
     let by = &round["against_before"]["by"];
     assert_eq!((&round["gold"], by), (&Value::Null, &Value::from("reward")));
+}
+
+#[test]
+fn people_are_waited_for_where_prompts_are_conversations() {
+    let place = Workplace::new();
+    let says = |role: &str, content: String| json!({ "role": role, "content": content });
+    let row = |number| {
+        let talk = json!([
+            says("user", format!("Count to {number}")),
+            says("assistant", "1 2 3".into()),
+            says("user", "Go on".into()),
+            says("assistant", "4 5 6".into()),
+        ]);
+        format!("{}\n", json!({ "messages": talk }))
+    };
+    place.write("rows.jsonl", &(0..200).map(row).collect::<String>());
+    let data = "data={ kind = \"files\", demonstrations = \"rows.jsonl\", heldout_share = 0.2, \
+                chat_template = \"chatml\" }";
+    waits_for_people(&place, &["--set", data]);
+    let store = Store::read(&place.path("run/feedback.sqlite")).expect("opens");
+    let asked = &store.tasks("replies", Split::Train).expect("reads")[0];
+    let turns = json!(asked.prompt);
+    assert_eq!(turns[1], says("assistant", "1 2 3".into()));
+    assert_eq!((turns.as_array().map(Vec::len), &turns[2]["role"]), (Some(3), &json!("user")));
+    // What they said goes through a file without loss.
+    let export = |store: &str, project: &str, file: &str| {
+        let place_of = ["--store", store, "--project", project, "--output", file];
+        place.succeed(&[&["feedback", "export"][..], &place_of].concat());
+        fs::read_to_string(place.path(file)).expect("reads")
+    };
+    let rows = export("run/feedback.sqlite", "replies", "said.jsonl");
+    place.succeed(&["feedback", "import", "--store", "again.sqlite", "said.jsonl"]);
+    assert_eq!(export("again.sqlite", "people", "again.jsonl"), rows);
 }
 
 fn waits_for_people(place: &Workplace, sets: &[&str]) {

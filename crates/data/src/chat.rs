@@ -84,6 +84,15 @@ pub fn behind_replies(template: &ChatTemplate, tokenizer: &Tokenizer) -> Vec<u32
     closed(template, tokenizer).map_or(Vec::new(), |(_, rest)| tokenizer.encode(&rest))
 }
 
+/// The tokens that a template writes behind the text of a reply: what ends it, and what stands behind that.
+pub fn end_of_reply(template: &ChatTemplate, tokenizer: &Tokenizer) -> Vec<u32> {
+    match closed(template, tokenizer) {
+        None => Vec::new(),
+        Some((Closing::Token(token), rest)) => [vec![token], tokenizer.encode(&rest)].concat(),
+        Some((Closing::Text(text), rest)) => tokenizer.encode(&(text + &rest)),
+    }
+}
+
 /// What ends a reply, and the text behind that.
 fn closed(template: &ChatTemplate, tokenizer: &Tokenizer) -> Option<(Closing, String)> {
     const REPLY: &str = "Q7x";

@@ -117,8 +117,9 @@ pub enum Body {
     },
 }
 
-/// A text (TRL: standard format) or messages that a chat template turns into one (conversational).
-#[derive(Clone, Debug, PartialEq)]
+/// A text (TRL: standard format) or messages that a chat template turns into one (conversational). In JSON, a string or a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Content {
     /// The text itself.
     Text(String),
@@ -126,10 +127,34 @@ pub enum Content {
     Messages(Vec<Value>),
 }
 
+impl From<&str> for Content {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Content {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
 impl Content {
     /// Whether it is messages.
     pub fn is_conversational(&self) -> bool {
         matches!(self, Self::Messages(_))
+    }
+
+    /// As people read it: the text, or what each message says behind who says it, with empty lines between.
+    pub fn transcript(&self) -> String {
+        let said = |it: &Value| {
+            let part = |name: &str| it[name].as_str().unwrap_or_default();
+            format!("{}: {}", part("role"), part("content"))
+        };
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Messages(messages) => messages.iter().map(said).collect::<Vec<_>>().join("\n\n"),
+        }
     }
 
     /// The text, or the texts of the messages one after the other, a line each.

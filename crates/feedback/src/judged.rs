@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rein_data::example::{Body, Content, Example};
+use rein_data::example::{Body, Example};
 use serde_json::{Map, Value, json};
 
 use crate::aggregate::{Aggregation, Vote, Votes};
@@ -128,8 +128,8 @@ fn rows(task: &Task, answers: &[Answer], believed: Option<f64>) -> Vec<Example> 
         _ => None,
     };
     if let Some((mean, weight)) = mean(answers, score) {
-        let (prompt, completion) = (prompt(task), text(&task.responses[0]));
-        let body = Body::Scored { prompt, completion, score: mean as f32 };
+        let completion = task.completion(&task.responses[0]);
+        let body = Body::Scored { prompt: task.prompt.clone(), completion, score: mean as f32 };
         rows.push(weighted(example(body, &[]), weight));
     }
     rows
@@ -154,12 +154,13 @@ fn preference(task: &Task, for_first: f64) -> Example {
 fn row_of_one(task: &Task, answer: &Answer) -> Option<Example> {
     let row = match &answer.judgement {
         Judgement::Ranked { ranks } => {
-            let completions = task.responses.iter().map(text).collect();
+            let completions = task.responses.iter().map(|it| task.completion(it)).collect();
             let ranks = ranks.iter().map(|rank| u32::from(*rank)).collect();
-            example(Body::Ranking { prompt: prompt(task), completions, ranks }, &[])
+            example(Body::Ranking { prompt: task.prompt.clone(), completions, ranks }, &[])
         }
         Judgement::Thumb { up } => {
-            let (prompt, completion) = (prompt(task), text(&task.responses[0]));
+            let completion = task.completion(&task.responses[0]);
+            let prompt = task.prompt.clone();
             example(Body::UnpairedPreference { prompt, completion, label: *up }, &[])
         }
         Judgement::Edited { text } if *text != task.responses[0].text => {
@@ -179,11 +180,18 @@ fn weighted(mut row: Example, weight: f64) -> Example {
     row
 }
 
+impl Task {
+    /// That one response was preferred to the other, as a row.
+    pub fn preferring(&self, chosen: &Response, rejected: &Response) -> Example {
+        pair(self, chosen, rejected, None)
+    }
+}
+
 fn pair(task: &Task, chosen: &Response, rejected: &Response, probability: Option<f32>) -> Example {
     let body = Body::Preference {
-        prompt: prompt(task),
-        chosen: text(chosen),
-        rejected: text(rejected),
+        prompt: task.prompt.clone(),
+        chosen: task.completion(chosen),
+        rejected: task.completion(rejected),
         margin: None,
         chosen_probability: probability,
     };
@@ -198,14 +206,6 @@ fn example(body: Body, cut: &[&str]) -> Example {
     let extra: Map<String, Value> =
         cut.iter().map(|name| ((*name).to_owned(), Value::Bool(false))).collect();
     Example { body, tools: None, template_arguments: Map::new(), extra }
-}
-
-fn prompt(task: &Task) -> Content {
-    Content::Text(task.prompt.clone())
-}
-
-fn text(response: &Response) -> Content {
-    Content::Text(response.text.clone())
 }
 
 #[cfg(test)]

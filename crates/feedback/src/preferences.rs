@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use rein_data::example::Preference;
+use rein_data::example::{Content, Preference};
 
 use crate::error::FeedbackError;
 use crate::records::{Choice, Judgement, Split, Task};
@@ -29,13 +29,15 @@ impl Answered {
         }
     }
 
-    /// The answer as a row for a reward model; `None` if it doesn't prefer one of a pair.
+    /// The answer as a row for a reward model of texts; `None` if it doesn't prefer one of a pair, or the pair goes on a
+    /// conversation, see [`judged`](crate::judged).
     pub fn preference(&self) -> Option<Preference> {
         let choice = self.choice()?;
+        let Content::Text(prompt) = &self.task.prompt else { return None };
         let [chosen, rejected] =
             [choice, choice.other()].map(|choice| &self.task.responses[choice.index()]);
         Some(Preference {
-            prompt: self.task.prompt.clone(),
+            prompt: prompt.clone(),
             chosen: chosen.text.clone(),
             rejected: rejected.text.clone(),
             margin: None,

@@ -6,7 +6,7 @@ mod question;
 use std::collections::HashMap;
 use std::path::Path;
 
-use rein_data::example::{Body, Example};
+use rein_data::example::{Body, Content, Example};
 use rein_data::schema::{Examples, Located, Schema};
 use serde_json::Value;
 
@@ -52,7 +52,8 @@ impl Import {
     ///
     /// A row is a task, named by a hash of its texts, and an answer to it. Rows of the same texts are answers to one task:
     /// of those that name nobody, each counts as somebody else's (`name`, `name 2`, …). `chosen_probability` becomes a
-    /// [`Leaning`](crate::Judgement::Leaning), `weight` is kept, `chosen_finished` and `rejected_finished` are; a
+    /// [`Leaning`](crate::Judgement::Leaning), `weight` is kept, `chosen_finished` and `rejected_finished` are; a prompt may be
+    /// a conversation, whose next message the responses are; a
     /// `margin`, which says how to train, isn't. `told` hears how many rows were read so far.
     ///
     /// # Errors
@@ -90,7 +91,7 @@ impl Import {
         })
     }
 
-    fn split(&self, prompt: &str) -> Split {
+    fn split(&self, prompt: &Content) -> Split {
         if is_held_out(prompt, self.heldout, 0) { Split::Heldout } else { Split::Train }
     }
 }

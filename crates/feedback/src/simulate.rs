@@ -65,7 +65,7 @@ fn judge_task<A: Annotator>(task: &Task, crowd: &[A], seed: Seed) -> Vec<Annotat
 
 /// The gold reward of a response to a task.
 pub fn gold_reward(task: &Task, response: &Response) -> f32 {
-    gold::judge(&task.prompt, &response.text, response.finished).total()
+    gold::judge(&task.prompt.to_text(), &response.text, response.finished).total()
 }
 
 impl Annotator for Person {
@@ -85,7 +85,8 @@ impl Annotator for Taste {
     }
 
     fn prefers_first(&self, task: &Task, shown: [&Response; 2], mut rng: &mut dyn Rng) -> bool {
-        let [first, second] = shown.map(|it| gold::judge(&task.prompt, &it.text, it.finished));
+        let [first, second] =
+            shown.map(|it| gold::judge(&task.prompt.to_text(), &it.text, it.finished));
         Self::prefers_first(self, &first, &second, &mut rng)
     }
 }

@@ -76,7 +76,7 @@ fn task(name: String, is_gold: bool) -> NewTask {
         source: "m".into(),
     };
     NewTask {
-        prompt: format!("prompt {name}"),
+        prompt: format!("prompt {name}").into(),
         split: Split::Train,
         responses: vec![response(0), response(1)],
         overlap: OVERLAP,

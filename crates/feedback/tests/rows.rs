@@ -150,8 +150,8 @@ fn a_bad_row_is_named_and_nothing_is_changed() {
         (json!({"prompt": "p", "completion": "x", "label": true}), "rows.jsonl:2"),
         (json!({"prompt": "p", "chosen": "x", "rejected": "y", "weight": 2.0}), "`weight`"),
         (
-            json!({"prompt": [{"role": "user", "content": "p"}], "chosen": [{"role": "assistant", "content": "x"}], "rejected": [{"role": "assistant", "content": "y"}]}),
-            "conversation",
+            json!({"prompt": [{"role": "user", "content": "p"}], "chosen": [{"role": "assistant", "content": "x"}], "rejected": [{"role": "assistant", "content": "y"}], "tools": [{"type": "function", "function": {"name": "f"}}]}),
+            "tools",
         ),
         (json!({"prompt": "p", "chosen": "x", "rejected": "y", "annotator": "a\nb"}), "one line"),
         (json!({"prompt": "p".repeat(5 << 20), "chosen": "x", "rejected": "y"}), "bytes"),
@@ -258,5 +258,58 @@ fn a_model_finds_out_who_answers_at_random() {
         [Aggregation::OneCoin, Aggregation::DawidSkene, Aggregation::Glad, Aggregation::Mace]
     {
         assert!(right(model) >= 0.95, "{}: {}", model.name(), right(model));
+    }
+}
+
+fn message(role: &str, content: &str) -> Value {
+    json!({ "role": role, "content": content })
+}
+
+#[test]
+fn conversations_come_out_as_they_went_in() {
+    let place = Place::new();
+    let asked = json!([
+        message("system", "Be kind."),
+        message("user", "Hello <b>"),
+        message("assistant", "Hello."),
+        message("user", "再见"),
+    ]);
+    let says = |text: &str| json!([message("assistant", text)]);
+    let rows = [
+        json!({"prompt": asked, "chosen": says("Bye."), "rejected": says("No.")}),
+        json!({"prompt": asked, "chosen": says("Bye."), "rejected": says("Go"), "rejected_finished": false, "chosen_probability": 0.75}),
+        json!({"prompt": "Hello <b>", "chosen": "Hello.", "rejected": "No."}),
+    ];
+    let done = place.import(&rows).expect("reads");
+    assert_eq!((done.n_new, done.n_tasks), (3, 3));
+    assert_eq!(told(&place, Aggregation::Share), read(&place, &rows));
+    let again = place.import(&rows).expect("reads again");
+    assert_eq!((again.n_new, again.n_known), (0, 3));
+}
+
+#[test]
+fn a_whole_conversation_is_split_before_what_is_compared() {
+    let place = Place::new();
+    let whole = |last: &str| json!([message("user", "Hello"), message("assistant", last)]);
+    place.import(&[json!({"chosen": whole("Hello."), "rejected": whole("No.")})]).expect("reads");
+    let task = &place.store().tasks("rows", Split::Train).expect("reads")[0];
+    assert_eq!(json!(task.prompt), json!([message("user", "Hello")]));
+    let mut texts: Vec<&str> = task.responses.iter().map(|it| it.text.as_str()).collect();
+    texts.sort_unstable();
+    assert_eq!(texts, ["Hello.", "No."]);
+}
+
+#[test]
+fn what_is_more_than_the_next_message_is_refused() {
+    let asked = json!([message("user", "Hello")]);
+    let says = |text: &str| json!([message("assistant", text)]);
+    for odd in [
+        json!([message("assistant", "a"), message("user", "b")]),
+        json!([message("user", "a")]),
+        json!([{"role": "assistant", "content": "a", "tool_calls": []}]),
+    ] {
+        let row = json!({"prompt": asked, "chosen": says("x"), "rejected": odd});
+        let error = Place::new().import(&[row]).expect_err("is refused").to_string();
+        assert!(error.contains("rows.jsonl:1"), "{error}");
     }
 }

@@ -24,7 +24,7 @@ fn pairs() -> Vec<NewTask> {
             let sides = [Seed::new(1), Seed::new(2)].map(|seed| response(&prompt, seed, number));
             NewTask {
                 external_id: format!("pair-{number}"),
-                prompt,
+                prompt: prompt.into(),
                 split: Split::Train,
                 responses: sides.into(),
                 overlap: 2,

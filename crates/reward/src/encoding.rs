@@ -141,8 +141,11 @@ impl Rows {
             let row = |(text, finished): (&str, bool)| self.text(tokenizer, prompt, text, finished);
             return Ok(completions.into_iter().map(row).collect());
         }
-        let sequences = encoder.sequences(example)?.into_iter();
-        let row = |Sequence { row, n_prompt }: Sequence| self.cut(row.tokens, n_prompt);
+        let sequences = encoder.sequences(example)?.into_iter().enumerate();
+        let row = |(place, Sequence { row, n_prompt }): (usize, Sequence)| {
+            let ended = finished(example, place);
+            self.cut(if ended { row.tokens } else { encoder.cut_off(row.tokens) }, n_prompt)
+        };
         Ok(sequences.map(row).collect())
     }
 
@@ -186,20 +189,21 @@ fn texts(example: &Example) -> Option<(&str, Vec<(&str, bool)>)> {
     else {
         return None;
     };
-    // Completions that a model sampled say whether they were cut.
+    let texts = judged.into_iter().enumerate().filter_map(|(place, content)| match content {
+        Content::Text(text) => Some((text.as_str(), finished(example, place))),
+        Content::Messages(_) => None,
+    });
+    Some((prompt, texts.collect()))
+}
+
+/// Whether a completion ended by itself. Those that a model sampled say whether they were cut.
+fn finished(example: &Example, place: usize) -> bool {
     let columns: &[&str] = match &example.body {
         Body::Preference { .. } => &["chosen_finished", "rejected_finished"],
         _ => &[],
     };
-    let finished = |place: usize| {
-        let column = columns.get(place).and_then(|it| example.extra.get(*it));
-        column.and_then(Value::as_bool).unwrap_or(true)
-    };
-    let texts = judged.into_iter().enumerate().filter_map(|(place, content)| match content {
-        Content::Text(text) => Some((text.as_str(), finished(place))),
-        Content::Messages(_) => None,
-    });
-    Some((prompt, texts.collect()))
+    let column = columns.get(place).and_then(|it| example.extra.get(*it));
+    column.and_then(Value::as_bool).unwrap_or(true)
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ fn short(number: f32) -> Value {
 
 /// A row as it stands in a file.
 fn columns(Example { body, extra, .. }: &Example) -> Map<String, Value> {
-    let text = |content: &Content| content.to_text();
+    let text = |content: &Content| json!(content);
     let row = match body {
         Body::Preference { prompt, chosen, rejected, chosen_probability, .. } => {
             let mut row = json!({
@@ -104,7 +104,7 @@ fn columns(Example { body, extra, .. }: &Example) -> Map<String, Value> {
             json!({ "prompt": text(prompt), "completion": text(completion), "label": label })
         }
         Body::Ranking { prompt, completions, ranks } => {
-            let completions: Vec<String> = completions.iter().map(text).collect();
+            let completions: Vec<Value> = completions.iter().map(text).collect();
             json!({ "prompt": text(prompt), "completions": completions, "ranks": ranks })
         }
         Body::Scored { prompt, completion, score } => {

@@ -5,15 +5,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use rein_data::tokenizer::Tokenizer;
+use rein_data::encoder::Encoder;
+use rein_data::example::Example;
 use rein_feedback::{Split, Store, Task};
 use rein_model::backend::LmAutodiffBackend;
+use rein_model::read_config;
 use rein_reward::LearnedReward;
 use rein_reward::active::bald;
+use rein_reward::encoding::encode_examples;
 
 pub(super) use self::following::follow;
 pub(crate) use self::readable::completion;
 use super::places::{StoreArgs, newest};
+use crate::chat_template::chat_template;
 use crate::config::Stage;
 use crate::device::{BackendName, Work, run_on};
 use crate::inference::tokenizer_of;
@@ -27,8 +31,9 @@ const BATCH_ROWS: usize = 32;
 /// What is asked first.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-A pair's priority is what an answer would tell of the reward, in nats (BALD). It is 0 where all is known, however
-close the sides are. A tenth of what is asked is chosen at random all the same.
+Pairs are asked in the order of what an answer would tell of the reward, in nats (BALD): 0 where all is known, however
+close the sides are. What programs gave a higher `priority` still comes first, and a tenth of what is asked is chosen
+at random all the same.
 
 Without a reward model, what is known is what the answers so far say of words and pairs of words; that takes
 seconds, about a minute after thousands of answers, so it can be done again after each few dozen
@@ -57,16 +62,16 @@ pub(super) struct PrioritiseArgs {
 
 /// Lets the pairs that tell most be asked first.
 pub(super) fn run(args: &PrioritiseArgs) -> Result<()> {
-    let priorities = match &args.reward_model {
-        None => readable::priorities(&args.store.path()?, &args.project, args.batch)?,
+    let told = match &args.reward_model {
+        None => readable::information(&args.store.path()?, &args.project, args.batch)?,
         Some(folder) => {
             let backend = args.backend.unwrap_or_else(BackendName::default_of_build);
             run_on(backend, Prioritise { args, folder })?
         }
     };
     let mut store = Store::open(&args.store.path()?)?;
-    store.change(|change| change.set_priorities(&priorities))?;
-    let mut values: Vec<f64> = priorities.iter().map(|(_, value)| *value).collect();
+    store.change(|change| change.set_information(&told))?;
+    let mut values: Vec<f64> = told.iter().map(|(_, value)| *value).collect();
     values.sort_by(f64::total_cmp);
     let at = |share: f64| values[((values.len() - 1) as f64 * share) as usize];
     print(&format!(
@@ -92,24 +97,25 @@ impl Work for Prioritise<'_> {
         let args = self.args;
         let tasks = pairs(&Store::read(&args.store.path()?)?, &args.project)?;
         let folder = newest(self.folder, &[Stage::Reward])?;
+        let n_positions = read_config(&folder)?.max_positions;
         let tokenizer = tokenizer_of(&folder)?;
+        let template = chat_template(&tokenizer, None)?;
+        let encoder = Encoder::new(tokenizer, template, None);
         let reward = LearnedReward::<B::InnerBackend>::load(&folder, BATCH_ROWS, &device)?;
-        let mut priorities = Vec::with_capacity(tasks.len());
+        let mut told = Vec::with_capacity(tasks.len());
         for batch in tasks.chunks(BATCH_ROWS) {
-            let rows: Vec<Vec<u32>> = batch
-                .iter()
-                .flat_map(|task| [0, 1].map(|place| row(task, place, &tokenizer)))
-                .collect();
+            let rows =
+                rows(batch, &encoder, n_positions).with_context(|| folder.display().to_string())?;
             let heads = reward.head_scores(&rows).with_context(|| {
                 format!(
                     "{}: is no ensemble; train one with `reward.ensemble = {{}}`",
                     folder.display()
                 )
             })?;
-            let told = heads.chunks_exact(2).map(|sides| information(&sides[0], &sides[1]));
-            priorities.extend(batch.iter().map(|task| task.id).zip(told));
+            let values = heads.chunks_exact(2).map(|sides| information(&sides[0], &sides[1]));
+            told.extend(batch.iter().map(|task| task.id).zip(values));
         }
-        Ok(priorities)
+        Ok(told)
     }
 }
 
@@ -125,19 +131,19 @@ fn pairs(store: &Store, project: &str) -> Result<Vec<Task>> {
     Ok(tasks)
 }
 
+/// Both sides of each pair, as a reward model of so many positions reads what it learns from.
+fn rows(tasks: &[Task], encoder: &Encoder, n_positions: usize) -> Result<Vec<Vec<u32>>> {
+    let pair = |task: &Task| task.preferring(&task.responses[0], &task.responses[1]);
+    let pairs: Vec<Example> = tasks.iter().map(pair).collect();
+    let encoded = encode_examples(&pairs, encoder, n_positions)?;
+    Ok(encoded.judgements.rows().into_iter().map(<[u32]>::to_vec).collect())
+}
+
 /// What a comparison would tell of the models whose scores of both sides these are.
 fn information(first: &[f32], second: &[f32]) -> f64 {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     let gaps = first.iter().zip(second).map(|(a, b)| f64::from(a - b));
     bald(&gaps.map(sigmoid).collect::<Vec<_>>())
-}
-
-fn row(task: &Task, place: usize, tokenizer: &Tokenizer) -> Vec<u32> {
-    let response = &task.responses[place];
-    let mut row = tokenizer.encode_prompt(&task.prompt);
-    row.extend(tokenizer.encode_completion(&response.text));
-    row.extend(response.finished.then_some(tokenizer.special().eos));
-    row
 }
 
 #[cfg(test)]

@@ -67,8 +67,7 @@ pub(super) struct ServeArgs {
     /// Another name that the server is reached by. Can be given many times
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
-    /// After every N answers, let those pairs be asked first whose answers tell most, as `prioritise` does. It takes the
-    /// place of priorities that programs set
+    /// After every N answers, let those pairs be asked first whose answers tell most, as `prioritise` does
     #[arg(long, value_name = "N")]
     prioritise: Option<NonZeroUsize>,
     /// Requests a second that each token may send

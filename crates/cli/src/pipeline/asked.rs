@@ -185,7 +185,7 @@ fn of_task(task: &Task, said: &[Answered]) -> Judged {
     let shares = [first, first.map(|it| 1.0 - it)];
     let replies = task.responses.iter().zip(shares);
     Judged {
-        prompt: task.prompt.clone(),
+        prompt: task.prompt.transcript(),
         replies: replies.map(|(it, share)| JudgedReply { text: it.text.clone(), share }).collect(),
         n_answers,
     }
@@ -242,7 +242,8 @@ mod tests {
             |text: &str| Response { text: text.into(), finished: true, source: String::new() };
         let responses = vec![response("one"), response("two")];
         let (prompt, external_id) = ("What now?".to_owned(), id.to_string());
-        let task = Task { id, external_id, prompt, responses, overlap: 3, gold: None };
+        let task =
+            Task { id, external_id, prompt: prompt.into(), responses, overlap: 3, gold: None };
         let answer = |judgement: &Judgement| Answered {
             task: task.clone(),
             annotator: "ann".into(),

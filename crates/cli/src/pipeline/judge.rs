@@ -156,7 +156,7 @@ fn by_gold(task: &Task) -> Option<(f32, Preference)> {
     let [chosen, rejected] = [better, worse].map(|place| task.responses[place].clone());
     (first != second).then(|| {
         let preference = Preference {
-            prompt: task.prompt.clone(),
+            prompt: task.prompt.to_text(),
             chosen: chosen.text,
             rejected: rejected.text,
             margin: None,

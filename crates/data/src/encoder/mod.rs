@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chat::end_of_reply;
 use crate::encoding::TokenRow;
 use crate::example::{Body, Content, Example, best_ranked};
 use crate::template::ChatTemplate;
@@ -75,6 +76,15 @@ impl Encoder {
     #[must_use]
     pub fn learning_all(&self) -> Self {
         Self { learn: Some(Learn::All), ..self.clone() }
+    }
+
+    /// A conversation's tokens without what the template writes behind its last reply: one that was cut hasn't ended.
+    pub fn cut_off(&self, mut tokens: Vec<u32>) -> Vec<u32> {
+        let end = self.template.as_ref().map(|it| end_of_reply(it, &self.tokenizer));
+        if let Some(end) = end.filter(|end| tokens.ends_with(end)) {
+            tokens.truncate(tokens.len() - end.len());
+        }
+        tokens
     }
 
     /// The tokenizer.

@@ -1,6 +1,6 @@
 //! Prompts that are held out.
 
-use rein_data::example::{Body, Example};
+use rein_data::example::{Body, Content, Example};
 use sha2::{Digest, Sha256};
 
 use super::text::{folded, text_of};
@@ -15,8 +15,8 @@ pub fn split_by_prompt(rows: &[Example], share: f64, seed: u64) -> (Vec<usize>, 
 }
 
 /// Whether [`split_by_prompt`] holds a prompt out.
-pub(crate) fn is_held_out(prompt: &str, share: f64, seed: u64) -> bool {
-    place_of(prompt, seed) < share
+pub(crate) fn is_held_out(prompt: &Content, share: f64, seed: u64) -> bool {
+    place_of(&text_of(prompt), seed) < share
 }
 
 /// Where between 0 and 1 a row's prompt stands.
@@ -43,7 +43,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use proptest::prelude::*;
-    use rein_data::example::Content;
     use serde_json::Map;
 
     use super::*;

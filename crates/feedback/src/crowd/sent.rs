@@ -18,7 +18,7 @@ pub(super) fn columns(task: &Task, seed: Seed) -> Vec<(String, String)> {
         (TASK, task.external_id.clone()),
         (CHECK, check(task)),
         (ORDER, places.join(" ")),
-        (PROMPT, task.prompt.clone()),
+        (PROMPT, task.prompt.transcript()),
     ];
     let known = known.map(|(name, value)| (name.to_owned(), value));
     let texts = order.iter().map(|place| task.responses[*place].text.clone());

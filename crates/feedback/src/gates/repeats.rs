@@ -28,7 +28,7 @@ pub(super) fn rule(gates: &Gates, project: &Project<'_>) -> Vec<Ruling> {
 
 /// For each task that somebody was asked before: whether the text that they prefer is the same.
 fn said_again(project: &Project<'_>, answers: &[&Stored]) -> Vec<bool> {
-    let mut before: BTreeMap<(&str, Vec<&str>), &str> = BTreeMap::new();
+    let mut before: BTreeMap<(String, Vec<&str>), &str> = BTreeMap::new();
     let mut again = Vec::new();
     for answer in answers {
         let Some(task) = project.tasks.get(&answer.task) else { continue };
@@ -41,8 +41,8 @@ fn said_again(project: &Project<'_>, answers: &[&Stored]) -> Vec<bool> {
     again
 }
 
-fn question(task: &Task) -> (&str, Vec<&str>) {
+fn question(task: &Task) -> (String, Vec<&str>) {
     let mut texts: Vec<&str> = task.responses.iter().map(|it| it.text.as_str()).collect();
     texts.sort_unstable();
-    (&task.prompt, texts)
+    (task.prompt.transcript(), texts)
 }

@@ -52,7 +52,8 @@ fn usual_times(project: &Project<'_>) -> BTreeMap<u32, i64> {
 
 /// Tasks of 2ᵏ to 2ᵏ⁺¹ words are of about one length.
 fn length_bin(task: &Task) -> u32 {
-    let texts = task.responses.iter().map(|it| it.text.as_str()).chain([task.prompt.as_str()]);
+    let prompt = task.prompt.to_text();
+    let texts = task.responses.iter().map(|it| it.text.as_str()).chain([prompt.as_str()]);
     let n_words: usize = texts.map(|text| text.split_whitespace().count()).sum();
     n_words.max(1).ilog2()
 }

@@ -11,7 +11,7 @@ fn task(id: i64, gold: Option<Choice>) -> Task {
     Task {
         id,
         external_id: id.to_string(),
-        prompt: format!("prompt {id}"),
+        prompt: format!("prompt {id}").into(),
         responses: vec![response(0), response(1)],
         overlap: 1,
         gold: gold.map(Judgement::preferred),

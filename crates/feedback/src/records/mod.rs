@@ -6,7 +6,9 @@ mod project;
 pub use judgement::{Answer, Aspect, Choice, Judgement, MAX_SUCCESS, MAX_TEXT};
 pub use project::{Kind, Settings, Shown};
 
+use rein_data::example::Content;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// Whether a prompt's answers may be trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,8 +45,8 @@ pub struct Response {
 pub struct NewTask {
     /// The caller's name for it: adding it twice adds it once.
     pub external_id: String,
-    /// What the responses answer.
-    pub prompt: String,
+    /// What the responses answer: a text, or a conversation whose next turn they are.
+    pub prompt: Content,
     /// Whether it may be trained on.
     pub split: Split,
     /// As many responses as the project's kind asks for.
@@ -64,14 +66,27 @@ pub struct Task {
     pub id: i64,
     /// The caller's name for it.
     pub external_id: String,
-    /// What the responses answer.
-    pub prompt: String,
+    /// What the responses answer: a text, or a conversation whose next turn they are.
+    pub prompt: Content,
     /// The responses.
     pub responses: Vec<Response>,
     /// How many people shall judge it.
     pub overlap: u32,
     /// The answer, if it is known for certain.
     pub gold: Option<Judgement>,
+}
+
+impl Task {
+    /// A response in the form of the prompt: what goes on a conversation is the assistant's next message.
+    pub fn completion(&self, response: &Response) -> Content {
+        let text = response.text.clone();
+        match self.prompt {
+            Content::Text(_) => Content::Text(text),
+            Content::Messages(_) => {
+                Content::Messages(vec![json!({ "role": "assistant", "content": text })])
+            }
+        }
+    }
 }
 
 /// What became of a task that somebody was asked.

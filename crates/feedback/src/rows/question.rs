@@ -10,7 +10,7 @@ use crate::store::sha256;
 
 /// What a row asks, and what it says.
 pub(super) struct Question {
-    pub(super) prompt: String,
+    pub(super) prompt: Content,
     /// In an order that follows from their texts: where the better one stood says nothing.
     pub(super) responses: Vec<Response>,
     /// In terms of that order.
@@ -64,7 +64,7 @@ pub(super) fn question(row: &Example, asked: &Kind) -> Result<Option<Question>, 
     if responses.len() > 1 && responses.iter().all(same) {
         return Ok(None);
     }
-    let question = sorted(Question { prompt: text(prompt)?, responses, judgement });
+    let question = sorted(Question { prompt: prompt.clone(), responses, judgement });
     fits(&question.judgement, asked)?;
     Ok(Some(question))
 }
@@ -124,15 +124,21 @@ fn fits(judgement: &Judgement, asked: &Kind) -> Result<(), String> {
     if is_right { Ok(()) } else { Err(reason) }
 }
 
+/// What a completion says: a text, or the one message of an assistant that goes on a conversation.
 fn response(content: &Content, finished: bool) -> Result<Response, String> {
-    Ok(Response { text: text(content)?, finished, source: String::new() })
+    let text = match content {
+        Content::Text(text) => Some(text.clone()),
+        Content::Messages(messages) => reply(messages),
+    };
+    let text = text.ok_or(
+        "people compare what an assistant says next: one message of the `role` assistant whose `content` is a text",
+    )?;
+    Ok(Response { text, finished, source: String::new() })
 }
 
-fn text(content: &Content) -> Result<String, String> {
-    match content {
-        Content::Text(text) => Ok(text.clone()),
-        Content::Messages(_) => {
-            Err("it is a conversation (messages); only texts can be shown to people so far".into())
-        }
-    }
+fn reply(messages: &[Value]) -> Option<String> {
+    let [message] = messages else { return None };
+    let is_plain = message.as_object().is_some_and(|it| it.len() == 2);
+    let is_reply = is_plain && message["role"] == "assistant";
+    message["content"].as_str().filter(|_| is_reply).map(str::to_owned)
 }

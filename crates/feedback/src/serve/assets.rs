@@ -50,6 +50,7 @@ const ASSETS: &[Asset] = &[
     asset("/text.js", JS, include_str!("assets/text.js")),
     asset("/ticks.js", JS, include_str!("assets/ticks.js")),
     asset("/top.js", JS, include_str!("assets/top.js")),
+    asset("/turns.js", JS, include_str!("assets/turns.js")),
     asset("/words.js", JS, include_str!("assets/words.js")),
     asset("/modes/edit.js", JS, include_str!("assets/modes/edit.js")),
     asset("/modes/pair.js", JS, include_str!("assets/modes/pair.js")),

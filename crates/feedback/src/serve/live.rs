@@ -175,7 +175,7 @@ fn new_task(live: &Live, question: &SentQuestion, id: &str, answers: &Answers) -
     };
     NewTask {
         external_id: format!("{OURS}{id}"),
-        prompt: question.prompt.clone(),
+        prompt: question.prompt.as_str().into(),
         split: Split::Train,
         responses: answers.samples.iter().map(response).collect(),
         overlap: 1,
@@ -199,7 +199,7 @@ pub(super) fn lesson(
     }
     let text = |choice: Choice| task.responses.get(choice.index()).map(|it| it.text.clone());
     let texts = text(*choice).zip(text(choice.other()));
-    Ok(texts.map(|(chosen, rejected)| Lesson { prompt: task.prompt, chosen, rejected }))
+    Ok(texts.map(|(chosen, rejected)| Lesson { prompt: task.prompt.to_text(), chosen, rejected }))
 }
 
 /// Lets the model learn; questions wait until it has.

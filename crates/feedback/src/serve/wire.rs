@@ -1,5 +1,6 @@
 //! What goes over the wire: answers by places on the page, which the store keeps by places in the task.
 
+use rein_data::example::Content;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -84,7 +85,7 @@ pub(super) fn asked(asked: &Asked, now: i64) -> Value {
 #[serde(deny_unknown_fields)]
 pub(super) struct SentTask {
     external_id: String,
-    prompt: String,
+    prompt: Content,
     responses: Vec<SentResponse>,
     #[serde(default = "one")]
     overlap: u32,

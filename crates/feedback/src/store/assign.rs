@@ -1,7 +1,7 @@
 //! Who is asked what next.
 //!
 //! A task has as many places as its overlap asks for. An answer takes one for good, a lease until it ends. Of the tasks
-//! with a free place, the one of the highest priority is asked first; some are chosen at random whatever their priority, so
+//! with a free place, the one of the highest priority is asked first, and of those of one priority the one whose answer tells most; some are chosen at random whatever their priority, so
 //! that what is learned of a model stays honest; some are golden: everybody is asked them, as if they were any others; and
 //! some pairs come a second time, with their sides exchanged.
 
@@ -110,7 +110,9 @@ impl Change<'_> {
         if at_random {
             return self.any(FREE, project, annotator, rng);
         }
-        let query = format!("SELECT id FROM task WHERE {FREE} ORDER BY priority DESC, id LIMIT 1");
+        let query = format!(
+            "SELECT id FROM task WHERE {FREE} ORDER BY priority DESC, information DESC, id LIMIT 1"
+        );
         let mut statement = self.connection.prepare_cached(&query)?;
         let arguments = params![project.id, annotator.id, self.now];
         Ok(statement.query_row(arguments, |row| row.get(0)).optional()?)

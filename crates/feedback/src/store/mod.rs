@@ -37,7 +37,8 @@ pub use writer::Writer;
 pub(crate) use writer::stopped;
 
 /// Each brings the schema from the version before to its own.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
 /// An open store.
 #[derive(Debug)]

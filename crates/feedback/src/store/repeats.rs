@@ -92,7 +92,7 @@ mod tests {
             |text: &str| Response { text: text.into(), finished: true, source: String::new() };
         let task = |number: usize| NewTask {
             external_id: number.to_string(),
-            prompt: format!("p{number}"),
+            prompt: format!("p{number}").into(),
             split: Split::Train,
             responses: vec![response("a"), response("b")],
             overlap: 1,

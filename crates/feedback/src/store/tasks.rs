@@ -1,11 +1,13 @@
 //! Tasks: prompts with responses to judge.
 
+use rein_data::example::Content;
 use rusqlite::{OptionalExtension, Row, params};
+use serde_json::Value;
 
 use super::projects::Project;
 use super::{Change, Store, sha256};
 use crate::error::{FeedbackError, Refusal};
-use crate::records::{Judgement, NewTask, Response, Settings, Split, Task};
+use crate::records::{NewTask, Response, Settings, Split, Task};
 
 /// The longest prompt or response, in bytes.
 const MAX_TEXT: usize = 4 << 20;
@@ -27,25 +29,24 @@ impl Change<'_> {
         Ok(n_new)
     }
 
-    /// Says which tasks shall be asked first: the ones of the highest priority.
-    pub fn set_priorities(&self, priorities: &[(i64, f64)]) -> Result<(), FeedbackError> {
+    /// Says what an answer to each of these tasks would tell. Of tasks of one priority, those that tell most are asked first.
+    pub fn set_information(&self, information: &[(i64, f64)]) -> Result<(), FeedbackError> {
         let mut statement =
-            self.connection.prepare_cached("UPDATE task SET priority = ?1 WHERE id = ?2")?;
-        for (task, priority) in priorities {
-            if !priority.is_finite() {
-                let reason = format!("its priority is {priority}");
+            self.connection.prepare_cached("UPDATE task SET information = ?1 WHERE id = ?2")?;
+        for (task, value) in information {
+            if !value.is_finite() {
+                let reason = format!("an answer to it tells {value}");
                 return Err(Refusal::BadTask(task.to_string(), reason).into());
             }
-            statement.execute(params![priority, task])?;
+            statement.execute(params![value, task])?;
         }
         Ok(())
     }
 
     /// The task in this row.
     pub(crate) fn task(&self, id: i64) -> Result<Task, FeedbackError> {
-        let query = "SELECT id, external_id, overlap, gold_json,
-                            (SELECT text FROM prompt WHERE prompt.id = task.prompt_id)
-                     FROM task WHERE id = ?1";
+        let query = "SELECT task.id, external_id, overlap, gold_json, prompt.text, messages_json
+                     FROM task JOIN prompt ON prompt.id = task.prompt_id WHERE task.id = ?1";
         let mut statement = self.connection.prepare_cached(query)?;
         let found = statement.query_row([id], task_columns).optional()?;
         let mut task = task(found.ok_or(Refusal::NoTask(id))?)?;
@@ -58,7 +59,7 @@ impl Change<'_> {
     }
 
     /// The row of the task that a project knows by this name.
-    pub(crate) fn task_id(&self, project: &str, name: &str) -> Result<i64, FeedbackError> {
+    pub fn task_id(&self, project: &str, name: &str) -> Result<i64, FeedbackError> {
         self.task_named(&self.project(project)?, name)
     }
 
@@ -99,13 +100,21 @@ impl Change<'_> {
     }
 
     fn add_prompt(&self, project: &Project, task: &NewTask) -> Result<i64, FeedbackError> {
-        let hash = sha256(&task.prompt);
+        let messages = match &task.prompt {
+            Content::Text(_) => None,
+            Content::Messages(messages) => {
+                Some(serde_json::to_string(messages).expect("plain JSON"))
+            }
+        };
+        let text = task.prompt.transcript();
+        let hash = sha256(messages.as_ref().unwrap_or(&text));
         self.connection
             .prepare_cached(
-                "INSERT INTO prompt (project_id, text, sha256, split) VALUES (?1, ?2, ?3, ?4)
+                "INSERT INTO prompt (project_id, text, messages_json, sha256, split)
+                 VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (project_id, sha256) DO NOTHING",
             )?
-            .execute(params![project.id, task.prompt, hash, task.split.as_str()])?;
+            .execute(params![project.id, text, messages, hash, task.split.as_str()])?;
         Ok(self
             .connection
             .prepare_cached("SELECT id FROM prompt WHERE project_id = ?1 AND sha256 = ?2")?
@@ -151,7 +160,7 @@ impl Store {
     ) -> Result<Vec<Task>, FeedbackError> {
         self.query(|connection| {
             let mut statement = connection.prepare_cached(&format!(
-                "SELECT task.id, external_id, overlap, gold_json, prompt.text,
+                "SELECT task.id, external_id, overlap, gold_json, prompt.text, messages_json,
                         response.text, finished, response.source
                  FROM task
                  JOIN project ON project.id = task.project_id
@@ -170,9 +179,9 @@ impl Store {
                 }
                 let task = tasks.last_mut().expect("pushed above");
                 task.responses.push(Response {
-                    text: row.get(5)?,
-                    finished: row.get(6)?,
-                    source: row.get(7)?,
+                    text: row.get(6)?,
+                    finished: row.get(7)?,
+                    source: row.get(8)?,
                 });
             }
             Ok(tasks)
@@ -191,9 +200,15 @@ fn refusal(task: &NewTask, project: &Project) -> Option<String> {
             "a task of kind `{kind}` has {least} to {most} responses, not {n_items}"
         ));
     }
-    let texts = task.responses.iter().map(|it| &it.text).chain([&task.prompt]);
+    let prompt = task.prompt.transcript();
+    let texts = task.responses.iter().map(|it| &it.text).chain([&prompt]);
     if texts.into_iter().any(|text| text.len() > MAX_TEXT) {
         return Some(format!("a prompt or response has more than {MAX_TEXT} bytes"));
+    }
+    if let Content::Messages(messages) = &task.prompt
+        && let Some(reason) = unreadable(messages)
+    {
+        return Some(reason.into());
     }
     if task.external_id.len() > 1024 || !task.priority.is_finite() || task.overlap == 0 {
         return Some(
@@ -203,20 +218,130 @@ fn refusal(task: &NewTask, project: &Project) -> Option<String> {
     task.gold.as_ref().and_then(|gold| gold.refusal(kind, n_items))
 }
 
-type Columns = (i64, String, u32, Option<String>, String);
+/// Why people can't read this conversation, if they can't.
+fn unreadable(messages: &[Value]) -> Option<&'static str> {
+    let is_readable = |it: &Value| {
+        let parts = it.as_object().filter(|it| it.len() == 2);
+        parts.is_some_and(|it| it.get("role").is_some_and(Value::is_string))
+            && it["content"].is_string()
+    };
+    match messages {
+        [] => Some("a conversation without messages asks nothing"),
+        all if !all.iter().all(is_readable) => Some(
+            "people are shown messages that have a `role` and a `content`, both texts, and nothing else",
+        ),
+        _ => None,
+    }
+}
+
+type Columns = (i64, String, u32, Option<String>, String, Option<String>);
 
 fn task_columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
 }
 
 /// A task whose responses are still to come.
-fn task((id, external_id, overlap, gold, prompt): Columns) -> Result<Task, FeedbackError> {
-    let gold = gold.map(|gold| serde_json::from_str::<Judgement>(&gold)).transpose();
-    let gold =
-        gold.map_err(|it| FeedbackError::BadRow { what: "task", id, reason: it.to_string() })?;
+fn task(columns: Columns) -> Result<Task, FeedbackError> {
+    let (id, external_id, overlap, gold, text, messages) = columns;
+    let bad =
+        |it: serde_json::Error| FeedbackError::BadRow { what: "task", id, reason: it.to_string() };
+    let gold = gold.map(|gold| serde_json::from_str(&gold)).transpose().map_err(bad)?;
+    let messages = messages.map(|it| serde_json::from_str(&it)).transpose().map_err(bad)?;
+    let prompt = messages.map_or(Content::Text(text), Content::Messages);
     Ok(Task { id, external_id, prompt, responses: Vec::new(), overlap, gold })
 }
 
 fn response(row: &Row<'_>) -> rusqlite::Result<Response> {
     Ok(Response { text: row.get(0)?, finished: row.get(1)?, source: row.get(2)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn task(name: &str, prompt: Content, priority: f64) -> NewTask {
+        let response =
+            |text: &str| Response { text: text.into(), finished: true, source: String::new() };
+        NewTask {
+            external_id: name.into(),
+            prompt,
+            split: Split::Train,
+            responses: vec![response("a"), response("b")],
+            overlap: 1,
+            priority,
+            gold: None,
+        }
+    }
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("s.sqlite")).expect("opens");
+        (folder, store)
+    }
+
+    fn conversation(messages: Value) -> Content {
+        serde_json::from_value(messages).expect("messages")
+    }
+
+    #[test]
+    fn a_conversation_is_another_prompt_than_its_transcript() {
+        let (_folder, mut store) = store();
+        let talk = conversation(json!([
+            { "role": "user", "content": "Hello\n" },
+            { "role": "assistant", "content": "Hello." },
+            { "role": "user", "content": "你好" },
+        ]));
+        let text = Content::Text(talk.transcript());
+        assert!(talk.transcript().ends_with("assistant: Hello.\n\nuser: 你好"));
+        let tasks = [task("talk", talk.clone(), 0.0), task("text", text.clone(), 0.0)];
+        store.add_tasks("p", &tasks).expect("adds");
+        let read = store.tasks("p", Split::Train).expect("reads");
+        assert_eq!(read.iter().map(|it| &it.prompt).collect::<Vec<_>>(), [&talk, &text]);
+        let same = store.change(|change| change.task(read[0].id)).expect("reads");
+        assert_eq!(same, read[0]);
+    }
+
+    #[test]
+    fn what_people_could_not_read_is_refused() {
+        let (_folder, mut store) = store();
+        for messages in [
+            json!([]),
+            json!([{ "role": "user" }]),
+            json!([{ "role": "user", "content": [{ "type": "text", "text": "x" }] }]),
+            json!([{ "role": "user", "content": "x", "tool_calls": [] }]),
+            json!(["x"]),
+        ] {
+            let error = store.add_tasks("p", &[task("t", conversation(messages.clone()), 0.0)]);
+            let error = error.expect_err("is refused").to_string();
+            assert!(error.contains("conversation") || error.contains("messages"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_programs_want_first_comes_before_what_tells_most() {
+        let (_folder, mut store) = store();
+        let tasks = [("dull", 0.0), ("telling", 0.0), ("wanted", 1.0)];
+        let tasks = tasks.map(|(name, priority)| task(name, name.into(), priority));
+        let settings = Settings { random_share: 0.0, ..Settings::default() };
+        let asked = store.change(|change| {
+            change.set_project("p", &settings)?;
+            change.add_tasks("p", &tasks)?;
+            let told = [("dull", 0.1), ("telling", 0.5), ("wanted", 0.0)];
+            let told = told.map(|(name, value)| Ok((change.task_id("p", name)?, value)));
+            let told: Vec<(i64, f64)> = told.into_iter().collect::<Result<_, FeedbackError>>()?;
+            change.set_information(&told)?;
+            ["ann", "ben", "cy"]
+                .map(|name| {
+                    change.add_annotator(name, crate::store::Role::Person)?;
+                    Ok(change.next("p", name)?.map(|it| it.task.external_id))
+                })
+                .into_iter()
+                .collect::<Result<Vec<_>, FeedbackError>>()
+        });
+        let asked = asked.expect("asks");
+        let asked: Vec<&str> = asked.iter().flatten().map(String::as_str).collect();
+        assert_eq!(asked, ["wanted", "telling", "dull"]);
+    }
 }

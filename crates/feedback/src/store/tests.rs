@@ -94,7 +94,7 @@ fn a_store_of_a_newer_program_is_left_alone() {
     drop(store);
     let path = folder.path().join("f.sqlite");
     let error = Store::open(&path).expect_err("is refused").to_string();
-    assert!(error.ends_with("its schema is version 7; this program knows versions up to 2"));
+    assert!(error.ends_with("its schema is version 7; this program knows versions up to 3"));
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn the_highest_priority_comes_first_but_for_a_tenth() {
     let ids: Vec<i64> =
         store.tasks("p", Split::Train).expect("reads").iter().map(|it| it.id).collect();
     let priorities: Vec<(i64, f64)> = ids.iter().map(|id| (*id, *id as f64)).collect();
-    store.change(|it| it.set_priorities(&priorities)).expect("sets");
+    store.change(|it| it.set_information(&priorities)).expect("sets");
     let mut left: Vec<i64> = ids.clone();
     let mut n_random = 0;
     for number in 0..200 {

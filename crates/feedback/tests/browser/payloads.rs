@@ -1,9 +1,10 @@
 //! Texts that would like to be more than text.
 
+use rein_data::example::Content;
 use rein_feedback::{Kind, Settings};
 use serde_json::json;
 
-use crate::chromium::{Browser, DESKTOP, Driver};
+use crate::chromium::{Browser, DESKTOP, Driver, Screen};
 use crate::served::{Project, Served, task};
 
 const PAYLOADS: [&str; 24] = [
@@ -60,7 +61,7 @@ fn begin() -> Option<(Driver, Served, Browser)> {
     let driver = Driver::start()?;
     let of = |(number, payload): (usize, &&str)| {
         let mut task = task(&number.to_string(), &[payload]);
-        task.prompt = format!("{number} {payload}");
+        task.prompt = format!("{number} {payload}").into();
         task
     };
     let tasks = PAYLOADS.iter().enumerate().map(of).collect();
@@ -181,4 +182,43 @@ fn hostile_lengths_do_not_hang_the_page() {
         });
         return Math.max(...took) < 10000 ? 'fast' : took";
     assert_eq!(browser.run_async(script), "fast");
+}
+
+#[test]
+fn a_conversation_is_shown_turn_by_turn_and_its_payloads_stay_text() {
+    let Some(driver) = Driver::start() else { return };
+    let turn = |role: &str, content: &str| json!({ "role": role, "content": content });
+    let of = |(number, payload): (usize, &&str)| {
+        let mut task = task(&number.to_string(), &["x"]);
+        let said = [turn("user", "first"), turn(payload, payload), turn("user", payload)];
+        task.prompt = Content::Messages(said.into());
+        task
+    };
+    let tasks = PAYLOADS.iter().enumerate().map(of).collect();
+    let served = Served::start(&[Project::of(Settings::of(Kind::Thumbs), tasks)], &["ann"]);
+    let browser = driver.open(Screen { height: 480, ..DESKTOP });
+    browser.log_in(&served.address, &served.tokens[0]);
+    browser.open_project("p");
+    let mut seen = std::collections::BTreeSet::new();
+    while browser.has("prompt") {
+        let turns = browser.run(
+            "return [...document.querySelectorAll('.turn')].map((it) =>
+                 [it.querySelector('h3').textContent, it.querySelector('.text').textContent])",
+            &[],
+        );
+        assert_eq!(turns[0], json!(["User", "first"]));
+        assert_eq!(turns[2][0], "User");
+        let (text, elements) = shown(&browser, "prompt");
+        let allowed = ["DIV.turn", "H3.", "DIV.text", "SPAN.mark"];
+        assert!(elements.iter().all(|it| allowed.contains(&it.as_str())), "{text}: {elements:?}");
+        assert_eq!(turns[1][1], turns[2][1]);
+        seen.insert(turns[2][1].as_str().expect("a text").to_owned());
+        check_harmless(&browser, &text);
+        let is_last_in_sight = "const box = document.querySelector('.prompt');
+             return box.scrollTop + box.clientHeight >= box.scrollHeight - 1";
+        assert_eq!(browser.run(is_last_in_sight, &[]), true, "{text}");
+        browser.finish(|| browser.press(&["1", "1"]));
+    }
+    assert_eq!(seen.len(), PAYLOADS.len());
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use rein_data::example::Content;
 use rein_feedback::{Annotation, Choice, Judgement, Kind, NewTask, Settings, Shown, Split, Store};
+use serde_json::json;
 
 use crate::chromium::{Browser, DESKTOP, Driver, Screen};
 use crate::served::{Project, Served, task, tasks};
@@ -25,6 +27,20 @@ fn bread(name: &str, n_items: usize) -> NewTask {
     let mut task = task(name, &ANSWERS[..n_items]);
     task.prompt = QUESTION.into();
     NewTask { priority: 1.0, ..task }
+}
+
+/// With more said before.
+fn conversation(mut project: Project) -> Project {
+    let turn = |role: &str, content: &str| json!({ "role": role, "content": content });
+    project.tasks[0].prompt = Content::Messages(vec![
+        turn("user", "I'd like to bake bread for the first time. Is it hard?"),
+        turn(
+            "assistant",
+            "Not at all! Flour, water, salt and yeast are all it takes, and some patience.",
+        ),
+        turn("user", QUESTION),
+    ]);
+    project
 }
 
 fn projects() -> Vec<Project> {
@@ -56,6 +72,7 @@ fn projects() -> Vec<Project> {
     bidi.prompt = "Where do I send the form?".into();
     vec![
         one("pair", Kind::PAIR, 2),
+        conversation(one("conversation", Kind::PAIR, 2)),
         one("strength", Kind::Pair { points: 8, ties: true }, 2),
         one("ranking", Kind::Ranking { ties: true }, 4),
         one("score", Kind::Score { least: 1, most: 7 }, 1),
@@ -69,7 +86,8 @@ fn projects() -> Vec<Project> {
 }
 
 /// A project, the screen it is seen on, what is pressed before, and the picture's name.
-const PICTURES: [(&str, Screen, &[&str], &str); 17] = [
+const PICTURES: [(&str, Screen, &[&str], &str); 18] = [
+    ("conversation", DESKTOP, &["1"], "conversation-light"),
     ("pair", DESKTOP, &["Shift+1", "1"], "pair-light"),
     ("pair", DARK, &["2"], "pair-dark"),
     ("pair", NARROW, &["1"], "pair-narrow"),

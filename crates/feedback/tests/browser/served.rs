@@ -133,7 +133,7 @@ pub(crate) fn task(name: &str, responses: &[&str]) -> NewTask {
     };
     NewTask {
         external_id: name.into(),
-        prompt: format!("Prompt {name}"),
+        prompt: format!("Prompt {name}").into(),
         split: Split::Train,
         responses: responses.iter().map(response).collect(),
         overlap: 1,

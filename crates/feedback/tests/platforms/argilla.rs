@@ -21,7 +21,7 @@ fn sent(store: &Store, settings: &Settings) -> Export {
     assert_eq!((exports.len(), exports[0].n_records), (1, tasks.len()));
     for (sent, task) in exports[0].records.as_array().expect("a list").iter().zip(&tasks) {
         assert_eq!(sent["id"], task.external_id);
-        assert_eq!(sent["fields"]["prompt"], task.prompt);
+        assert_eq!(sent["fields"]["prompt"], task.prompt.transcript());
         let order = sent["metadata"]["order"].as_str().expect("an order");
         for (place, item) in order.split(' ').enumerate() {
             let item: usize = item.parse().expect("a place");

@@ -19,7 +19,7 @@ fn sent(store: &Store, settings: &Settings) -> Export {
     let mut exports = export(settings, &tasks);
     assert_eq!((exports.len(), exports[0].n_tasks), (1, tasks.len()));
     for (sent, task) in exports[0].tasks.as_array().expect("a list").iter().zip(&tasks) {
-        assert_eq!(sent["data"]["prompt"], task.prompt);
+        assert_eq!(sent["data"]["prompt"], task.prompt.transcript());
         let order = sent["data"]["order"].as_str().expect("an order");
         for (place, item) in order.split(' ').enumerate() {
             let item: usize = item.parse().expect("a place");

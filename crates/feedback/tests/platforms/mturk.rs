@@ -221,7 +221,7 @@ fn round_trip(
 /// Workers saw the task's own texts, in some order.
 fn assert_shown(inputs: &BTreeMap<String, String>, task: &Task) {
     assert_eq!(inputs["task"], task.external_id);
-    assert_eq!(inputs.get("prompt").map_or("", String::as_str), task.prompt);
+    assert_eq!(inputs.get("prompt").map_or("", String::as_str), task.prompt.transcript());
     let mut texts: Vec<&str> = task.responses.iter().map(|it| it.text.as_str()).collect();
     let places = 1..=texts.len();
     let mut shown: Vec<&str> =

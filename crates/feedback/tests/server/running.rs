@@ -29,7 +29,7 @@ pub(crate) fn task(name: &str, n_items: usize, overlap: u32) -> NewTask {
     };
     NewTask {
         external_id: name.into(),
-        prompt: format!("prompt {name}"),
+        prompt: format!("prompt {name}").into(),
         split: Split::Train,
         responses: (0..n_items).map(response).collect(),
         overlap,

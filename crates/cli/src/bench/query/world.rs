@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use rand::RngExt;
-use rein_data::example::Completion;
+use rein_data::example::{Completion, Preference};
 use rein_data::helpdesk::people::{Person, Seen};
 use rein_data::run_dir::RunDir;
 use rein_data::seed::Seed;
@@ -14,7 +14,7 @@ use rein_feedback::{Split, Store, Task};
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::checkpoint::MODEL;
 use rein_model::{ScalarModel, load_causal_lm, load_scalar_model};
-use rein_reward::encoding::{Judgements, Pair};
+use rein_reward::encoding::{Judgements, Pair, encode_preferences};
 use rein_reward::meta::{Difference, differences};
 use rein_reward::train::{RewardConfig, RewardTraining};
 
@@ -198,18 +198,23 @@ fn turned(pair: Pair) -> Pair {
 }
 
 fn candidate(task: Task, tokenizer: &Tokenizer) -> Candidate {
-    let row = |place: usize| {
-        let response = &task.responses[place];
-        let mut row = tokenizer.encode_prompt(&task.prompt);
-        row.extend(tokenizer.encode_completion(&response.text));
-        row.extend(response.finished.then_some(tokenizer.special().eos));
-        row
+    let [first, second] = [0, 1].map(|place| task.responses[place].clone());
+    let compared = Preference {
+        prompt: task.prompt.to_text(),
+        chosen: first.text,
+        rejected: second.text,
+        margin: None,
+        chosen_finished: first.finished,
+        rejected_finished: second.finished,
     };
-    let [chosen, rejected] = [0, 1].map(row);
+    let pair = match encode_preferences(&[compared], tokenizer, usize::MAX).judgements {
+        Judgements::Pairs(mut pairs) => pairs.remove(0),
+        _ => unreachable!("a pair was encoded"),
+    };
     Candidate {
         gold: [0, 1].map(|place| gold_reward(&task, &task.responses[place])),
         replies: [0, 1].map(|place| completion(&task, place)),
-        pair: Pair { chosen, rejected, margin: None, chosen_probability: None, weight: None },
+        pair,
     }
 }
 

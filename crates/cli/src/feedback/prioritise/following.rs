@@ -33,12 +33,12 @@ struct Follower {
     store: PathBuf,
     project: String,
     every: usize,
-    /// Answers that the priorities know of.
+    /// Answers that the order knows of.
     n_seen: Option<usize>,
 }
 
 impl Follower {
-    /// Counts the answers, and sets priorities if there are enough new ones; tells whether it did.
+    /// Counts the answers, and orders the pairs if there are enough new ones; tells whether it did.
     fn look(&mut self) -> Result<bool> {
         let n_answers = Store::read(&self.store)?.progress(&self.project)?.n_answers as usize;
         let is_due = match self.n_seen {
@@ -49,8 +49,8 @@ impl Follower {
             self.n_seen.get_or_insert(n_answers);
             return Ok(false);
         }
-        let priorities = readable::priorities(&self.store, &self.project, BATCH.max(self.every))?;
-        Store::open(&self.store)?.change(|change| change.set_priorities(&priorities))?;
+        let told = readable::information(&self.store, &self.project, BATCH.max(self.every))?;
+        Store::open(&self.store)?.change(|change| change.set_information(&told))?;
         self.n_seen = Some(n_answers);
         Ok(true)
     }

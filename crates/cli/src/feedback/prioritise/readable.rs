@@ -17,7 +17,7 @@ use crate::speech::note;
 const MANY: usize = 1000;
 
 /// Tasks and what an answer to each would tell; the first of them, which are chosen together, stand above all others.
-pub(super) fn priorities(store: &Path, project: &str, batch: usize) -> Result<Vec<(i64, f64)>> {
+pub(super) fn information(store: &Path, project: &str, batch: usize) -> Result<Vec<(i64, f64)>> {
     let store = Store::read(store)?;
     let tasks = pairs(&store, project)?;
     let replies: Vec<[Completion; 2]> =
@@ -65,7 +65,7 @@ fn said(store: &Store, project: &str, tasks: &[Task]) -> Result<Vec<Said>> {
 pub(crate) fn completion(task: &Task, place: usize) -> Completion {
     let response = &task.responses[place];
     Completion {
-        prompt: task.prompt.clone(),
+        prompt: task.prompt.to_text(),
         text: response.text.clone(),
         finished: response.finished,
         ..Completion::default()

@@ -76,7 +76,7 @@ fn task(pair: [&Completion; 2], names: [&str; 2]) -> NewTask {
     };
     NewTask {
         external_id: external_id(pair),
-        prompt: pair[0].prompt.clone(),
+        prompt: pair[0].prompt.as_str().into(),
         split: Split::Heldout,
         responses: pair.into_iter().zip(names).map(response).collect(),
         overlap: 1,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use rein_data::example::Completion;
+use rein_data::example::{Completion, Content};
 use rein_data::seed::Seed;
 use rein_feedback::{Answered, NewTask, Response};
 use rein_reward::inverse::comparisons::{Posterior, RIDGE, ReadablePairs, Said};
@@ -56,9 +56,9 @@ fn most_telling(said: &[Answered], fresh: &[NewTask], count: usize, seed: Seed) 
     chosen.into_iter().map(|pair| pair - judged.len()).collect()
 }
 
-fn sides(prompt: &str, responses: &[Response]) -> [Completion; 2] {
+fn sides(prompt: &Content, responses: &[Response]) -> [Completion; 2] {
     [0, 1].map(|place| Completion {
-        prompt: prompt.to_owned(),
+        prompt: prompt.to_text(),
         text: responses[place].text.clone(),
         finished: responses[place].finished,
         ..Completion::default()
@@ -72,10 +72,10 @@ fn share_for_first(votes: &[Answered]) -> Option<f64> {
 }
 
 /// What tells pairs apart, whichever side is first.
-fn key(prompt: &str, responses: &[Response]) -> (String, [String; 2]) {
+fn key(prompt: &Content, responses: &[Response]) -> (String, [String; 2]) {
     let mut texts = [0, 1].map(|place| responses[place].text.clone());
     texts.sort_unstable();
-    (prompt.to_owned(), texts)
+    (prompt.transcript(), texts)
 }
 
 #[cfg(test)]

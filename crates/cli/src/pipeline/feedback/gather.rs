@@ -14,15 +14,16 @@ use rein_data::seed::Seed;
 use rein_data::stage::{Evaluation, Train};
 use rein_data::workers::Workers;
 use rein_feedback::simulate::{Annotator, judge};
-use rein_feedback::{NewTask, Response, Split, Store, preferences};
+use rein_feedback::{FeedbackError, NewTask, Response, Split, Store, preferences};
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::{CausalLm, Sampler, Sampling, load_causal_lm};
-use rein_ppo::rollout::{Prompt, sample};
+use rein_ppo::rollout::{Ends, sample_until};
 
 use super::choosing::chosen;
 use super::{PROJECT, Session};
 use crate::config::{Answers, FeedbackConfig, Query, Stage};
 use crate::setup::Setup;
+use crate::world::Question;
 
 /// Sampled pairs of which some will be asked, in a checkpoint's folder.
 const CANDIDATES: &str = "candidates.jsonl";
@@ -124,7 +125,7 @@ impl<B: LmAutodiffBackend> Gather<B> {
         }
     }
 
-    fn prompts(&mut self, split: Split, step: usize) -> Vec<String> {
+    fn questions(&mut self, split: Split, step: usize) -> Vec<Question> {
         let batch_pairs = self.config().batch_pairs;
         let (side, prompts) = match split {
             Split::Train => (0, &self.setup.world.prompts.train),
@@ -132,7 +133,7 @@ impl<B: LmAutodiffBackend> Gather<B> {
         };
         let n_left = self.totals()[side] - step * batch_pairs;
         let rows = self.order[side].batch(step, batch_pairs);
-        rows.into_iter().take(n_left).map(|row| prompts[row].text.clone()).collect()
+        rows.into_iter().take(n_left).map(|row| prompts[row].clone()).collect()
     }
 
     fn response(&self, it: Completion) -> Response {
@@ -140,19 +141,22 @@ impl<B: LmAutodiffBackend> Gather<B> {
     }
 
     /// Two replies to each prompt. Each worker samples its share of them.
-    fn sample_pairs(&self, prompts: &[String], seed: Seed) -> Result<Vec<[Completion; 2]>> {
+    fn sample_pairs(&self, questions: &[Question], seed: Seed) -> Result<Vec<[Completion; 2]>> {
         let ppo = &self.setup.config.rl;
         let tokenizer = &self.setup.tokenizer;
+        let Ends { tokens: ends, texts } = self.setup.ends();
         let sampling = Sampling {
             batch_rows: 2 * ppo.micro_batch_rows,
+            ends,
             ..ppo.sampling(ppo.at(0).temperature, tokenizer.special().eos)
         };
-        let twice: Vec<String> = prompts.iter().flat_map(|it| [it.clone(), it.clone()]).collect();
-        let mine = self.workers.share(&twice).into_iter();
-        let mine = mine.map(|it| Prompt::encode(it, tokenizer)).collect();
+        let twice: Vec<Question> =
+            questions.iter().flat_map(|it| [it.clone(), it.clone()]).collect();
+        let mine = self.workers.share(&twice);
+        let mine = mine.iter().map(|it| self.setup.prompt(it)).collect::<Result<_>>()?;
         let seeds = self.workers.row_seeds(seed);
         let sampler = Sampler::new(&self.model, &sampling, &self.device)?;
-        let sampled = sample(&sampler, mine, tokenizer, seeds)?;
+        let sampled = sample_until(&sampler, mine, tokenizer, &texts, seeds)?;
         let completions = sampled.into_iter().map(|it| it.completion).collect();
         let completions = self.workers.merge::<Completion>(completions)?;
         let pairs = completions.chunks_exact(2);
@@ -166,18 +170,20 @@ impl<B: LmAutodiffBackend> Gather<B> {
         of_split: usize,
         step: usize,
     ) -> Result<(Vec<NewTask>, Metrics)> {
-        let prompts = self.prompts(split, of_split);
-        let sampled = self.sample_pairs(&prompts, self.seed.child("samples").index(step as u64))?;
+        let questions = self.questions(split, of_split);
+        let sampled =
+            self.sample_pairs(&questions, self.seed.child("samples").index(step as u64))?;
         let n_sampled = sampled.len();
         let lengths: Vec<f64> = sampled.iter().flatten().map(|it| it.tokens.len() as f64).collect();
         let pairs: Vec<NewTask> = sampled
             .into_iter()
+            .zip(&questions)
             .enumerate()
             // Nobody can prefer one of two equal replies.
-            .filter(|(_, [first, second])| first.text != second.text)
-            .map(|(number, pair)| NewTask {
+            .filter(|(_, ([first, second], _))| first.text != second.text)
+            .map(|(number, (pair, question))| NewTask {
                 external_id: format!("{}{step}/{number}", self.prefix),
-                prompt: pair[0].prompt.clone(),
+                prompt: question.content(),
                 split,
                 responses: pair.map(|it| self.response(it)).into(),
                 overlap: self.config().overlap,
@@ -216,12 +222,21 @@ impl<B: LmAutodiffBackend> Gather<B> {
         said.retain(|it| !it.task.external_id.starts_with(&self.prefix));
         let seed = self.seed.child("choice");
         let (candidates, count) = (self.candidates.clone(), self.config().pairs);
-        let mut asked = chosen(choice.query, &said, candidates, count, seed);
-        // People are asked in this order.
-        for (place, task) in asked.iter_mut().rev().enumerate() {
-            task.priority = (place + 1) as f64;
-        }
-        self.ask(Split::Train, &asked)
+        let asked = chosen(choice.query, &said, candidates, count, seed);
+        let n_asked = self.ask(Split::Train, &asked)?;
+        self.order(&asked)?;
+        Ok(n_asked)
+    }
+
+    /// Lets people be asked about these pairs in their order.
+    fn order(&mut self, asked: &[NewTask]) -> Result<()> {
+        let Some(store) = &mut self.store else { return Ok(()) };
+        Ok(store.change(|change| {
+            let id = |task: &NewTask| change.task_id(PROJECT, &task.external_id);
+            let places = asked.iter().rev().zip(1..);
+            let order = places.map(|(task, place)| Ok((id(task)?, f64::from(place))));
+            change.set_information(&order.collect::<Result<Vec<_>, FeedbackError>>()?)
+        })?)
     }
 }
 

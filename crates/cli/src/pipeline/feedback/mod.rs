@@ -13,7 +13,7 @@ use rein_model::backend::LmAutodiffBackend;
 use self::gather::Gather;
 use super::Session;
 use crate::config::{Answers, Stage};
-use crate::world::Judgements;
+use crate::world::{Judgements, Parts, Question};
 
 /// The project of a run in its store.
 pub(crate) const PROJECT: &str = "replies";
@@ -38,9 +38,11 @@ impl<B: LmAutodiffBackend> Session<B> {
                  = \"people\" waits for some"
             );
         }
-        if self.setup.world.has_chats() {
+        let Parts { train, heldout } = &self.setup.world.prompts;
+        if train.iter().chain(heldout).any(Question::is_more_than_said) {
             bail!(
-                "`loop.answers` = \"people\" asks about texts, and these prompts are conversations"
+                "people are asked about what is said alone, and some of these conversations have `tools` or \
+                 `chat_template_kwargs`; leave those out"
             );
         }
         let mut stage = Gather::new(self)?;

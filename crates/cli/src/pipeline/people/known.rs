@@ -42,6 +42,11 @@ impl<B: LmAutodiffBackend> Session<B> {
     }
 
     fn annotators(&self, config: &PeopleConfig) -> Result<Vec<Known>> {
+        if self.setup.world.has_chats() {
+            bail!(
+                "models of one's own learn from what is said of texts, and these prompts are conversations"
+            );
+        }
         let store = self.store()?;
         let [train, heldout] =
             [Split::Train, Split::Heldout].map(|it| preferences(&store, PROJECT, it));
@@ -142,7 +147,7 @@ fn ask(
 fn truth(taste: &Taste, task: &Task) -> Option<Preference> {
     let worth = |place: usize| {
         let response = &task.responses[place];
-        taste.utility(&gold::judge(&task.prompt, &response.text, response.finished))
+        taste.utility(&gold::judge(&task.prompt.to_text(), &response.text, response.finished))
     };
     let difference = worth(0) - worth(1);
     let choice = if difference > 0.0 { Choice::First } else { Choice::Second };

@@ -58,7 +58,7 @@ impl<B: LmAutodiffBackend> Session<B> {
     ) -> Result<()> {
         let found = self.workers.from_first(|| -> Result<Vec<String>> {
             let tasks = self.store()?.tasks(ATTACKS, Split::Train)?;
-            Ok(tasks.into_iter().map(|it| it.prompt).collect())
+            Ok(tasks.into_iter().map(|it| it.prompt.to_text()).collect())
         })?;
         let attacks: Vec<Question> = found.into_iter().map(Question::of_text).collect();
         let prompts = &mut setup.world.prompts.train;
@@ -77,7 +77,7 @@ fn keep(store: &mut Store, round: &str, attacks: &[Attack], target: &Path) -> Re
     let id = |number: usize| format!("{round}/{number}");
     let task = |(number, attack): (usize, &Attack)| NewTask {
         external_id: id(number),
-        prompt: attack.prompt.clone(),
+        prompt: attack.prompt.as_str().into(),
         split: Split::Train,
         responses: vec![Response {
             text: attack.reply.clone(),

@@ -34,7 +34,8 @@ function name(annotator, task) {
 /** Tells tasks apart that have the same number in different stores (FNV-1a). */
 function fingerprint(task) {
   let hash = 0x811c9dc5;
-  for (const text of [task.prompt, ...task.items.map((it) => it.text)]) {
+  const prompt = typeof task.prompt === "string" ? task.prompt : JSON.stringify(task.prompt);
+  for (const text of [prompt, ...task.items.map((it) => it.text)]) {
     for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
     hash = Math.imul(hash ^ 0xffff, 0x01000193);
   }

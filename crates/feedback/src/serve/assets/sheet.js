@@ -10,7 +10,8 @@ import { ranking } from "./modes/ranking.js";
 import { redTeam } from "./modes/red_team.js";
 import { score } from "./modes/score.js";
 import { thumbs } from "./modes/thumbs.js";
-import { block, setMarkdown, showsMarkdown } from "./text.js";
+import { setMarkdown, showsMarkdown } from "./text.js";
+import { turns } from "./turns.js";
 
 const MODES = { pair, ranking, score, thumbs, edit, red_team: redTeam };
 
@@ -36,6 +37,8 @@ export class Sheet {
   /** To be called once it is on the page. */
   begin() {
     scrollTo(0, 0);
+    // Of a long conversation, the turn that is answered is seen first.
+    if (typeof this.task.prompt !== "string") this.prompt.scrollTop = this.prompt.scrollHeight;
     if (this.mode.focus) this.mode.focus();
     else document.getElementById("main").focus({ preventScroll: true });
   }
@@ -141,16 +144,16 @@ export class Sheet {
       h("kbd", { "aria-hidden": "true" }, "M"),
     );
     const head = h("header", {}, h("h2", {}, t("prompt")), toggle);
-    const prompt = h(
+    this.prompt = h(
       "section",
       { class: "prompt", "aria-label": t("prompt"), tabindex: "0" },
       head,
-      block(task.prompt, { "data-testid": "prompt" }),
+      turns(task.prompt),
     );
     return h(
       "div",
       { class: "sheet" },
-      prompt,
+      this.prompt,
       mode.content,
       mode.beside ?? null,
       this.beside.element,
