@@ -97,8 +97,9 @@ fn is_known_for_certain(
     judgement: &Value,
 ) {
     let responses = vec![json!({ "text": "a", "finished": true, "source": "x" }); n_items];
+    let conversation = json!([{ "role": "user", "content": "well?" }]);
     let task = json!({
-        "external_id": "t", "prompt": "well?", "responses": responses, "overlap": 1,
+        "external_id": "t", "prompt": conversation, "responses": responses, "overlap": 1,
         "priority": 0.5, "heldout": false, "gold": judgement,
     });
     let body = json!({ "project": "p", "tasks": [task] });

@@ -75,13 +75,15 @@ fn says_all_there_is_to_say(described: &Described, running: &Running, token: &st
 pub(super) fn programs_bring_tasks_and_take_answers(described: &Described) {
     let (running, people) = pairs(&[], 1, None);
     let response = |text: &str| json!({ "text": text });
+    let conversation = json!([{ "role": "user", "content": "well?" }]);
     let add = |token: &str, responses: Value| {
-        let task = json!({ "external_id": "t", "prompt": "well?", "responses": responses });
+        let task = json!({ "external_id": "t", "prompt": conversation, "responses": responses });
         let body = json!({ "project": "p", "tasks": [task] });
         described.ask(&running, ADD, token, Some(&body))
     };
     let two = json!([response("yes"), response("no")]);
     assert_eq!(add(&people.root, two.clone()).json(), json!({ "new": 1 }));
+    assert_eq!(next(described, &running, &people.ann)["prompt"], conversation);
     assert_eq!(add(&people.root, json!([response("alone")])).code(), "bad_task");
     assert_eq!(add(&people.ann, two).code(), "forbidden");
     let export = |token| described.ask(&running, "GET /api/export?project=p", token, None);
