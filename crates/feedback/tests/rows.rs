@@ -170,6 +170,46 @@ fn a_bad_row_is_named_and_nothing_is_changed() {
 }
 
 #[test]
+fn ranks_with_gaps_become_places_without() {
+    let place = Place::new();
+    let row = |ranks: Value| json!({"prompt": "p", "completions": ["a", "b", "c"], "ranks": ranks});
+    let done = place.import(&[row(json!([10, 300_000, 20]))]).expect("reads");
+    assert_eq!((done.n_tasks, done.n_new), (1, 1));
+    let rows = judged(&place.store(), "rows", Split::Train, Aggregation::Share).expect("reads");
+    let rein_data::example::Body::Ranking { completions, ranks, .. } = &rows[0].body else {
+        panic!("a ranking")
+    };
+    let mut order: Vec<(u32, String)> =
+        ranks.iter().copied().zip(completions.iter().map(|it| it.to_text())).collect();
+    order.sort();
+    assert_eq!(order, [(1, "a".into()), (2, "c".into()), (3, "b".into())]);
+
+    let said = |ranks: Value| {
+        let place = Place::new();
+        place.import(&[row(ranks)]).expect("reads");
+        place.store().answers("rows").expect("reads").remove(0).answer.judgement
+    };
+    assert_eq!(said(json!([1, 3, 5])), said(json!([1, 2, 3])));
+    assert_eq!(said(json!([7, 2, 7])), said(json!([2, 1, 2])), "equal stays equal");
+    assert_eq!(said(json!([1, 1, 3])), said(json!([1, 1, 2])));
+    assert_ne!(said(json!([1, 3, 5])), said(json!([1, 5, 3])));
+}
+
+#[test]
+fn a_ranking_that_nobody_can_be_shown_is_refused() {
+    let refused = |n_items: usize, ranks: Vec<usize>| {
+        let texts: Vec<String> = (0..n_items).map(|it| format!("r{it}")).collect();
+        let row = json!({"prompt": "p", "completions": texts, "ranks": ranks});
+        Place::new().import(&[row]).map_err(|error| error.to_string())
+    };
+    assert_eq!(refused(9, (1..=9).collect()).expect("reads").n_new, 1);
+    let error = refused(10, (1..=10).collect()).expect_err("too many");
+    assert!(error.contains("ranks 10 responses") && error.contains("at most 9"), "{error}");
+    let error = refused(3, vec![0, 1, 2]).expect_err("no place is 0");
+    assert!(error.contains("`ranks` holds 0"), "{error}");
+}
+
+#[test]
 fn a_share_of_the_prompts_is_kept_to_measure_with() {
     let place = Place::new();
     let row = |it: usize| json!({"prompt": format!("p{}", it % 1000), "chosen": format!("x{it}"), "rejected": "y"});

@@ -209,10 +209,12 @@ pub struct Answer {
 
 /// A pair in one respect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Aspect {
     /// Which respect.
     pub name: String,
-    /// Which is better in it; `None` if neither is.
+    /// Which is better in it; `None` if neither is, which must be said.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub choice: Option<Choice>,
 }
 

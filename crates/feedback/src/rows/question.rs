@@ -1,5 +1,7 @@
 //! A row as a question and its answer.
 
+use std::collections::BTreeSet;
+
 use rein_data::example::{Body, Content, Example};
 use serde_json::Value;
 
@@ -40,9 +42,7 @@ pub(super) fn question(row: &Example, asked: &Kind) -> Result<Option<Question>, 
         }
         Body::Ranking { prompt, completions, ranks } => {
             let responses = completions.iter().map(|it| response(it, true));
-            let ranks: Option<Vec<u8>> =
-                ranks.iter().map(|rank| u8::try_from(*rank).ok()).collect();
-            let ranks = ranks.ok_or("`ranks` go up to 9")?;
+            let ranks = places(ranks)?;
             (prompt, responses.collect::<Result<_, _>>()?, Judgement::Ranked { ranks })
         }
         Body::UnpairedPreference { prompt, completion, label } => {
@@ -67,6 +67,22 @@ pub(super) fn question(row: &Example, asked: &Kind) -> Result<Option<Question>, 
     let question = sorted(Question { prompt: prompt.clone(), responses, judgement });
     fits(&question.judgement, asked)?;
     Ok(Some(question))
+}
+
+/// Ranks as places without gaps, 1, 2, 3, …; equal ones stay equal. So all ways of writing an order are one answer.
+fn places(ranks: &[u32]) -> Result<Vec<u8>, String> {
+    let (_, most) = Kind::Ranking { ties: true }.n_items();
+    if ranks.len() > most {
+        return Err(format!(
+            "it ranks {} responses; people are shown at most {most} at once, so leave some out",
+            ranks.len()
+        ));
+    }
+    let known: BTreeSet<u32> = ranks.iter().copied().collect();
+    if known.contains(&0) {
+        return Err("`ranks` holds 0; the best has the rank 1, others have higher ones".into());
+    }
+    Ok(ranks.iter().map(|rank| known.range(..=rank).count() as u8).collect())
 }
 
 /// With responses in the order of their texts' hashes.

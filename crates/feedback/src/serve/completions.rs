@@ -36,6 +36,9 @@ const PIECES: usize = 256;
 #[derive(Debug, Deserialize)]
 pub(super) struct SentChat {
     messages: Vec<SentMessage>,
+    /// Passed over, as long as it is a name.
+    #[serde(default, rename = "model")]
+    _model: Option<String>,
     #[serde(default)]
     n: Option<usize>,
     #[serde(default)]
@@ -77,7 +80,7 @@ struct Part {
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
-    text: String,
+    text: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -298,7 +301,8 @@ impl SentMessage {
                         format!("the model reads texts, not parts of type `{}`", part.kind);
                     return Err(ApiError::bad_request(message));
                 }
-                parts.into_iter().map(|it| it.text).collect()
+                let texts: Option<String> = parts.into_iter().map(|it| it.text).collect();
+                texts.ok_or_else(|| ApiError::bad_request("a part of type `text` has a `text`"))?
             }
         };
         if !matches!(self.role.as_str(), "system" | "developer" | "user" | "assistant") {

@@ -87,3 +87,19 @@ fn status(refusal: &Refusal) -> StatusCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_a_broken_store() {
+        let failed = |code: i32| {
+            let source = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            let ApiError { status, code, .. } = FeedbackError::from(source).into();
+            (status.as_u16(), code)
+        };
+        assert_eq!(failed(rusqlite::ffi::SQLITE_FULL), (507, "disk_full"));
+        assert_eq!(failed(rusqlite::ffi::SQLITE_CORRUPT), (500, "store"));
+    }
+}

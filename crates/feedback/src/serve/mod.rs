@@ -14,6 +14,7 @@ mod live;
 mod model;
 mod rate;
 mod readers;
+mod strict;
 mod wire;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};

@@ -4,6 +4,7 @@ use rein_data::example::Content;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::strict;
 use crate::records::{Answer, Choice, Judgement, NewTask, Response, Shown, Split};
 use crate::store::{Asked, Progress, Said, Stored, Submission};
 
@@ -22,12 +23,20 @@ pub(super) struct SentAnnotation {
 
 /// What somebody does with it.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case")]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum SentSaid {
-    Answer { answer: Answer },
-    Draft { draft: Value },
-    Skip,
-    Flag { reason: String },
+    Answer {
+        #[serde(deserialize_with = "strict::answer")]
+        answer: Answer,
+    },
+    Draft {
+        draft: Value,
+    },
+    // With braces, so that serde refuses other fields here, too.
+    Skip {},
+    Flag {
+        reason: String,
+    },
 }
 
 impl SentAnnotation {
@@ -36,7 +45,7 @@ impl SentAnnotation {
         let said = match self.said {
             SentSaid::Answer { answer } => Said::Answer(reorder(answer, &inverse(shown))?),
             SentSaid::Draft { draft } => Said::Draft(draft),
-            SentSaid::Skip => Said::Skip,
+            SentSaid::Skip {} => Said::Skip,
             SentSaid::Flag { reason } => Said::Flag { reason },
         };
         Ok(Submission {
@@ -84,7 +93,7 @@ pub(super) struct SentTask {
     priority: f64,
     #[serde(default)]
     heldout: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "strict::judgement")]
     gold: Option<Judgement>,
 }
 

@@ -118,6 +118,7 @@ impl Change<'_> {
     ) -> Result<Asked, FeedbackError> {
         let annotator = self.active(annotator)?;
         let project = self.project(project)?;
+        check_key(idem_key)?;
         if let Some(task) = self.undone_before(&annotator, idem_key)? {
             return self.asked(task, annotator.id);
         }
@@ -251,9 +252,7 @@ impl Change<'_> {
         task: i64,
         key: &str,
     ) -> Result<Option<Receipt>, FeedbackError> {
-        if key.is_empty() || key.len() > 256 {
-            return Err(Refusal::BadAnswer("`idem_key` has 1 to 256 bytes".into()).into());
-        }
+        check_key(key)?;
         let query = "SELECT id, annotator_id, task_id FROM annotation WHERE idem_key = ?1";
         let mut statement = self.connection.prepare_cached(query)?;
         let found: Option<(i64, i64, i64)> = statement
@@ -358,6 +357,13 @@ impl Change<'_> {
         let name: Option<String> = statement.query_row([task], |row| row.get(0)).optional()?;
         self.project(&name.ok_or(Refusal::NoTask(task))?)
     }
+}
+
+fn check_key(key: &str) -> Result<(), Refusal> {
+    if key.is_empty() || key.len() > 256 {
+        return Err(Refusal::BadAnswer("`idem_key` has 1 to 256 bytes".into()));
+    }
+    Ok(())
 }
 
 fn refusal(said: &Said, kind: &crate::records::Kind, n_items: usize) -> Option<String> {

@@ -4,6 +4,8 @@
 
 mod attacks;
 mod chat;
+mod contract;
+mod described;
 mod durability;
 mod lessons;
 mod live;

@@ -1,22 +1,13 @@
-//! The description of the interface, against the interface.
+//! The description of the interface by itself: that it is one, and of all routes. `contract.rs` holds replies against it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use regex::Regex;
-use rein_feedback::serve::{AskWhen, Live};
-use rein_feedback::{Role, Settings, Store};
 use serde_json::{Value, json};
 
-use crate::running::{Running, task};
-use crate::scripted::Scripted;
+use crate::described::{DOCUMENT, document};
 
 const ROUTER: &str = include_str!("../../src/serve/api.rs");
-const DOCUMENT: &str = include_str!("../../src/serve/openapi.json");
-
-fn document() -> Value {
-    serde_json::from_str(DOCUMENT).expect("JSON")
-}
 
 /// Each address with its method.
 fn described() -> BTreeSet<(String, String)> {
@@ -27,21 +18,6 @@ fn described() -> BTreeSet<(String, String)> {
         names.into_iter().map(|method| (path.clone(), method)).collect::<Vec<_>>()
     };
     paths.iter().flat_map(of_path).collect()
-}
-
-fn running() -> (Running, String) {
-    let model = Arc::new(Scripted::of(&["yes ", "no "]));
-    let ask = AskWhen { disagreement: None, entropy: None };
-    let live = Live { model, project: "p".into(), ask };
-    let tasks = [task("1", 2, 1)];
-    let (running, _) =
-        Running::start(&Settings::default(), &tasks, &["ann"], |it| it.live = Some(live));
-    let mut store = Store::open(&running.store).expect("opens");
-    let admin = store.change(|it| {
-        it.add_annotator("root", Role::Admin)?;
-        it.new_token("root")
-    });
-    (running, admin.expect("adds"))
 }
 
 #[test]
@@ -86,27 +62,63 @@ fn every_reference_leads_somewhere() {
     }
 }
 
+/// OpenAPI 3.1 takes its schemas from JSON Schema of 2020-12.
 #[test]
-fn every_address_answers_as_described() {
-    let (running, token) = running();
-    let served = running.send("GET /openapi.json", &[], "");
-    assert_eq!(served.header("content-type"), Some("application/json"));
-    assert_eq!(served.json(), document());
-    for (path, method) in described() {
-        let line = format!("{} {path}?project=p", method.to_uppercase());
-        let body = (method == "post").then(|| json!({}));
-        let reply = running.ask(&line, &token, body.as_ref());
-        assert!(!matches!(reply.status, 404 | 405), "{line}: {reply:?}");
-        assert!(reply.status < 500, "{line}: {reply:?}");
-        let responses = &document()["paths"][&path][&method]["responses"];
-        let described = &responses[reply.status.to_string()];
-        assert!(described.is_object(), "{line} answers {}", reply.status);
-        if reply.status >= 400 {
-            let codes = described["description"].as_str().expect("a sentence");
-            assert!(codes.contains(&format!("`{}`", reply.code())), "{line}: {reply:?}");
+fn every_schema_is_one_and_says_which_fields_there_are() {
+    fn schemas(value: &Value, found: &mut Vec<Value>) {
+        match value {
+            Value::Object(fields) => {
+                found.extend(fields.get("schema").cloned());
+                fields.values().for_each(|it| schemas(it, found));
+            }
+            Value::Array(items) => items.iter().for_each(|it| schemas(it, found)),
+            _ => {}
         }
-        let stranger = running.send(&line, &[], "{}");
-        let is_open = document()["paths"][&path][&method]["security"] == json!([]);
-        assert_eq!(stranger.status == 401, !is_open, "{line}: {stranger:?}");
+    }
+    fn is_closed(schema: &Value) -> bool {
+        match schema {
+            Value::Object(fields) => {
+                let is_said = fields.contains_key("additionalProperties");
+                (is_said || fields.get("type") != Some(&json!("object")))
+                    && fields.values().all(is_closed)
+            }
+            Value::Array(items) => items.iter().all(is_closed),
+            _ => true,
+        }
+    }
+    let document = document();
+    let named = document["components"]["schemas"].as_object().expect("schemas");
+    let mut all: Vec<Value> = named.values().cloned().collect();
+    schemas(&document["paths"], &mut all);
+    assert!(all.len() > 100, "{}", all.len());
+    for schema in all {
+        jsonschema::draft202012::meta::validate(&schema)
+            .unwrap_or_else(|error| panic!("{error} in {schema}"));
+        assert!(is_closed(&schema), "other fields are allowed or aren't: {schema}");
+    }
+}
+
+#[test]
+fn every_operation_has_what_openapi_asks_for() {
+    let document = document();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert!(document["info"]["title"].is_string() && document["info"]["version"].is_string());
+    let schemes = document["components"]["securitySchemes"].as_object().expect("schemes");
+    for (path, method) in described() {
+        let operation = &document["paths"][&path][&method];
+        assert!(operation["summary"].is_string(), "{method} {path}");
+        for way in operation["security"].as_array().expect("ways to be let in") {
+            let names = way.as_object().expect("names").keys();
+            assert!(names.into_iter().all(|it| schemes.contains_key(it)), "{method} {path}");
+        }
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            assert!(parameter["name"].is_string() && parameter["schema"].is_object());
+            assert_eq!(parameter["in"], "query");
+        }
+        let responses = operation["responses"].as_object().expect("responses");
+        for (status, response) in responses {
+            assert!(status.parse::<u16>().is_ok_and(|it| (200..600).contains(&it)), "{status}");
+            assert!(response["description"].is_string(), "{method} {path} {status}");
+        }
     }
 }
