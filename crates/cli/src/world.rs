@@ -225,6 +225,13 @@ impl World {
         train.iter().chain(heldout).any(|it| it.chat.is_some())
     }
 
+    /// The prompt that people read so, as they are asked about it.
+    pub(crate) fn asked(&self, text: &str) -> Content {
+        let Parts { train, heldout } = &self.prompts;
+        let question = heldout.iter().chain(train).find(|it| it.text == text);
+        question.map_or_else(|| text.into(), Question::content)
+    }
+
     /// Whether the truth is known, so that gold rewards can be measured.
     pub(crate) fn has_gold(&self) -> bool {
         self.has_gold

@@ -255,7 +255,7 @@ fn people_are_waited_for_where_prompts_are_conversations() {
     place.write("rows.jsonl", &(0..200).map(row).collect::<String>());
     let data = "data={ kind = \"files\", demonstrations = \"rows.jsonl\", heldout_share = 0.2, \
                 chat_template = \"chatml\" }";
-    waits_for_people(&place, &["--set", data]);
+    waits_for_people(&place, &["--set", "model.max_positions=256", "--set", data]);
     let store = Store::read(&place.path("run/feedback.sqlite")).expect("opens");
     let asked = &store.tasks("replies", Split::Train).expect("reads")[0];
     let turns = json!(asked.prompt);
@@ -284,6 +284,7 @@ fn waits_for_people(place: &Workplace, sets: &[&str]) {
             let tasks = |split| Some(store.tasks("replies", split).ok()?.len());
             Some(tasks(Split::Train)? + tasks(Split::Heldout)?)
         };
+        assert!(child.try_wait().expect("asks").is_none(), "it ended");
         place.path("run/checkpoints/feedback/finished.json").is_file() && n_open() > Some(40)
     });
     assert!(child.try_wait().expect("asks").is_none(), "it waits");

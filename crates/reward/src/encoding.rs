@@ -208,9 +208,9 @@ fn finished(example: &Example, place: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use rein_data::chat::encode_chat;
+    use rein_data::chat::{encode_chat, end_of_reply};
     use rein_data::example::Content;
-    use rein_data::template::CHATML;
+    use rein_data::template::{CHATML, ZEPHYR};
     use serde_json::{Map, Value, json};
 
     use super::*;
@@ -267,5 +267,32 @@ mod tests {
             panic!("are labels")
         };
         assert_eq!([labels[0].is_good, labels[1].is_good], [true, false]);
+    }
+
+    #[test]
+    fn a_reply_that_was_cut_is_judged_without_the_templates_end() {
+        let tokenizer = Tokenizer::train_bpe(["ab"], 300).expect("trains");
+        for name in [CHATML, ZEPHYR] {
+            let template = tokenizer.template(name).expect("is safe");
+            let encoder = Encoder::new(tokenizer.clone(), Some(template.clone()), None);
+            let asked = says("user", "a");
+            let says = |text: &str| Content::Messages(vec![says("assistant", text)]);
+            let mut pair = example(Body::Preference {
+                prompt: Content::Messages(vec![asked.clone()]),
+                chosen: says("abab"),
+                rejected: says("abab"),
+                margin: None,
+                chosen_probability: None,
+            });
+            pair.extra.insert("rejected_finished".into(), false.into());
+            let encoded = encode_examples(&[pair], &encoder, 1000).expect("encodes");
+            let Judgements::Pairs(pairs) = encoded.judgements else { panic!("are pairs") };
+            let end = end_of_reply(&template, &tokenizer);
+            assert!(!end.is_empty());
+            assert_eq!(pairs[0].chosen, [pairs[0].rejected.as_slice(), &end].concat());
+            let asked = encode_chat(&[asked], None, true, &template, &tokenizer).expect("renders");
+            let said = [asked.tokens, tokenizer.encode("abab")].concat();
+            assert_eq!(pairs[0].rejected, said, "what a model sampled until it was cut");
+        }
     }
 }

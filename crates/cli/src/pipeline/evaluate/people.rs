@@ -46,7 +46,11 @@ impl<B: LmAutodiffBackend> Session<B> {
             let differ = |row: &usize| pairs[*row][0].text != pairs[*row][1].text;
             let rows = (0..pairs.len()).filter(differ).take(n_asked);
             let names = [&*ours.name, &*theirs.name];
-            let tasks: Vec<NewTask> = rows.map(|row| task(pairs[row], names)).collect();
+            let task = |row: usize| NewTask {
+                prompt: self.setup.world.asked(&pairs[row][0].prompt),
+                ..task(pairs[row], names)
+            };
+            let tasks: Vec<NewTask> = rows.map(task).collect();
             let mut store = Store::open(&path)?;
             store.add_tasks(COMPARISONS, &tasks)?;
             said(&store, &pairs)
