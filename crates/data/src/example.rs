@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// A prompt and the completion that a model shall learn to give (TRL: prompt-completion).
 ///
@@ -154,6 +154,17 @@ impl Content {
         match self {
             Self::Text(text) => text.clone(),
             Self::Messages(messages) => messages.iter().map(said).collect::<Vec<_>>().join("\n\n"),
+        }
+    }
+
+    /// What answers it, in its own form: a text, or the assistant's next message.
+    #[must_use]
+    pub fn reply(&self, text: impl Into<String>) -> Self {
+        match self {
+            Self::Text(_) => Self::Text(text.into()),
+            Self::Messages(_) => {
+                Self::Messages(vec![json!({ "role": "assistant", "content": text.into() })])
+            }
         }
     }
 

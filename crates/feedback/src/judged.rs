@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rein_data::example::{Body, Example};
+use rein_data::example::{Body, Content, Example};
 use serde_json::{Map, Value, json};
 
 use crate::aggregate::{Aggregation, Vote, Votes};
@@ -128,7 +128,7 @@ fn rows(task: &Task, answers: &[Answer], believed: Option<f64>) -> Vec<Example> 
         _ => None,
     };
     if let Some((mean, weight)) = mean(answers, score) {
-        let completion = task.completion(&task.responses[0]);
+        let completion = completion(task, &task.responses[0]);
         let body = Body::Scored { prompt: task.prompt.clone(), completion, score: mean as f32 };
         rows.push(weighted(example(body, &[]), weight));
     }
@@ -154,12 +154,12 @@ fn preference(task: &Task, for_first: f64) -> Example {
 fn row_of_one(task: &Task, answer: &Answer) -> Option<Example> {
     let row = match &answer.judgement {
         Judgement::Ranked { ranks } => {
-            let completions = task.responses.iter().map(|it| task.completion(it)).collect();
+            let completions = task.responses.iter().map(|it| completion(task, it)).collect();
             let ranks = ranks.iter().map(|rank| u32::from(*rank)).collect();
             example(Body::Ranking { prompt: task.prompt.clone(), completions, ranks }, &[])
         }
         Judgement::Thumb { up } => {
-            let completion = task.completion(&task.responses[0]);
+            let completion = completion(task, &task.responses[0]);
             let prompt = task.prompt.clone();
             example(Body::UnpairedPreference { prompt, completion, label: *up }, &[])
         }
@@ -190,8 +190,8 @@ impl Task {
 fn pair(task: &Task, chosen: &Response, rejected: &Response, probability: Option<f32>) -> Example {
     let body = Body::Preference {
         prompt: task.prompt.clone(),
-        chosen: task.completion(chosen),
-        rejected: task.completion(rejected),
+        chosen: completion(task, chosen),
+        rejected: completion(task, rejected),
         margin: None,
         chosen_probability: probability,
     };
@@ -206,6 +206,10 @@ fn example(body: Body, cut: &[&str]) -> Example {
     let extra: Map<String, Value> =
         cut.iter().map(|name| ((*name).to_owned(), Value::Bool(false))).collect();
     Example { body, tools: None, template_arguments: Map::new(), extra }
+}
+
+fn completion(task: &Task, response: &Response) -> Content {
+    task.prompt.reply(response.text.as_str())
 }
 
 #[cfg(test)]

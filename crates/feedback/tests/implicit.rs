@@ -165,10 +165,10 @@ fn net_truth(found: &Harvest, reason: Reason, simulated: &Simulated) -> f64 {
         .iter()
         .map(|(it, worth)| (simulated.texts.response(&it.response_id).expect("has a text"), *worth))
         .collect();
-    let mut nets: BTreeMap<[&str; 2], f64> = BTreeMap::new();
+    let mut nets: BTreeMap<[String; 2], f64> = BTreeMap::new();
     for pair in found.pairs.iter().filter(|it| it.reason == reason) {
-        let (chosen, rejected) = (pair.chosen.as_str(), pair.rejected.as_str());
-        if worth[chosen] > worth[rejected] {
+        let (chosen, rejected) = (pair.chosen.to_text(), pair.rejected.to_text());
+        if worth[chosen.as_str()] > worth[rejected.as_str()] {
             *nets.entry([chosen, rejected]).or_default() += pair.weight;
         } else {
             *nets.entry([rejected, chosen]).or_default() -= pair.weight;
@@ -212,7 +212,7 @@ fn reward_models_read_the_pairs_with_their_weights() {
             panic!("{row:?}");
         };
         let texts = [prompt, chosen, rejected].map(Content::to_text);
-        assert_eq!(texts, [&pair.prompt, &pair.chosen, &pair.rejected].map(String::clone));
+        assert_eq!(texts, [&pair.prompt, &pair.chosen, &pair.rejected].map(Content::to_text));
     }
 }
 

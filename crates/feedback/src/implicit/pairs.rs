@@ -1,7 +1,10 @@
 //! From acts to rows for a reward model.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use rein_data::example::Content;
 use serde::{Deserialize, Serialize};
 
 use super::dwell::Dwell;
@@ -53,11 +56,11 @@ pub enum ClickPairs {
 #[serde(deny_unknown_fields)]
 pub struct ImplicitPair {
     /// What both answer.
-    pub prompt: String,
+    pub prompt: Content,
     /// What was preferred.
-    pub chosen: String,
+    pub chosen: Content,
     /// The other.
-    pub rejected: String,
+    pub rejected: Content,
     /// What it counts for, summed over all who did so.
     pub weight: f64,
     /// What they did.
@@ -176,12 +179,24 @@ fn check(config: &HarvestConfig) -> Result<(), FeedbackError> {
 }
 
 /// A vote in texts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Pair<'a> {
-    prompt: &'a str,
+    prompt: &'a Content,
     chosen: &'a str,
     rejected: &'a str,
     reason: Reason,
+}
+
+impl PartialOrd for Pair<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Pair<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order().cmp(&other.order())
+    }
 }
 
 impl<'a> Pair<'a> {
@@ -195,11 +210,21 @@ impl<'a> Pair<'a> {
         Some(Self { prompt, chosen, rejected, reason: vote.reason })
     }
 
+    /// What pairs are ordered by; conversations stand behind texts.
+    fn order(&self) -> (bool, Cow<'a, str>, [&'a str; 2], Reason) {
+        let prompt = match self.prompt {
+            Content::Text(text) => Cow::Borrowed(text.as_str()),
+            messages => Cow::Owned(serde_json::to_string(messages).expect("plain JSON")),
+        };
+        let texts = [self.chosen, self.rejected];
+        (self.prompt.is_conversational(), prompt, texts, self.reason)
+    }
+
     fn row(self, weight: f64) -> ImplicitPair {
         ImplicitPair {
-            prompt: self.prompt.into(),
-            chosen: self.chosen.into(),
-            rejected: self.rejected.into(),
+            prompt: self.prompt.clone(),
+            chosen: self.prompt.reply(self.chosen),
+            rejected: self.prompt.reply(self.rejected),
             weight,
             reason: self.reason,
             source: Source::Implicit,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rein_data::example::Content;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -30,7 +31,7 @@ pub struct Acts {
 struct Answered {
     ts_ms: u64,
     request_id: String,
-    prompt: String,
+    prompt: Content,
     items: Vec<String>,
     best: usize,
     asked: bool,
@@ -114,8 +115,12 @@ impl Acts {
         if asked {
             return Ok(None);
         }
-        let (response_id, prompt_id) = (format!("{request_id}/{best}"), sha256(&prompt));
-        self.texts.add(&prompt_id, &prompt, &response_id, &items[best])?;
+        let prompt_id = match &prompt {
+            Content::Text(text) => sha256(text),
+            messages => sha256(&serde_json::to_string(messages).expect("plain JSON")),
+        };
+        let response_id = format!("{request_id}/{best}");
+        self.texts.add(&prompt_id, prompt, &response_id, items[best].as_str())?;
         let user_hash = sha256(who);
         self.impressions.push(Impression {
             v: super::VERSION,
@@ -196,11 +201,31 @@ mod tests {
         assert_eq!(acts.impressions[0].items[0].shown_ms, 900);
         let found = harvest(&acts.impressions, &acts.texts, &HarvestConfig::default());
         let pairs = found.expect("is harvested").pairs;
-        let told: Vec<_> =
-            pairs.iter().map(|it| (it.reason, it.chosen.as_str(), it.rejected.as_str())).collect();
-        assert!(told.contains(&(Reason::Regenerate, "second", "first")), "{told:?}");
-        assert!(told.contains(&(Reason::Edit, "better", "second")), "{told:?}");
+        let told: Vec<_> = pairs
+            .iter()
+            .map(|it| (it.reason, it.chosen.to_text(), it.rejected.to_text()))
+            .collect();
+        let kept = |reason, chosen: &str, rejected: &str| (reason, chosen.into(), rejected.into());
+        assert!(told.contains(&kept(Reason::Regenerate, "second", "first")), "{told:?}");
+        assert!(told.contains(&kept(Reason::Edit, "better", "second")), "{told:?}");
         assert_eq!(told.len(), 2);
+    }
+
+    #[test]
+    fn what_became_of_answers_in_a_conversation_makes_rows_of_messages() {
+        let talk = json!([{"role": "user", "content": "P"}]);
+        let mut shown = live("ann", "r1", 1, ["x", "y"], false);
+        shown.event["prompt"] = talk.clone();
+        let text = live("ann", "r2", 2, ["x", "y"], false);
+        let edit = |request| act("ann", request, json!({"type": "edit", "item": 1, "text": "z"}));
+        let reported = [shown, text, edit("r1"), edit("r2")];
+        let acts = acts(&reported, Texts::default()).expect("is read");
+        let found = harvest(&acts.impressions, &acts.texts, &HarvestConfig::default());
+        let rows = serde_json::to_value(found.expect("is harvested").pairs).expect("is written");
+        assert_eq!(rows.as_array().map(Vec::len), Some(2), "{rows}");
+        assert_eq!((&rows[0]["prompt"], &rows[0]["chosen"]), (&json!("P"), &json!("z")));
+        assert_eq!(rows[1]["prompt"], talk);
+        assert_eq!(rows[1]["rejected"], json!([{"role": "assistant", "content": "y"}]));
     }
 
     #[test]

@@ -155,7 +155,7 @@ fn texts(prompts: &[Prompt]) -> Texts {
         for (Shown { prompt_id, response_id }, _) in prompt.relevance() {
             let (question, answer) = (prompt_id.replace('-', " "), response_id.replace('-', " "));
             texts
-                .add(&prompt_id, &question, &response_id, &answer)
+                .add(&prompt_id, question, &response_id, answer)
                 .expect("every id stands for one text");
         }
     }

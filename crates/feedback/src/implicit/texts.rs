@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rein_data::example::Content;
 use rein_data::jsonl;
 use serde::Deserialize;
 
 use crate::error::FeedbackError;
 
-/// The texts of prompts and responses by their ids.
+/// The texts of prompts, which may be conversations, and responses by their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts {
-    prompts: BTreeMap<String, String>,
+    prompts: BTreeMap<String, Content>,
     responses: BTreeMap<String, String>,
 }
 
@@ -19,7 +20,7 @@ pub struct Texts {
 #[serde(deny_unknown_fields)]
 struct Line {
     prompt_id: String,
-    prompt: String,
+    prompt: Content,
     response_id: String,
     response: String,
 }
@@ -32,9 +33,7 @@ impl Texts {
     pub fn read(path: &Path) -> Result<Self, FeedbackError> {
         let mut texts = Self::default();
         jsonl::read_with(path, |Line { prompt_id, prompt, response_id, response }| {
-            texts
-                .add(&prompt_id, &prompt, &response_id, &response)
-                .map_err(|error| error.to_string())
+            texts.add(&prompt_id, prompt, &response_id, response).map_err(|error| error.to_string())
         })?;
         Ok(texts)
     }
@@ -46,17 +45,17 @@ impl Texts {
     pub fn add(
         &mut self,
         prompt_id: &str,
-        prompt: &str,
+        prompt: impl Into<Content>,
         response_id: &str,
-        response: &str,
+        response: impl Into<String>,
     ) -> Result<(), FeedbackError> {
-        insert(&mut self.prompts, "prompt", prompt_id, prompt)?;
-        insert(&mut self.responses, "response", response_id, response)
+        insert(&mut self.prompts, "prompt", prompt_id, prompt.into())?;
+        insert(&mut self.responses, "response", response_id, response.into())
     }
 
-    /// The text of a prompt.
-    pub fn prompt(&self, id: &str) -> Option<&str> {
-        self.prompts.get(id).map(String::as_str)
+    /// A prompt.
+    pub fn prompt(&self, id: &str) -> Option<&Content> {
+        self.prompts.get(id)
     }
 
     /// The text of a response.
@@ -65,19 +64,19 @@ impl Texts {
     }
 }
 
-fn insert(
-    texts: &mut BTreeMap<String, String>,
+fn insert<T: PartialEq>(
+    texts: &mut BTreeMap<String, T>,
     kind: &str,
     id: &str,
-    text: &str,
+    text: T,
 ) -> Result<(), FeedbackError> {
     match texts.get(id) {
-        Some(known) if known != text => Err(FeedbackError::Invalid(format!(
+        Some(known) if *known != text => Err(FeedbackError::Invalid(format!(
             "the {kind} `{id}` has another text already; give each text an id of its own"
         ))),
         Some(_) => Ok(()),
         None => {
-            texts.insert(id.to_owned(), text.to_owned());
+            texts.insert(id.to_owned(), text);
             Ok(())
         }
     }
@@ -98,7 +97,7 @@ mod tests {
         };
         fs::write(&path, format!("{}\n{}\n", line("A"), line("A"))).expect("writes");
         let texts = Texts::read(&path).expect("reads");
-        assert_eq!((texts.prompt("p"), texts.response("a")), (Some("P"), Some("A")));
+        assert_eq!((texts.prompt("p"), texts.response("a")), (Some(&"P".into()), Some("A")));
         assert_eq!((texts.prompt("a"), texts.response("b")), (None, None));
 
         fs::write(&path, format!("{}\n{}\n", line("A"), line("B"))).expect("writes");

@@ -8,7 +8,6 @@ pub use project::{Kind, Settings, Shown};
 
 use rein_data::example::Content;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 /// Whether a prompt's answers may be trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,19 +73,6 @@ pub struct Task {
     pub overlap: u32,
     /// The answer, if it is known for certain.
     pub gold: Option<Judgement>,
-}
-
-impl Task {
-    /// A response in the form of the prompt: what goes on a conversation is the assistant's next message.
-    pub fn completion(&self, response: &Response) -> Content {
-        let text = response.text.clone();
-        match self.prompt {
-            Content::Text(_) => Content::Text(text),
-            Content::Messages(_) => {
-                Content::Messages(vec![json!({ "role": "assistant", "content": text })])
-            }
-        }
-    }
 }
 
 /// What became of a task that somebody was asked.

@@ -168,13 +168,13 @@ fn keep(
     let asks = talk.asking.asks(answers);
     let (project, name, best) = (talk.project.clone(), annotator.to_owned(), answers.best());
     let why = talk.asking.why(answers);
+    let task = new_task(talk, question, id, answers);
     let event = json!({
-        "v": 1, "type": "live", "ts_ms": now(), "request_id": id, "prompt": question.prompt,
+        "v": 1, "type": "live", "ts_ms": now(), "request_id": id, "prompt": task.prompt,
         "items": answers.samples.iter().map(|it| &it.text).collect::<Vec<_>>(),
         "scores": answers.samples.iter().map(|it| it.score).collect::<Vec<_>>(),
         "best": best, "asked": asks, "why": why,
     });
-    let task = new_task(talk, question, id, answers);
     let kept = state.writer.change(move |change| {
         change.add_event(&project, Some(&name), Some(&task.external_id), &event)?;
         asks.then(|| change.ask_now(&project, &name, &task)).transpose()

@@ -11,6 +11,8 @@ use crate::records::{NewTask, Response, Settings, Split, Task};
 
 /// The longest prompt or response, in bytes.
 const MAX_TEXT: usize = 4 << 20;
+/// The most messages of a conversation.
+const MAX_TURNS: usize = 1000;
 
 impl Change<'_> {
     /// Adds tasks to a project, which is made to compare pairs if there is none. Tells how many are new.
@@ -227,6 +229,7 @@ fn unreadable(messages: &[Value]) -> Option<&'static str> {
     };
     match messages {
         [] => Some("a conversation without messages asks nothing"),
+        all if all.len() > MAX_TURNS => Some("nobody reads a conversation of over 1000 messages"),
         all if !all.iter().all(is_readable) => Some(
             "people are shown messages that have a `role` and a `content`, both texts, and nothing else",
         ),
@@ -326,6 +329,7 @@ mod tests {
             json!([{ "role": "user", "content": [{ "type": "text", "text": "x" }] }]),
             json!([{ "role": "user", "content": "x", "tool_calls": [] }]),
             json!(["x"]),
+            json!(vec![json!({ "role": "user", "content": "x" }); MAX_TURNS + 1]),
         ] {
             let error = store.add_tasks("p", &[task("t", conversation(messages.clone()), 0.0)]);
             let error = error.expect_err("is refused").to_string();

@@ -126,7 +126,7 @@ fn the_better_answer_alone(browser: &Browser, served: &Served) {
     assert_eq!((acts.impressions.len(), acts.n_passed_over), (2, 0));
     let found = harvest(&acts.impressions, &acts.texts, &HarvestConfig::default());
     let pairs = found.expect("is harvested").pairs;
-    assert!(pairs.iter().any(|it| it.reason == Reason::Edit && it.chosen.contains('!')));
+    assert!(pairs.iter().any(|it| it.reason == Reason::Edit && it.chosen.to_text().contains('!')));
 }
 
 #[test]

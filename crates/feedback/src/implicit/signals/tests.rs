@@ -39,8 +39,8 @@ fn described(found: &Harvest) -> Vec<String> {
         let reason = serde_json::to_value(it.reason).expect("is a name");
         format!(
             "{}>{} {:.2} {}",
-            it.chosen,
-            it.rejected,
+            it.chosen.to_text(),
+            it.rejected.to_text(),
             it.weight,
             reason.as_str().expect("is text")
         )
