@@ -20,7 +20,7 @@ fn list(number: u64, responses: &[&str], events: serde_json::Value) -> Impressio
 fn texts() -> Texts {
     let mut texts = Texts::default();
     for id in ["a", "b", "c", "d"] {
-        texts.add("p", "P", id, &id.to_uppercase()).expect("each has its text");
+        texts.add("p", "P", id, id.to_uppercase()).expect("each has its text");
     }
     texts
 }
