@@ -44,6 +44,8 @@ pub struct Imported {
     pub n_identical: usize,
     /// Tasks that weren't there.
     pub n_tasks: usize,
+    /// Rows whose `margin` isn't kept.
+    pub n_margins: usize,
 }
 
 impl Import {
@@ -140,6 +142,8 @@ impl Reading<'_> {
         done: &mut Imported,
     ) -> Result<(), FeedbackError> {
         done.n_rows += 1;
+        let margin = matches!(row.example.body, Body::Preference { margin: Some(_), .. });
+        done.n_margins += usize::from(margin);
         let refuse = |reason: String| row.refuse(reason);
         let Some(question) = question(&row.example, &self.kind).map_err(refuse)? else {
             done.n_identical += 1;

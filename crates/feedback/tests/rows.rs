@@ -313,3 +313,13 @@ fn what_is_more_than_the_next_message_is_refused() {
         assert!(error.contains("rows.jsonl:1"), "{error}");
     }
 }
+
+#[test]
+fn margins_are_counted_since_they_are_not_kept() {
+    let place = Place::new();
+    let row = |chosen: &str| json!({"prompt": "p", "chosen": chosen, "rejected": "y"});
+    let mut with_margin = row("x");
+    with_margin["margin"] = json!(0.5);
+    let done = place.import(&[with_margin, row("z")]).expect("reads");
+    assert_eq!((done.n_new, done.n_margins), (2, 1));
+}
