@@ -50,6 +50,23 @@ pub struct Progress {
     pub n_flagged: u64,
 }
 
+const GIVEN_UP: &str = "
+    WITH said AS (
+        SELECT task_id, annotator_id FROM standing
+        WHERE status IN ('submitted', 'skipped', 'flagged')),
+    people AS (
+        SELECT DISTINCT annotator_id FROM annotation
+        JOIN task ON task.id = task_id
+        JOIN annotator ON annotator.id = annotator_id
+        WHERE state = 'active' AND project_id = (SELECT id FROM project WHERE name = ?1))
+    SELECT count(*) FROM task
+    WHERE project_id = (SELECT id FROM project WHERE name = ?1)
+      AND is_open = 1 AND gold_json IS NULL AND repeats IS NULL
+      AND (SELECT count(*) FROM said WHERE task_id = task.id) >= overlap
+      AND NOT EXISTS (SELECT 1 FROM people
+                      WHERE annotator_id NOT IN (
+                          SELECT annotator_id FROM said WHERE task_id = task.id))";
+
 impl Store {
     /// All answers to a project that stand, in the order they came, with those that a rule threw out.
     pub fn all_answers(&self, project: &str) -> Result<Vec<Stored>, FeedbackError> {
@@ -83,6 +100,15 @@ impl Store {
         let mut answers = self.all_answers(project)?;
         answers.retain(|answer| !answer.is_ruled_out);
         Ok(answers)
+    }
+
+    /// Tasks that are open and will stay so: whoever answers in this project has answered them or passed them over, and
+    /// those are as many as were asked for.
+    pub fn n_given_up(&self, project: &str) -> Result<u64, FeedbackError> {
+        self.query(|connection| {
+            let mut statement = connection.prepare_cached(GIVEN_UP)?;
+            Ok(statement.query_row([project], |row| row.get::<_, i64>(0))? as u64)
+        })
     }
 
     /// How far a project is.
@@ -148,4 +174,51 @@ pub(super) fn shown(id: i64, text: &str) -> Result<Shown, FeedbackError> {
         id,
         reason: error.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::records::{Choice, Judgement, NewTask, Response, Settings, Split};
+    use crate::store::{Role, Said, Store, Submission};
+
+    #[test]
+    fn what_all_who_answer_passed_over_is_given_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut store = Store::open(&folder.path().join("s.sqlite")).expect("opens");
+        let response =
+            |text: &str| Response { text: text.into(), finished: true, source: String::new() };
+        let task = |name: &str, overlap| NewTask {
+            external_id: name.into(),
+            prompt: name.into(),
+            split: Split::Train,
+            responses: vec![response("a"), response("b")],
+            overlap,
+            priority: 0.0,
+            gold: None,
+        };
+        let settings = Settings { random_share: 0.0, ..Settings::default() };
+        store.change(|it| it.set_project("p", &settings).map(drop)).expect("makes");
+        store.add_tasks("p", &[task("one", 1), task("two", 2), task("three", 1)]).expect("adds");
+        for name in ["ann", "ben"] {
+            store.add_annotator(name, Role::Person).expect("makes known");
+        }
+        let ids: Vec<i64> =
+            store.tasks("p", Split::Train).expect("reads").iter().map(|it| it.id).collect();
+        let mut say = |who: &str, task: usize, said: Said| {
+            let asked = store.change(|it| it.next("p", who)).expect("asks").expect("a task").task;
+            assert_eq!(asked.id, ids[task]);
+            let idem_key = format!("{who} {task}");
+            let sent =
+                Submission { task: asked.id, said, idem_key, opened_at: None, active_ms: None };
+            store.change(|it| it.submit(who, &sent)).expect("stores");
+            store.n_given_up("p").expect("counts")
+        };
+        let answer = || Said::Answer(Judgement::preferred(Choice::First).into());
+        assert_eq!(say("ann", 0, Said::Skip), 1, "nobody else has come");
+        assert_eq!(say("ann", 1, answer()), 1, "somebody else shall answer the second, too");
+        assert_eq!(say("ben", 0, answer()), 0, "ben answered it");
+        assert_eq!(say("ben", 1, Said::Flag { reason: "odd".into() }), 1);
+        assert_eq!(say("ann", 2, Said::Skip), 1, "ben may answer the third");
+        assert_eq!(say("ben", 2, Said::Skip), 2);
+    }
 }

@@ -16,15 +16,18 @@ const PAUSE: Duration = Duration::from_secs(1);
 const NAME: &str = "answers";
 
 impl<B: LmAutodiffBackend> Session<B> {
-    /// Waits until all pairs of the run are answered; false if somebody asked to stop before.
+    /// Waits until all pairs of the run are answered, but for those that all who answer passed over; false if somebody asked
+    /// to stop before.
     pub(super) fn wait_for_people(&mut self) -> Result<bool> {
         let mut told = None;
         loop {
-            let counted = || -> Result<[usize; 2]> {
-                let progress = self.store()?.progress(PROJECT)?;
-                Ok([progress.n_done as usize, progress.n_tasks as usize])
+            let counted = || -> Result<[usize; 3]> {
+                let store = self.store()?;
+                let progress = store.progress(PROJECT)?;
+                let counts = [progress.n_done, progress.n_tasks, store.n_given_up(PROJECT)?];
+                Ok(counts.map(|it| it as usize))
             };
-            let [n_done, n_tasks] = self.workers.from_first(counted)?;
+            let [n_done, n_tasks, n_given_up] = self.workers.from_first(counted)?;
             if told.is_none() && n_done < n_tasks {
                 let root = self.root().display().to_string();
                 self.log.note(format!(
@@ -36,7 +39,11 @@ impl<B: LmAutodiffBackend> Session<B> {
                 self.log.begin(NAME, n_done, n_tasks)?;
                 told = Some(n_done);
             }
-            if n_done >= n_tasks {
+            if n_done + n_given_up >= n_tasks {
+                if n_given_up > 0 {
+                    let note = format!("{n_given_up} pairs were passed over by all who answer");
+                    self.log.note(note);
+                }
                 return Ok(true);
             }
             if self.workers.any(self.interrupt.is_set()) {
