@@ -306,3 +306,17 @@ fn precisions_that_the_machine_lacks() {
         ]],
     );
 }
+
+#[test]
+fn projects_that_are_there() {
+    let place = Workplace::new();
+    place.write("rows.jsonl", "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n");
+    place.succeed(&["feedback", "import", "--store", "s.sqlite", "rows.jsonl"]);
+    check(
+        &place,
+        &["feedback", "serve", "--store", "s.sqlite", "--kind", "thumbs", "--port", "0"],
+        &expect![
+            "error: project `people` is there and asks something else (`pair`); name another one by `--project`"
+        ],
+    );
+}

@@ -34,9 +34,9 @@ pub(super) struct ServeArgs {
     /// The project that is served first
     #[arg(long, value_name = "NAME", default_value = "people")]
     project: String,
-    /// What a new project asks
-    #[arg(long, value_enum, default_value = "pair")]
-    kind: KindName,
+    /// What a new project asks; `pair` if left out
+    #[arg(long, value_enum)]
+    kind: Option<KindName>,
     /// How many of a run's pairs of replies a new project asks about
     #[arg(long, value_name = "N", default_value_t = 100)]
     pairs: usize,
@@ -153,18 +153,37 @@ fn hint(args: &ServeArgs) -> String {
     format!("port {}; `--port 0` takes a free one", args.port)
 }
 
+impl ServeArgs {
+    fn kind(&self) -> KindName {
+        self.kind.unwrap_or(KindName::Pair)
+    }
+}
+
+/// A project that is there goes on asking what it asks.
+fn check_kind(args: &ServeArgs, known: &Kind) -> Result<()> {
+    let wanted = args.kind.map(KindName::kind);
+    if wanted.is_some_and(|it| it.name() != known.name()) {
+        bail!(
+            "project `{}` is there and asks something else (`{}`); name another one by `--project`",
+            args.project,
+            known.name()
+        );
+    }
+    Ok(())
+}
+
 /// Makes the project, unless it is there.
 fn prepare(args: &ServeArgs, path: &Path) -> Result<()> {
     let mut store = Store::open(path)?;
-    if store.projects()?.iter().any(|it| it.name == args.project) {
-        return Ok(());
+    if let Some(known) = store.projects()?.iter().find(|it| it.name == args.project) {
+        return check_kind(args, &known.settings.kind);
     }
     let guidelines = match &args.guidelines {
         Some(path) => std::fs::read_to_string(path).with_context(|| path.display().to_string())?,
         None => String::new(),
     };
     let settings =
-        Settings { guidelines, repeat_share: args.repeats, ..Settings::of(args.kind.kind()) };
+        Settings { guidelines, repeat_share: args.repeats, ..Settings::of(args.kind().kind()) };
     let tasks = if args.store.is_of_run() { of_run(args, &store)? } else { Vec::new() };
     let n_new = store.change(|change| {
         change.set_project(&args.project, &settings)?;
@@ -185,7 +204,7 @@ fn of_run(args: &ServeArgs, store: &Store) -> Result<Vec<NewTask>> {
             store.path().display()
         );
     }
-    let n_items = match args.kind {
+    let n_items = match args.kind() {
         KindName::Pair | KindName::Ranking => 2,
         _ => 1,
     };
