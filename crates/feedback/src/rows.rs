@@ -54,9 +54,9 @@ impl Import {
     ///
     /// A row is a task, named by a hash of its texts, and an answer to it. Rows of the same texts are answers to one task:
     /// of those that name nobody, each counts as somebody else's (`name`, `name 2`, …). `chosen_probability` becomes a
-    /// [`Leaning`](crate::Judgement::Leaning), `weight` is kept, `chosen_finished` and `rejected_finished` are; a prompt may be
-    /// a conversation, whose next message the responses are; a
-    /// `margin`, which says how to train, isn't. `told` hears how many rows were read so far.
+    /// [`Leaning`](crate::Judgement::Leaning), `weight` is kept, `chosen_finished` and `rejected_finished` are;
+    /// a `margin`, which says how to train, isn't. A prompt may be a conversation, whose next message the responses are.
+    /// `told` hears how many rows were read so far.
     ///
     /// # Errors
     /// A file that can't be read, and a row that isn't a judgement or not of the project's kind; then nothing is changed.

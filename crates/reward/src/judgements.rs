@@ -108,6 +108,14 @@ impl Judgements {
         starts.map(|start| self.select(start..self.len().min(start + count))).collect()
     }
 
+    /// The pairs, if they are pairs.
+    pub fn into_pairs(self) -> Option<Vec<Pair>> {
+        match self {
+            Self::Pairs(pairs) => Some(pairs),
+            _ => None,
+        }
+    }
+
     /// The rows of tokens that are judged, judgement by judgement.
     pub fn rows(&self) -> Vec<&[u32]> {
         match self {

@@ -7,7 +7,7 @@ use rein_feedback::{Split, Task};
 use rein_model::backend::LmAutodiffBackend;
 use rein_reward::LearnedReward;
 use rein_reward::bag_of_words::BagOfWords;
-use rein_reward::encoding::{Encoded, Judgements as Rows, encode_labels, encode_preferences};
+use rein_reward::encoding::{Encoded, encode_labels, encode_preferences};
 use rein_reward::evaluate::{Share, label_accuracy, pair_accuracy};
 use rein_reward::train::accuracy;
 use serde::{Deserialize, Serialize};
@@ -131,7 +131,7 @@ impl<B: LmAutodiffBackend> Session<B> {
     ) -> Agreement {
         let max_tokens = self.setup.config.reward.max_tokens;
         let encoded = encode_preferences(pairs, &self.setup.tokenizer, max_tokens);
-        let Rows::Pairs(rows) = encoded.judgements else { unreachable!("pairs were encoded") };
+        let rows = encoded.judgements.into_pairs().expect("pairs were encoded");
         let scores = |side: Vec<Vec<u32>>| reward.score_rows(&side);
         let chosen = scores(rows.iter().map(|pair| pair.chosen.clone()).collect());
         let rejected = scores(rows.iter().map(|pair| pair.rejected.clone()).collect());

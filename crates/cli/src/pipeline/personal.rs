@@ -3,7 +3,7 @@ use rein_data::stage::{Outcome, drive};
 use rein_feedback::{Split, preferences};
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::{ScalarModel, load_scalar_model};
-use rein_reward::encoding::{Judgements, Pair, encode_preferences};
+use rein_reward::encoding::{Pair, encode_preferences};
 use rein_reward::meta::{Annotated, Difference, JointTraining, Personal, differences, features};
 
 use super::Session;
@@ -84,9 +84,7 @@ impl<B: LmAutodiffBackend> Session<B> {
                     .map(|(row, name)| (Some(name), row))
                     .unzip();
                 let encoded = encode_preferences(&rows, &self.setup.tokenizer, max_tokens);
-                let Judgements::Pairs(pairs) = encoded.judgements else {
-                    unreachable!("pairs were encoded")
-                };
+                let pairs = encoded.judgements.into_pairs().expect("pairs were encoded");
                 numbered(&path, names.into_iter().zip(pairs).collect())
             }
             DataConfig::Files(files) if files.preferences.is_some() => {

@@ -3,6 +3,7 @@
 use rusqlite::params;
 use serde_json::Value;
 
+use super::read::json;
 use super::{Change, Store};
 use crate::error::{FeedbackError, Refusal};
 
@@ -64,12 +65,7 @@ impl Store {
             })?;
             rows.map(|row| {
                 let (id, annotator, data) = row?;
-                let bad = |error: serde_json::Error| FeedbackError::BadRow {
-                    what: "event",
-                    id,
-                    reason: error.to_string(),
-                };
-                Ok(Reported { annotator, event: serde_json::from_str(&data).map_err(bad)? })
+                Ok(Reported { annotator, event: json("event", id, &data)? })
             })
             .collect()
         })

@@ -4,6 +4,7 @@ use rein_data::example::Content;
 use rusqlite::params;
 
 use super::Store;
+use super::read::json;
 use super::tasks::prompt;
 use crate::error::FeedbackError;
 use crate::records::{Answer, Choice, Judgement};
@@ -53,7 +54,7 @@ impl Store {
             let mut lessons = Vec::new();
             while let Some(row) = rows.next()? {
                 let id = row.get(0)?;
-                let answer = answer(id, &row.get::<_, String>(1)?)?;
+                let answer: Answer = json("annotation", id, &row.get::<_, String>(1)?)?;
                 let prompt = prompt(id, row.get(2)?, row.get(3)?)?;
                 let texts = [row.get(4)?, row.get(5)?];
                 lessons.extend(lesson(&answer.judgement, prompt, texts));
@@ -61,14 +62,6 @@ impl Store {
             Ok(lessons)
         })
     }
-}
-
-fn answer(id: i64, payload: &str) -> Result<Answer, FeedbackError> {
-    serde_json::from_str(payload).map_err(|error| FeedbackError::BadRow {
-        what: "annotation",
-        id,
-        reason: error.to_string(),
-    })
 }
 
 fn lesson(judgement: &Judgement, prompt: Content, texts: [String; 2]) -> Option<Lesson> {

@@ -2,6 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
+use super::read::json;
 use super::{Change, Store};
 use crate::error::{FeedbackError, Refusal};
 use crate::records::Settings;
@@ -82,10 +83,5 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<(i64, String, String)> {
 }
 
 fn project((id, name, settings): (i64, String, String)) -> Result<Project, FeedbackError> {
-    let settings = serde_json::from_str(&settings).map_err(|error| FeedbackError::BadRow {
-        what: "project",
-        id,
-        reason: error.to_string(),
-    })?;
-    Ok(Project { id, name, settings })
+    Ok(Project { id, name, settings: json("project", id, &settings)? })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Row, params};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::Store;
 use super::annotators::Role;
@@ -58,7 +59,7 @@ const GIVEN_UP: &str = "
         SELECT DISTINCT annotator_id FROM annotation
         JOIN task ON task.id = task_id
         JOIN annotator ON annotator.id = annotator_id
-        WHERE state = 'active' AND project_id = (SELECT id FROM project WHERE name = ?1))
+        WHERE state = 'active' AND role <> 'simulated' AND project_id = (SELECT id FROM project WHERE name = ?1))
     SELECT count(*) FROM task
     WHERE project_id = (SELECT id FROM project WHERE name = ?1)
       AND is_open = 1 AND gold_json IS NULL AND repeats IS NULL
@@ -102,7 +103,7 @@ impl Store {
         Ok(answers)
     }
 
-    /// Tasks that are open and will stay so: whoever answers in this project has answered them or passed them over, and
+    /// Tasks that are open and will stay so: every person who answers in this project has answered them or passed them over, and
     /// those are as many as were asked for.
     pub fn n_given_up(&self, project: &str) -> Result<u64, FeedbackError> {
         self.query(|connection| {
@@ -153,13 +154,12 @@ fn stored(row: &Row<'_>) -> Result<Stored, FeedbackError> {
     let id: i64 = row.get(0)?;
     let bad = |reason: String| FeedbackError::BadRow { what: "annotation", id, reason };
     let (role, payload, order): (String, String, String) = (row.get(3)?, row.get(4)?, row.get(5)?);
-    let answer: Answer = serde_json::from_str(&payload).map_err(|error| bad(error.to_string()))?;
     Ok(Stored {
         id,
         task: row.get(1)?,
         annotator: row.get(2)?,
         role: Role::parse(&role).ok_or_else(|| bad(format!("role `{role}`")))?,
-        answer,
+        answer: json("annotation", id, &payload)?,
         shown: shown(id, &order)?,
         active_ms: row.get(6)?,
         submitted_at: row.get(7)?,
@@ -169,10 +169,18 @@ fn stored(row: &Row<'_>) -> Result<Stored, FeedbackError> {
 
 /// The order in which items were shown, as it stands in a row.
 pub(super) fn shown(id: i64, text: &str) -> Result<Shown, FeedbackError> {
-    serde_json::from_str(text).map_err(|error| FeedbackError::BadRow {
-        what: "annotation",
-        id,
-        reason: error.to_string(),
+    json("annotation", id, text)
+}
+
+/// What JSON in a row says.
+pub(super) fn json<T: DeserializeOwned>(
+    what: &'static str,
+    id: i64,
+    text: &str,
+) -> Result<T, FeedbackError> {
+    serde_json::from_str(text).map_err(|error| {
+        let reason = error.to_string();
+        FeedbackError::BadRow { what, id, reason }
     })
 }
 

@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use serde_json::Value;
 
 use super::projects::Project;
+use super::read::json;
 use super::{Change, Store, sha256};
 use crate::error::{FeedbackError, Refusal};
 use crate::records::{NewTask, Response, Settings, Split, Task};
@@ -246,9 +247,7 @@ fn task_columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
 /// A task whose responses are still to come.
 fn task(columns: Columns) -> Result<Task, FeedbackError> {
     let (id, external_id, overlap, gold, text, messages) = columns;
-    let bad =
-        |it: serde_json::Error| FeedbackError::BadRow { what: "task", id, reason: it.to_string() };
-    let gold = gold.map(|gold| serde_json::from_str(&gold)).transpose().map_err(bad)?;
+    let gold = gold.map(|gold| json("task", id, &gold)).transpose()?;
     let prompt = prompt(id, text, messages)?;
     Ok(Task { id, external_id, prompt, responses: Vec::new(), overlap, gold })
 }
@@ -259,13 +258,10 @@ pub(super) fn prompt(
     text: String,
     messages: Option<String>,
 ) -> Result<Content, FeedbackError> {
-    let Some(messages) = messages else { return Ok(Content::Text(text)) };
-    let messages = serde_json::from_str(&messages);
-    messages.map(Content::Messages).map_err(|error| FeedbackError::BadRow {
-        what: "task",
-        id: task,
-        reason: error.to_string(),
-    })
+    match messages {
+        None => Ok(Content::Text(text)),
+        Some(messages) => json("task", task, &messages).map(Content::Messages),
+    }
 }
 
 fn response(row: &Row<'_>) -> rusqlite::Result<Response> {

@@ -228,13 +228,13 @@ fn drafts_come_back_and_skipped_and_flagged_tasks_do_not() {
 }
 
 #[test]
-fn the_highest_priority_comes_first_but_for_a_tenth() {
+fn what_tells_most_comes_first_but_for_a_tenth() {
     let tasks: Vec<NewTask> = (0..400).map(|number| task(&number.to_string(), 1)).collect();
     let (_folder, mut store) = store(&tasks);
     let ids: Vec<i64> =
         store.tasks("p", Split::Train).expect("reads").iter().map(|it| it.id).collect();
-    let priorities: Vec<(i64, f64)> = ids.iter().map(|id| (*id, *id as f64)).collect();
-    store.change(|it| it.set_information(&priorities)).expect("sets");
+    let told: Vec<(i64, f64)> = ids.iter().map(|id| (*id, *id as f64)).collect();
+    store.change(|it| it.set_information(&told)).expect("sets");
     let mut left: Vec<i64> = ids.clone();
     let mut n_random = 0;
     for number in 0..200 {

@@ -6,7 +6,7 @@ use rein_data::helpdesk::gold::{Judgement, judge};
 use rein_data::helpdesk::tastes::Taste;
 use rein_data::seed::Seed;
 use rein_data::tokenizer::Tokenizer;
-use rein_reward::encoding::{Judgements, Pair, encode_preferences};
+use rein_reward::encoding::{Pair, encode_preferences};
 
 const MAX_TOKENS: usize = 128;
 
@@ -71,8 +71,6 @@ fn pairs(
         })
     };
     let pairs: Vec<Preference> = (0..).filter_map(pair).take(count).collect();
-    match encode_preferences(&pairs, tokenizer, MAX_TOKENS).judgements {
-        Judgements::Pairs(pairs) => pairs,
-        _ => unreachable!("pairs were encoded"),
-    }
+    let encoded = encode_preferences(&pairs, tokenizer, MAX_TOKENS);
+    encoded.judgements.into_pairs().expect("pairs were encoded")
 }

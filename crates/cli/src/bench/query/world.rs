@@ -207,10 +207,8 @@ fn candidate(task: Task, tokenizer: &Tokenizer) -> Candidate {
         chosen_finished: first.finished,
         rejected_finished: second.finished,
     };
-    let pair = match encode_preferences(&[compared], tokenizer, usize::MAX).judgements {
-        Judgements::Pairs(mut pairs) => pairs.remove(0),
-        _ => unreachable!("a pair was encoded"),
-    };
+    let encoded = encode_preferences(&[compared], tokenizer, usize::MAX);
+    let pair = encoded.judgements.into_pairs().expect("a pair was encoded").remove(0);
     Candidate {
         gold: [0, 1].map(|place| gold_reward(&task, &task.responses[place])),
         replies: [0, 1].map(|place| completion(&task, place)),

@@ -10,7 +10,7 @@ use rein_feedback::Answered;
 use rein_feedback::simulate::judge;
 use rein_feedback::{Choice, Judgement, NewTask, Split, Store, Task, preferences};
 use rein_model::backend::LmAutodiffBackend;
-use rein_reward::encoding::{Judgements, Pair, encode_preferences};
+use rein_reward::encoding::{Pair, encode_preferences};
 
 use super::super::feedback::PROJECT;
 use super::Session;
@@ -101,10 +101,8 @@ impl<B: LmAutodiffBackend> Session<B> {
 
     fn pairs(&self, rows: &[Preference]) -> Vec<Pair> {
         let max_tokens = self.setup.config.reward.max_tokens;
-        match encode_preferences(rows, &self.setup.tokenizer, max_tokens).judgements {
-            Judgements::Pairs(pairs) => pairs,
-            _ => unreachable!("pairs were encoded"),
-        }
+        let encoded = encode_preferences(rows, &self.setup.tokenizer, max_tokens);
+        encoded.judgements.into_pairs().expect("pairs were encoded")
     }
 }
 
