@@ -269,7 +269,7 @@ impl<B: LmBackend> Loaded<B> {
     fn judged(&self, prompt: &[u32], spoken: &[Spoken]) -> Answers {
         let rows: Vec<Vec<u32>> = spoken
             .iter()
-            .map(|it| row(&self.speaker, prompt, &it.generated.tokens, it.generated.finished()))
+            .map(|it| row(&self.speaker, prompt, &it.text, it.generated.finished()))
             .collect();
         let reward = self.reward.as_ref().map(|it| &it.reward);
         let scores = reward.map(|reward| reward.score_rows(&rows));

@@ -55,8 +55,7 @@ impl<B: LmBackend> Taught<B> {
     /// What was preferred and what it was preferred to, where the model has room for both.
     fn rows(&self, lesson: &Lesson, speaker: &Speaker) -> Option<[Vec<u32>; 2]> {
         let prompt = speaker.prompt(&messages(&lesson.prompt), 0).ok()?;
-        let rows = [&lesson.chosen, &lesson.rejected]
-            .map(|text| row(speaker, &prompt, &speaker.tokenizer().encode(text), true));
+        let rows = [&lesson.chosen, &lesson.rejected].map(|text| row(speaker, &prompt, text, true));
         rows.iter().all(|it| self.reward.fits(it)).then_some(rows)
     }
 }
@@ -74,13 +73,8 @@ fn messages(prompt: &Content) -> Vec<Message> {
     }
 }
 
-/// What a reward model reads: behind an answer that ended stands what stood there where it learned.
-pub(super) fn row(speaker: &Speaker, prompt: &[u32], tokens: &[u32], finished: bool) -> Vec<u32> {
-    let mut row = [prompt, tokens].concat();
-    if finished {
-        let end = speaker.end_of_reply();
-        let n_there = (0..=end.len()).rev().find(|n| row.ends_with(&end[..*n])).unwrap_or(0);
-        row.extend(&end[n_there..]);
-    }
-    row
+/// What a reward model reads of an answer, as where it learned: its text, and what stands behind one that ended.
+pub(super) fn row(speaker: &Speaker, prompt: &[u32], text: &str, finished: bool) -> Vec<u32> {
+    let end = if finished { speaker.end_of_reply() } else { Vec::new() };
+    [prompt, &speaker.tokenizer().encode(text), &end].concat()
 }
