@@ -225,11 +225,12 @@ impl World {
         train.iter().chain(heldout).any(|it| it.chat.is_some())
     }
 
-    /// The prompt that people read so, as they are asked about it.
-    pub(crate) fn asked(&self, text: &str) -> Content {
+    /// A prompt with who says what in it, if it is a conversation. Whatever that holds besides is left out: nobody learns from
+    /// what is only measured.
+    pub(crate) fn transcript(&self, text: &str) -> String {
         let Parts { train, heldout } = &self.prompts;
         let question = heldout.iter().chain(train).find(|it| it.text == text);
-        question.map_or_else(|| text.into(), Question::content)
+        question.map_or_else(|| text.to_owned(), |it| it.content().transcript())
     }
 
     /// Whether the truth is known, so that gold rewards can be measured.

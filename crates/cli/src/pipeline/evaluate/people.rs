@@ -46,11 +46,8 @@ impl<B: LmAutodiffBackend> Session<B> {
             let differ = |row: &usize| pairs[*row][0].text != pairs[*row][1].text;
             let rows = (0..pairs.len()).filter(differ).take(n_asked);
             let names = [&*ours.name, &*theirs.name];
-            let task = |row: usize| NewTask {
-                prompt: self.setup.world.asked(&pairs[row][0].prompt),
-                ..task(pairs[row], names)
-            };
-            let tasks: Vec<NewTask> = rows.map(task).collect();
+            let read = |row: usize| self.setup.world.transcript(&pairs[row][0].prompt);
+            let tasks: Vec<NewTask> = rows.map(|row| task(read(row), pairs[row], names)).collect();
             let mut store = Store::open(&path)?;
             store.add_tasks(COMPARISONS, &tasks)?;
             said(&store, &pairs)
@@ -72,7 +69,7 @@ impl<B: LmAutodiffBackend> Session<B> {
 }
 
 /// A pair to compare: which of the two is shown first is drawn for each person.
-fn task(pair: [&Completion; 2], names: [&str; 2]) -> NewTask {
+fn task(prompt: String, pair: [&Completion; 2], names: [&str; 2]) -> NewTask {
     let response = |(it, name): (&Completion, &str)| Response {
         text: it.text.clone(),
         finished: it.finished,
@@ -80,7 +77,7 @@ fn task(pair: [&Completion; 2], names: [&str; 2]) -> NewTask {
     };
     NewTask {
         external_id: external_id(pair),
-        prompt: pair[0].prompt.as_str().into(),
+        prompt: prompt.into(),
         split: Split::Heldout,
         responses: pair.into_iter().zip(names).map(response).collect(),
         overlap: 1,
