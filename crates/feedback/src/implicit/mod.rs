@@ -56,9 +56,9 @@
 //! texts.add("p1", "Where is my parcel?", "b", "On its way.")?;
 //! let found = harvest(&read_log(log.path())?, &texts, &HarvestConfig::default())?;
 //! let [edit, click] = &found.pairs[..] else { panic!("{found:?}") };
-//! assert_eq!((edit.reason, edit.chosen.as_str()), (Reason::Edit, "A better one."));
-//! assert_eq!((click.reason, click.chosen.as_str()), (Reason::SkipAbove, "On its way."));
-//! assert_eq!(click.rejected, "No idea.");
+//! assert_eq!((edit.reason, &edit.chosen), (Reason::Edit, &"A better one.".into()));
+//! assert_eq!((click.reason, &click.chosen), (Reason::SkipAbove, &"On its way.".into()));
+//! assert_eq!(click.rejected, "No idea.".into());
 //! assert_eq!(click.weight, 0.2);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
