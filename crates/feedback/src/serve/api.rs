@@ -273,6 +273,7 @@ impl Caller {
     }
 
     fn must_be_admin(&self) -> Result<(), ApiError> {
+        self.must_be_active()?;
         match self.annotator.role {
             Role::Admin => Ok(()),
             _ => Err(ApiError::forbidden("forbidden", "this takes an admin's token")),
