@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use rein_data::encoder::Encoder;
 use rein_data::example::{Body, Example};
 use rein_data::schema::{Examples, Located};
+use rein_feedback::{Split, Store, said};
 use rein_reward::encoding::{Judgements, Pair, encode_examples};
 use rein_reward::meta::Annotated;
 use serde_json::Value;
@@ -54,6 +55,27 @@ pub(crate) fn read_pairs(
             && let Some(pair) = pair(&row.example, reading)?
         {
             pairs.push((annotator(&row)?, pair));
+        }
+    }
+    Ok(pairs)
+}
+
+/// The pairs that people of a store compared, in the order of its tasks, each with the name of who did. Ties say nothing of
+/// a person and are left out.
+pub(crate) fn stored_pairs(
+    store: &Store,
+    project: &str,
+    split: Split,
+    reading: &Reading<'_>,
+) -> Result<Vec<(String, Pair)>> {
+    let mut pairs = Vec::new();
+    for row in said(store, project, split)? {
+        let name = row.extra.get(ANNOTATOR).and_then(Value::as_str).map(str::to_owned);
+        let is_pair = matches!(row.body, Body::Preference { .. });
+        if let Some(name) = name.filter(|_| is_pair)
+            && let Some(pair) = pair(&row, reading)?
+        {
+            pairs.push((name, pair));
         }
     }
     Ok(pairs)

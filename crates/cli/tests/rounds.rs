@@ -255,7 +255,13 @@ fn people_are_waited_for_where_prompts_are_conversations() {
     place.write("rows.jsonl", &(0..200).map(row).collect::<String>());
     let data = "data={ kind = \"files\", demonstrations = \"rows.jsonl\", heldout_share = 0.2, \
                 chat_template = \"chatml\" }";
-    waits_for_people(&place, &["--set", "model.max_positions=256", "--set", data]);
+    let sets = ["model.max_positions=256", data, "reward.personal={}"];
+    waits_for_people(&place, &sets.map(|it| ["--set", it]).concat());
+    // What one of them said of conversations gives that person a reward.
+    let own = ["personal", "--run", "run", "--plain", "--annotator", "ann", "--samples", "2"];
+    let own = [&own[..], &["--policy", "lora", "--steps", "1"]].concat();
+    let printed = place.succeed(&own);
+    assert!(printed.contains("ann"), "{printed}");
     let store = Store::read(&place.path("run/feedback.sqlite")).expect("opens");
     let asked = &store.tasks("replies", Split::Train).expect("reads")[0];
     let turns = json!(asked.prompt);
@@ -294,18 +300,22 @@ fn waits_for_people(place: &Workplace, sets: &[&str]) {
     assert_eq!(rounds[0]["pairs"], rounds[0]["answers"]);
 }
 
-/// Somebody who likes short replies.
+/// Two people who like short replies, and take turns.
 fn answer_all(path: &Path) {
     let mut store = Store::open(path).expect("opens");
-    store.add_annotator("ann", Role::Person).expect("makes known");
+    let people = ["ann", "ben"];
+    for name in people {
+        store.add_annotator(name, Role::Person).expect("makes known");
+    }
     for split in [Split::Train, Split::Heldout] {
         let tasks = store.tasks("replies", split).expect("reads");
         let answers: Vec<Annotation> = tasks
             .iter()
-            .map(|task| {
+            .zip(people.iter().cycle())
+            .map(|(task, name)| {
                 let is_shorter = task.responses[0].text.len() < task.responses[1].text.len();
                 let choice = if is_shorter { Choice::First } else { Choice::Second };
-                prefers(task, "ann", choice)
+                prefers(task, name, choice)
             })
             .collect();
         store.annotate(&answers).expect("stores");

@@ -1,14 +1,14 @@
 use anyhow::{Result, bail};
 use rein_data::stage::{Outcome, drive};
-use rein_feedback::{Split, preferences};
+use rein_feedback::Split;
 use rein_model::backend::LmAutodiffBackend;
 use rein_model::{ScalarModel, load_scalar_model};
-use rein_reward::encoding::{Pair, encode_preferences};
+use rein_reward::encoding::Pair;
 use rein_reward::meta::{Annotated, Difference, JointTraining, Personal, differences, features};
 
 use super::Session;
 use super::feedback::PROJECT;
-use crate::annotated::{Reading, numbered, read_pairs};
+use crate::annotated::{Reading, numbered, read_pairs, stored_pairs};
 use crate::config::{DataConfig, Stage};
 use crate::world::place;
 
@@ -68,30 +68,31 @@ impl<B: LmAutodiffBackend> Session<B> {
         Ok(())
     }
 
+    /// The pairs that people compared in this run, each with the name of who did.
+    pub(super) fn said_by_each(&self, split: Split) -> Result<Vec<(String, Pair)>> {
+        stored_pairs(&self.store()?, PROJECT, split, &self.reading())
+    }
+
+    fn reading(&self) -> Reading<'_> {
+        let max_tokens = self.setup.config.reward.max_tokens;
+        Reading { encoder: &self.setup.encoder, max_tokens }
+    }
+
     /// Who judged what, of the rows to train on.
     fn annotated(&self) -> Result<Vec<Annotated>> {
-        let max_tokens = self.setup.config.reward.max_tokens;
         match &self.setup.config.data {
             _ if self.asks() => {
-                let path = self.run.file("feedback.sqlite");
-                let answers = preferences(&self.store()?, PROJECT, Split::Train)?;
-                if answers.is_empty() {
+                let pairs = self.said_by_each(Split::Train)?;
+                if pairs.is_empty() {
                     return Err(self.missing(Stage::Feedback, "judgements"));
                 }
-                let (names, rows): (Vec<_>, Vec<_>) = answers
-                    .into_iter()
-                    .filter_map(|it| Some((it.preference()?, it.annotator)))
-                    .map(|(row, name)| (Some(name), row))
-                    .unzip();
-                let encoded = encode_preferences(&rows, &self.setup.tokenizer, max_tokens);
-                let pairs = encoded.judgements.into_pairs().expect("pairs were encoded");
-                numbered(&path, names.into_iter().zip(pairs).collect())
+                let path = self.run.file("feedback.sqlite");
+                numbered(&path, pairs.into_iter().map(|(name, pair)| (Some(name), pair)).collect())
             }
             DataConfig::Files(files) if files.preferences.is_some() => {
                 let path = files.preferences.as_deref().expect("there is one");
-                let reading = Reading { encoder: &self.setup.encoder, max_tokens };
                 let share = files.heldout_share;
-                numbered(path, read_pairs(path, &reading, |prompt| place(prompt) >= share)?)
+                numbered(path, read_pairs(path, &self.reading(), |prompt| place(prompt) >= share)?)
             }
             _ => bail!("`reward.personal` needs pairs that say who judged them"),
         }

@@ -42,35 +42,23 @@ impl<B: LmAutodiffBackend> Session<B> {
     }
 
     fn annotators(&self, config: &PeopleConfig) -> Result<Vec<Known>> {
-        if self.setup.world.has_chats() {
-            bail!(
-                "models of one's own learn from what is said of texts, and these prompts are conversations"
-            );
-        }
-        let store = self.store()?;
-        let [train, heldout] =
-            [Split::Train, Split::Heldout].map(|it| preferences(&store, PROJECT, it));
+        let [train, heldout] = [Split::Train, Split::Heldout].map(|it| self.said_by_each(it));
         let (train, heldout) = (train?, heldout?);
         let mut names = config.annotators.clone();
         if names.is_empty() {
-            names = train.iter().map(|it| it.annotator.clone()).collect();
+            names = train.iter().map(|(name, _)| name.clone()).collect();
             names.sort();
             names.dedup();
         }
-        let of = |answers: &[Answered], name: &str| -> Vec<Preference> {
-            let own = answers.iter().filter(|it| it.annotator == name);
-            own.filter_map(Answered::preference).collect()
-        };
         let known = |name: String| -> Result<Known> {
-            let said = self.pairs(&of(&train, &name));
+            let said = of(&train, &name);
             if said.is_empty() {
-                let path = store.path().display();
+                let path = self.store()?.path().display().to_string();
                 bail!(
                     "{path}: {name:?} has compared no pair of training prompts; `rein feedback serve` asks"
                 );
             }
-            let heldout = self.pairs(&of(&heldout, &name));
-            Ok(Known { said, heldout, taste: None, name })
+            Ok(Known { said, heldout: of(&heldout, &name), taste: None, name })
         };
         names.into_iter().map(known).collect()
     }
@@ -104,6 +92,11 @@ impl<B: LmAutodiffBackend> Session<B> {
         let encoded = encode_preferences(rows, &self.setup.tokenizer, max_tokens);
         encoded.judgements.into_pairs().expect("pairs were encoded")
     }
+}
+
+/// What one person said.
+fn of(answers: &[(String, Pair)], name: &str) -> Vec<Pair> {
+    answers.iter().filter(|(by, _)| by == name).map(|(_, pair)| pair.clone()).collect()
 }
 
 /// Some of these tasks, for one person alone.
