@@ -11,7 +11,6 @@ use rein_data::schema::Examples;
 use rein_data::screening::Screening;
 use rein_data::seed::Seed;
 use rein_data::sources;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::config::{DataConfig, FilesConfig, Table};
@@ -329,9 +328,6 @@ enum Plain {
 }
 
 fn plain(example: &Example) -> Option<Plain> {
-    // Completions that a model sampled say whether they were cut.
-    let finished =
-        |column: &str| example.extra.get(column).and_then(Value::as_bool).unwrap_or(true);
     if example.weight().is_some() {
         return None;
     }
@@ -347,14 +343,14 @@ fn plain(example: &Example) -> Option<Plain> {
             chosen,
             rejected,
             margin,
-            chosen_finished: finished("chosen_finished"),
-            rejected_finished: finished("rejected_finished"),
+            chosen_finished: example.finished(0),
+            rejected_finished: example.finished(1),
         })),
         Body::UnpairedPreference {
             prompt: Content::Text(prompt),
             completion: Content::Text(completion),
             label,
-        } => Some(Plain::Label(Labeled { prompt, completion, label })),
+        } if example.finished(0) => Some(Plain::Label(Labeled { prompt, completion, label })),
         _ => None,
     }
 }

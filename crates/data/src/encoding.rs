@@ -44,7 +44,7 @@ impl TokenRow {
         runs.filter(|run| run[0]).map(<[bool]>::len).collect()
     }
 
-    fn truncate(&mut self, max_tokens: usize) {
+    pub(crate) fn truncate(&mut self, max_tokens: usize) {
         self.tokens.truncate(max_tokens);
         self.learned.truncate(max_tokens);
     }

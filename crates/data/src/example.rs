@@ -231,7 +231,48 @@ impl Example {
     pub fn weight(&self) -> Option<f32> {
         self.extra.get(WEIGHT).and_then(Value::as_f64).map(|it| it as f32)
     }
+
+    /// Whether the completion at a place of [`Body::judged`] ended by itself: of those that a model sampled, some were cut at
+    /// the length limit. `chosen_finished` and `rejected_finished` say it of a pair, `completion_finished` of a single
+    /// completion, and `completions_finished`, a list, of a ranking. True where nothing is said.
+    pub fn finished(&self, place: usize) -> bool {
+        let said = match &self.body {
+            Body::Preference { .. } => PAIR_FINISHED.get(place).and_then(|it| self.extra.get(*it)),
+            Body::UnpairedPreference { .. } | Body::Scored { .. } => self.extra.get(ONE_FINISHED),
+            Body::Ranking { .. } => self.extra.get(ALL_FINISHED).and_then(|it| it.get(place)),
+            Body::LanguageModeling(_) | Body::PromptOnly(_) | Body::PromptCompletion { .. } => None,
+        };
+        said.and_then(Value::as_bool).unwrap_or(true)
+    }
+
+    /// The same, saying of each completion that it judges whether it ended by itself. No column says that all did.
+    #[must_use]
+    pub fn with_finished(mut self, finished: &[bool]) -> Self {
+        if finished.iter().all(|it| *it) {
+            return self;
+        }
+        match &self.body {
+            Body::Preference { .. } => {
+                let cut = PAIR_FINISHED.iter().zip(finished).filter(|(_, finished)| !**finished);
+                self.extra.extend(cut.map(|(name, _)| ((*name).to_owned(), false.into())));
+            }
+            Body::Ranking { .. } => {
+                self.extra.insert(ALL_FINISHED.to_owned(), json!(finished));
+            }
+            _ => {
+                self.extra.insert(ONE_FINISHED.to_owned(), false.into());
+            }
+        }
+        self
+    }
 }
+
+/// The columns of [`Example::finished`] of a pair, …
+pub const PAIR_FINISHED: [&str; 2] = ["chosen_finished", "rejected_finished"];
+/// … of a single completion, …
+const ONE_FINISHED: &str = "completion_finished";
+/// … and of a ranking.
+const ALL_FINISHED: &str = "completions_finished";
 
 /// The column of [`Example::weight`], which stays among the others.
 pub(crate) const WEIGHT: &str = "weight";

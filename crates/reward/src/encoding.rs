@@ -3,7 +3,6 @@
 use rein_data::encoder::{Encoder, Sequence};
 use rein_data::example::{Body, Content, Example, Labeled, Preference};
 use rein_data::tokenizer::Tokenizer;
-use serde_json::Value;
 
 use crate::RewardError;
 pub use crate::judgements::{Judgements, Label, Pair, Ranking, Scored};
@@ -63,7 +62,6 @@ pub fn encode_examples(
     encoder: &Encoder,
     max_tokens: usize,
 ) -> Result<Encoded, RewardError> {
-    let encoder = encoder.learning_all();
     let mut rows = Rows { max_tokens, lengths: Vec::new(), n_truncated: 0 };
     let mut judgements = match examples.first().map(|it| &it.body) {
         Some(Body::UnpairedPreference { .. }) => Judgements::Labels(Vec::new()),
@@ -78,7 +76,7 @@ pub fn encode_examples(
                 "it is neither a preference, nor labelled, ranked or scored".into(),
             ));
         }
-        let tokens = rows.of_example(example, &encoder).map_err(refuse)?;
+        let tokens = rows.of_example(example, encoder).map_err(refuse)?;
         push(&mut judgements, example, tokens).map_err(|reason| refuse(reason.into()))?;
     }
     Ok(rows.of(judgements))
@@ -141,12 +139,8 @@ impl Rows {
             let row = |(text, finished): (&str, bool)| self.text(tokenizer, prompt, text, finished);
             return Ok(completions.into_iter().map(row).collect());
         }
-        let sequences = encoder.sequences(example)?.into_iter().enumerate();
-        let row = |(place, Sequence { row, n_prompt }): (usize, Sequence)| {
-            let ended = finished(example, place);
-            self.cut(if ended { row.tokens } else { encoder.cut_off(row.tokens) }, n_prompt)
-        };
-        Ok(sequences.map(row).collect())
+        let row = |Sequence { row, n_prompt }: Sequence| self.cut(row.tokens, n_prompt);
+        Ok(encoder.learning_all().sequences(example)?.into_iter().map(row).collect())
     }
 
     fn text(
@@ -190,20 +184,10 @@ fn texts(example: &Example) -> Option<(&str, Vec<(&str, bool)>)> {
         return None;
     };
     let texts = judged.into_iter().enumerate().filter_map(|(place, content)| match content {
-        Content::Text(text) => Some((text.as_str(), finished(example, place))),
+        Content::Text(text) => Some((text.as_str(), example.finished(place))),
         Content::Messages(_) => None,
     });
     Some((prompt, texts.collect()))
-}
-
-/// Whether a completion ended by itself. Those that a model sampled say whether they were cut.
-fn finished(example: &Example, place: usize) -> bool {
-    let columns: &[&str] = match &example.body {
-        Body::Preference { .. } => &["chosen_finished", "rejected_finished"],
-        _ => &[],
-    };
-    let column = columns.get(place).and_then(|it| example.extra.get(*it));
-    column.and_then(Value::as_bool).unwrap_or(true)
 }
 
 #[cfg(test)]

@@ -78,15 +78,6 @@ impl Encoder {
         Self { learn: Some(Learn::All), ..self.clone() }
     }
 
-    /// A conversation's tokens without what the template writes behind its last reply: one that was cut hasn't ended.
-    pub fn cut_off(&self, mut tokens: Vec<u32>) -> Vec<u32> {
-        let end = self.template.as_ref().map(|it| end_of_reply(it, &self.tokenizer));
-        if let Some(end) = end.filter(|end| tokens.ends_with(end)) {
-            tokens.truncate(tokens.len() - end.len());
-        }
-        tokens
-    }
-
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -111,11 +102,11 @@ impl Encoder {
             | Body::Preference { prompt, chosen: answer, .. }
             | Body::Scored { prompt, completion: answer, .. }
             | Body::UnpairedPreference { prompt, completion: answer, label: true } => {
-                self.answer(prompt, answer, example).map(Some)
+                self.answer(prompt, answer, example, 0).map(Some)
             }
             Body::Ranking { prompt, completions, ranks } => {
                 let best = best_ranked(ranks).ok_or("a ranking of nothing")?;
-                self.answer(prompt, &completions[best], example).map(Some)
+                self.answer(prompt, &completions[best], example, best).map(Some)
             }
             Body::UnpairedPreference { label: false, .. } => Ok(None),
         }
@@ -136,15 +127,16 @@ impl Encoder {
             Body::PromptCompletion { prompt, completion }
             | Body::Scored { prompt, completion, .. }
             | Body::UnpairedPreference { prompt, completion, .. } => {
-                vec![self.answer(prompt, completion, example)?]
+                vec![self.answer(prompt, completion, example, 0)?]
             }
             Body::Preference { prompt, chosen, rejected, .. } => {
-                vec![self.answer(prompt, chosen, example)?, self.answer(prompt, rejected, example)?]
+                let side = |(place, it)| self.answer(prompt, it, example, place);
+                [chosen, rejected].into_iter().enumerate().map(side).collect::<Result<_, _>>()?
             }
-            Body::Ranking { prompt, completions, .. } => completions
-                .iter()
-                .map(|it| self.answer(prompt, it, example))
-                .collect::<Result<_, _>>()?,
+            Body::Ranking { prompt, completions, .. } => {
+                let answer = |(place, it)| self.answer(prompt, it, example, place);
+                completions.iter().enumerate().map(answer).collect::<Result<_, _>>()?
+            }
         })
     }
 
@@ -195,11 +187,14 @@ impl Encoder {
         Ok(Sequence { row, n_prompt: 0 })
     }
 
+    /// A prompt and what answers it: the completion at this place of those of an example. One that was cut
+    /// ([`Example::finished`]) is without what stands behind an ended one.
     fn answer(
         &self,
         prompt: &Content,
         answer: &Content,
         example: &Example,
+        place: usize,
     ) -> Result<Sequence, String> {
         let learn = self.learn.unwrap_or(Learn::Completion);
         let (tokens, n_prompt, said) = match (prompt, answer) {
@@ -221,7 +216,24 @@ impl Encoder {
             Learn::Assistant => token >= n_prompt && said[token],
         };
         let learned = (0..tokens.len()).map(is_learned).collect();
-        Ok(Sequence { row: TokenRow::new(tokens, learned), n_prompt })
+        let mut row = TokenRow::new(tokens, learned);
+        if !example.finished(place) {
+            let end = self.behind(answer);
+            let n_kept =
+                row.tokens.strip_suffix(end.as_slice()).map_or(row.tokens.len(), <[_]>::len);
+            row.truncate(n_kept);
+        }
+        Ok(Sequence { row, n_prompt })
+    }
+
+    /// What stands behind a completion that ended.
+    fn behind(&self, completion: &Content) -> Vec<u32> {
+        match &self.template {
+            Some(template) if completion.is_conversational() => {
+                end_of_reply(template, &self.tokenizer)
+            }
+            _ => vec![self.tokenizer.special().eos],
+        }
     }
 
     /// The tokens of a prompt, an answer and the end of sequence, and how many are the prompt's.

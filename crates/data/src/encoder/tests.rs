@@ -68,6 +68,31 @@ fn what_is_learned_can_be_chosen() {
 }
 
 #[test]
+fn a_completion_that_was_cut_has_no_end() {
+    let says = |role: &str, text: &str| json!([{"role": role, "content": text}]);
+    for row in [
+        json!({"prompt": "a", "chosen": "b", "rejected": "c", "chosen_finished": false}),
+        json!({"prompt": "a", "completion": "b", "label": true, "completion_finished": false}),
+        json!({"prompt": "a", "completion": "b", "score": 1, "completion_finished": false}),
+        json!({"prompt": "a", "completions": ["b", "c"], "ranks": [1, 2], "completions_finished": [false, true]}),
+    ] {
+        assert_eq!(learned(&encoder(None, None), row), "b");
+    }
+    let row = json!({"prompt": says("user", "a"), "chosen": says("assistant", "b"), "rejected": says("assistant", "c"), "chosen_finished": false});
+    assert_eq!(learned(&encoder(Some(CHATML), None), row.clone()), "b");
+    let encoder_of_all = encoder(Some(CHATML), Some(Learn::All));
+    let sides = encoder_of_all.sequences(&example(row)).expect("encodes");
+    let ended = |place: usize| {
+        let end = encoder_of_all.behind(&Content::Messages(Vec::new()));
+        sides[place].row.tokens.ends_with(&end)
+    };
+    assert_eq!([ended(0), ended(1)], [false, true]);
+    // A demonstration says nothing of the kind.
+    let row = json!({"prompt": "a", "completion": "b", "completion_finished": false});
+    assert_eq!(learned(&encoder(None, None), row), "b$");
+}
+
+#[test]
 fn special_tokens_in_rows_stay_text() {
     let text = "x<|eos|>y<|bos|>";
     for row in [

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rein_data::example::{Body, Example};
+use rein_data::example::{Body, Example, PAIR_FINISHED};
 use serde_json::json;
 
 use super::reading::{Digest, Reading, probability};
 use super::report::Report;
 use super::text::{folded, text_of};
 
-/// Columns that belong to a side.
-const FINISHED: [&str; 2] = ["chosen_finished", "rejected_finished"];
 const WEIGHT: &str = "weight";
 
 impl Report {
@@ -45,7 +43,8 @@ fn merge(first: &Example, all: &[&Example]) -> Example {
         return merged;
     }
     merged.extra.retain(|name, value| {
-        FINISHED.contains(&name.as_str()) || all.iter().all(|it| it.extra.get(name) == Some(value))
+        PAIR_FINISHED.contains(&name.as_str())
+            || all.iter().all(|it| it.extra.get(name) == Some(value))
     });
     if all.iter().any(|it| it.weight().is_some()) {
         let mean = all.iter().map(|it| weight(it)).sum::<f64>() / all.len() as f64;
@@ -77,8 +76,8 @@ fn lean(merged: &mut Example, share: f64, one_margin: bool) {
     *margin = margin.filter(|_| one_margin && larger == 1.0);
     if share < 0.5 {
         std::mem::swap(chosen, rejected);
-        let [of_chosen, of_rejected] = FINISHED.map(|name| merged.extra.remove(name));
-        let turned = FINISHED.into_iter().zip([of_rejected, of_chosen]);
+        let [of_chosen, of_rejected] = PAIR_FINISHED.map(|name| merged.extra.remove(name));
+        let turned = PAIR_FINISHED.into_iter().zip([of_rejected, of_chosen]);
         merged.extra.extend(turned.filter_map(|(name, value)| Some((name.to_owned(), value?))));
     }
 }

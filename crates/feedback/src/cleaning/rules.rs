@@ -1,16 +1,14 @@
 //! What a row says by itself.
 
-use rein_data::example::Example;
-use serde_json::Value;
+use rein_data::example::PAIR_FINISHED;
 
 use super::reading::Reading;
 use super::report::{Draft, Rule};
 use super::text::{folded, shown};
 use super::{Action, Cleaning, errors, identity, personal};
 
-/// The columns that say whether the responses of a pair ended by themselves.
-const FINISHED: [(&str, &str); 2] =
-    [("chosen", "chosen_finished"), ("rejected", "rejected_finished")];
+/// The responses of a pair, in the order of [`PAIR_FINISHED`].
+const SIDES: [&str; 2] = ["chosen", "rejected"];
 
 /// The rules for single rows, ready to look.
 pub(super) struct RowRules<'a> {
@@ -79,15 +77,11 @@ fn error(reading: &Reading<'_>) -> Option<String> {
 /// Whether the better response was cut, or another one. Of ties, the chosen one passes for the better.
 fn cut(reading: &Reading<'_>, better: bool) -> Option<String> {
     let best = reading.better_and_worse().map_or("chosen", |[best, _]| best.name.as_ref());
-    let cut = FINISHED.into_iter().find(|(name, column)| {
-        let is_there = reading.responses.iter().any(|it| it.name == *name);
-        is_there && (*name == best) == better && is_cut(reading.example, column)
+    let place = (0..SIDES.len()).find(|place| {
+        let is_there = reading.responses.iter().any(|it| it.name == SIDES[*place]);
+        is_there && (SIDES[*place] == best) == better && !reading.example.finished(*place)
     })?;
-    Some(format!("{}: it was cut (`{}` is false)", cut.0, cut.1))
-}
-
-fn is_cut(example: &Example, column: &str) -> bool {
-    example.extra.get(column).and_then(Value::as_bool) == Some(false)
+    Some(format!("{}: it was cut (`{}` is false)", SIDES[place], PAIR_FINISHED[place]))
 }
 
 fn personal_data(reading: &Reading<'_>) -> Option<String> {

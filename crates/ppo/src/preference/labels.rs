@@ -100,7 +100,6 @@ pub fn encode_examples(
     encoder: &Encoder,
     max_tokens: usize,
 ) -> Result<Encoded<Rated>, PpoError> {
-    let encoder = encoder.learning_all();
     let mut encoded = Encoded::none();
     for (number, example) in (1..).zip(examples) {
         let refuse = |reason: &str| PpoError::Invalid(format!("judgement {number}: {reason}"));
@@ -109,7 +108,7 @@ pub fn encode_examples(
             Body::UnpairedPreference { label, .. } => vec![label],
             _ => return Err(refuse("it is neither a preference nor labelled")),
         };
-        let rows = encoder.sequences(example).map_err(|it| refuse(&it))?;
+        let rows = encoder.learning_all().sequences(example).map_err(|it| refuse(&it))?;
         for (row, is_desirable) in rows.into_iter().map(answer).zip(labels) {
             encoded.push([row], max_tokens, |[row]| Rated { row, is_desirable });
         }

@@ -182,10 +182,14 @@ mod tests {
         let (prompt, chosen, rejected) = (text("abc"), text("de"), text("f"));
         let body =
             Body::Preference { prompt, chosen, rejected, margin: None, chosen_probability: None };
-        let encoded = encode_examples(&[example(body)], &encoder, 9).expect("encodes");
+        let encoded = encode_examples(&[example(body.clone())], &encoder, 9).expect("encodes");
         let finished = Preference { rejected_finished: true, ..preference("abc", "de", "f") };
         let want = encode_preferences(&[finished], &tokenizer(), 9);
         assert_eq!(encoded.judgements, want.judgements);
+        let cut = example(body).with_finished(&[true, false]);
+        let encoded = encode_examples(&[cut], &encoder, 9).expect("encodes");
+        let want = encode_preferences(&[preference("abc", "de", "f")], &tokenizer(), 9);
+        assert_eq!(encoded.judgements, want.judgements, "what was cut has no end to learn");
         let lone = example(Body::PromptOnly(text("a")));
         let error = encode_examples(&[lone], &encoder, 9).expect_err("is refused").to_string();
         assert_eq!(error, "preference 1: it is no pair of completions");
