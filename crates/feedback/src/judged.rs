@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rein_data::example::{Body, Content, Example};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use crate::aggregate::{Aggregation, Vote, Votes};
 use crate::error::FeedbackError;
@@ -24,7 +24,10 @@ const WEIGHT: &str = "weight";
 /// - Scores: a row a task, with the mean score.
 /// - Thumbs: a row an answer.
 /// - Edits: what somebody wrote is preferred to what they were shown.
-/// - Attacks give none: they say what to attack with, not what to prefer.
+/// - Attacks: a row an answer, as of thumbs: what the model said is good if it withstood (`success` 0). `success` and `tags`
+///   stand beside it.
+///
+/// Responses that were cut are said to be, see [`Example::finished`].
 ///
 /// Answers of small weight count for less in shares and means; `weight` says what all of a row's together count for, where
 /// that is less than one plain answer. Models count each vote once, whatever its weight, and learn from the answers to all
@@ -130,7 +133,7 @@ fn rows(task: &Task, answers: &[Answer], believed: Option<f64>) -> Vec<Example> 
     if let Some((mean, weight)) = mean(answers, score) {
         let completion = completion(task, &task.responses[0]);
         let body = Body::Scored { prompt: task.prompt.clone(), completion, score: mean as f32 };
-        rows.push(weighted(example(body, &[]), weight));
+        rows.push(weighted(example(body, &task.responses), weight));
     }
     rows
 }
@@ -156,12 +159,17 @@ fn row_of_one(task: &Task, answer: &Answer) -> Option<Example> {
         Judgement::Ranked { ranks } => {
             let completions = task.responses.iter().map(|it| completion(task, it)).collect();
             let ranks = ranks.iter().map(|rank| u32::from(*rank)).collect();
-            example(Body::Ranking { prompt: task.prompt.clone(), completions, ranks }, &[])
+            example(
+                Body::Ranking { prompt: task.prompt.clone(), completions, ranks },
+                &task.responses,
+            )
         }
-        Judgement::Thumb { up } => {
-            let completion = completion(task, &task.responses[0]);
-            let prompt = task.prompt.clone();
-            example(Body::UnpairedPreference { prompt, completion, label: *up }, &[])
+        Judgement::Thumb { up } => labelled(task, *up),
+        Judgement::Attacked { success, tags } => {
+            let mut row = labelled(task, *success == 0);
+            row.extra.insert("success".into(), json!(success));
+            row.extra.insert("tags".into(), json!(tags));
+            row
         }
         Judgement::Edited { text } if *text != task.responses[0].text => {
             let edited = Response { text: text.clone(), finished: true, source: String::new() };
@@ -170,6 +178,12 @@ fn row_of_one(task: &Task, answer: &Answer) -> Option<Example> {
         _ => return None,
     };
     Some(weighted(row, answer.weight))
+}
+
+fn labelled(task: &Task, is_good: bool) -> Example {
+    let completion = completion(task, &task.responses[0]);
+    let prompt = task.prompt.clone();
+    example(Body::UnpairedPreference { prompt, completion, label: is_good }, &task.responses)
 }
 
 /// A row that says what it counts for, where that is less than one plain answer.
@@ -195,17 +209,14 @@ fn pair(task: &Task, chosen: &Response, rejected: &Response, probability: Option
         margin: None,
         chosen_probability: probability,
     };
-    let finished = [("chosen_finished", chosen), ("rejected_finished", rejected)];
-    let cut: Vec<&str> =
-        finished.iter().filter(|(_, it)| !it.finished).map(|(name, _)| *name).collect();
-    example(body, &cut)
+    example(body, [chosen, rejected])
 }
 
-/// An example, of which these columns are false: texts that were cut.
-fn example(body: Body, cut: &[&str]) -> Example {
-    let extra: Map<String, Value> =
-        cut.iter().map(|name| ((*name).to_owned(), Value::Bool(false))).collect();
-    Example { body, tools: None, template_arguments: Map::new(), extra }
+/// An example that judges these responses.
+fn example<'a>(body: Body, responses: impl IntoIterator<Item = &'a Response>) -> Example {
+    let finished: Vec<bool> = responses.into_iter().map(|it| it.finished).collect();
+    let (template_arguments, extra) = (Map::new(), Map::new());
+    Example { body, tools: None, template_arguments, extra }.with_finished(&finished)
 }
 
 fn completion(task: &Task, response: &Response) -> Content {
@@ -214,6 +225,8 @@ fn completion(task: &Task, response: &Response) -> Content {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::records::Choice;
 
@@ -261,7 +274,10 @@ mod tests {
         let bodies = |n_items, said: &[Judgement]| -> Vec<Body> {
             of(n_items, said).into_iter().map(|it| it.body).collect()
         };
-        let ranked = bodies(3, &[Judgement::Ranked { ranks: vec![2, 1, 2] }]);
+        let ranking = Judgement::Ranked { ranks: vec![2, 1, 2] };
+        let cut = &of(3, std::slice::from_ref(&ranking))[0].extra;
+        assert_eq!(cut.get("completions_finished"), Some(&json!([true, false, true])));
+        let ranked = bodies(3, &[ranking]);
         assert!(matches!(&ranked[..], [Body::Ranking { ranks, .. }] if *ranks == [2, 1, 2]));
         let scored = [4.0, 5.0].map(|score| Judgement::Scored { score });
         assert!(matches!(&bodies(1, &scored)[..], [Body::Scored { score, .. }] if *score == 4.5));
@@ -270,8 +286,14 @@ mod tests {
         let edit = |text: &str| Judgement::Edited { text: text.into() };
         assert!(matches!(&bodies(1, &[edit("x")])[..], [Body::Preference { .. }]));
         assert!(bodies(1, &[edit("0")]).is_empty(), "nothing was changed");
-        let attack = Judgement::Attacked { success: 4, tags: Vec::new() };
-        assert!(bodies(1, &[attack]).is_empty());
+        let attack = |success| Judgement::Attacked { success, tags: vec!["rude".into()] };
+        let attacked = of(1, &[attack(0), attack(3)]);
+        let told = attacked.iter().map(|it| match it.body {
+            Body::UnpairedPreference { label, .. } => (label, it.extra["success"].clone()),
+            _ => panic!("{it:?}"),
+        });
+        assert!(told.eq([(true, json!(0)), (false, json!(3))]));
+        assert_eq!(attacked[0].extra["tags"], json!(["rude"]));
         assert!(bodies(2, &[]).is_empty(), "nobody said anything");
     }
 

@@ -16,7 +16,7 @@ use crate::judged::ANNOTATOR;
 use crate::records::{Annotation, Answer, Kind, NewTask, Settings, Shown, Split};
 use crate::store::{Change, Role, Store, sha256};
 
-use self::question::{Question, question};
+use self::question::{Question, attacked, question};
 
 /// The column of where something was inferred from, such as `implicit`.
 const SOURCE: &str = "source";
@@ -54,9 +54,9 @@ impl Import {
     ///
     /// A row is a task, named by a hash of its texts, and an answer to it. Rows of the same texts are answers to one task:
     /// of those that name nobody, each counts as somebody else's (`name`, `name 2`, …). `chosen_probability` becomes a
-    /// [`Leaning`](crate::Judgement::Leaning), `weight` is kept, `chosen_finished` and `rejected_finished` are;
-    /// a `margin`, which says how to train, isn't. A prompt may be a conversation, whose next message the responses are.
-    /// `told` hears how many rows were read so far.
+    /// [`Leaning`](crate::Judgement::Leaning), `weight` is kept, as is which responses were cut ([`Example::finished`]); labels
+    /// with a `success` from 0 to 4 are those of attacks; a `margin`, which says how to train, isn't. A prompt may be a
+    /// conversation, whose next message the responses are. `told` hears how many rows were read so far.
     ///
     /// # Errors
     /// A file that can't be read, and a row that isn't a judgement or not of the project's kind; then nothing is changed.
@@ -103,7 +103,10 @@ fn kind_of(file: &Path) -> Result<Kind, FeedbackError> {
     let mut rows = Examples::open(file, None)?;
     let kind = match rows.schema() {
         Schema::Ranking | Schema::BestOf => Kind::Ranking { ties: true },
-        Schema::UnpairedPreference => Kind::Thumbs,
+        Schema::UnpairedPreference => match rows.next().transpose()? {
+            Some(row) if attacked(&row.example).is_some() => Kind::RedTeam,
+            _ => Kind::Thumbs,
+        },
         Schema::Scored => {
             let mut bounds = (i16::MAX, i16::MIN);
             for row in rows.by_ref() {

@@ -64,7 +64,9 @@ fn some(kind: &str) -> Vec<Value> {
             "preference" if it % 3 == 0 => json!({"prompt": text(it), "chosen": "b", "rejected": text(it), "chosen_probability": 0.75}),
             "preference" if it % 3 == 1 => json!({"prompt": text(it), "chosen": "b", "rejected": "a", "weight": 0.2}),
             "preference" => json!({"prompt": text(it), "chosen": "a", "rejected": text(it), "rejected_finished": false}),
-            "ranking" => json!({"prompt": text(it), "completions": ["a", text(it), "c"], "ranks": [1 + it % 3, 2, 1]}),
+            "ranking" => json!({"prompt": text(it), "completions": ["a", text(it), "c"], "ranks": [1 + it % 3, 2, 1], "completions_finished": [true, it % 4 == 0, true]}),
+            "attack" => json!({"prompt": text(it), "completion": text(it + 1), "label": it % 5 == 0, "success": it % 5, "tags": [text(it)]}),
+            "label" if it % 3 == 0 => json!({"prompt": text(it), "completion": text(it + 1), "label": true, "completion_finished": false}),
             "label" => json!({"prompt": text(it), "completion": text(it + 1), "label": it % 2 == 0}),
             _ => json!({"prompt": text(it), "completion": text(it + 1), "score": it as f32 / 4.0 - 2.0}),
         })
@@ -73,7 +75,7 @@ fn some(kind: &str) -> Vec<Value> {
 
 #[test]
 fn what_goes_in_comes_out() {
-    for kind in ["preference", "label", "score"] {
+    for kind in ["preference", "label", "attack", "score"] {
         let place = Place::new();
         let rows = some(kind);
         let done = place.import(&rows).expect("reads");
@@ -94,10 +96,13 @@ fn rankings_come_back_in_another_order_with_the_same_places() {
         let rein_data::example::Body::Ranking { completions, ranks, .. } = back.body else {
             panic!("a ranking")
         };
-        for (text, rank) in completions.iter().zip(ranks) {
+        for (here, (text, rank)) in completions.iter().zip(ranks).enumerate() {
             let texts = row["completions"].as_array().expect("a list");
             let place = texts.iter().position(|it| *it == text.to_text()).expect("is there");
             assert_eq!(row["ranks"][place], rank);
+            let is_cut = row["completions_finished"][place] == false;
+            let finished = back.extra.get("completions_finished").map(|it| it[here] == true);
+            assert_eq!(finished.unwrap_or(true), !is_cut);
         }
     }
 }

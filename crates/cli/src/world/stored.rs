@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use rein_data::example::Example;
 use rein_feedback::cleaning::Cleaning;
-use rein_feedback::{Split, Store, judged};
+use rein_feedback::{Kind, Project, Split, Store, judged};
 
 use super::{Judgements, Parts, World, unmixed};
 use crate::config::FeedbackConfig;
@@ -14,11 +14,20 @@ impl World {
     /// The same with what people said in a store, or in one project of it, in place of all other judgements.
     pub(crate) fn judged_in(mut self, store: &Path, config: &FeedbackConfig) -> Result<Self> {
         let all = Store::read(store)?;
-        let mut names: Vec<String> = all.projects()?.into_iter().map(|it| it.name).collect();
-        if let Some(wanted) = &config.project {
-            names.retain(|name| name == wanted);
-        }
         let name = store.display().to_string();
+        let mut projects = all.projects()?;
+        // How attacks went is no judgement of what people ask; it is learned from where it is asked for.
+        let is_attack = |it: &Project| it.settings.kind == Kind::RedTeam;
+        match &config.project {
+            Some(wanted) => projects.retain(|it| it.name == *wanted),
+            None if !projects.is_empty() && projects.iter().all(is_attack) => {
+                bail!(
+                    "{name}: holds attacks alone; name the project to learn from by `feedback.project`"
+                )
+            }
+            None => projects.retain(|it| !is_attack(it)),
+        }
+        let names: Vec<String> = projects.into_iter().map(|it| it.name).collect();
         let (judgements, notes) = Judgements::said_in(&all, &names, config).context(name)?;
         self.notes.extend(notes);
         self.judgements = judgements;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rein_data::example::{Body, Content, Example};
 use serde_json::Value;
 
-use crate::records::{Judgement, Kind, Response};
+use crate::records::{Judgement, Kind, MAX_SUCCESS, Response};
 use crate::store::sha256;
 
 /// What a row asks, and what it says.
@@ -32,26 +32,27 @@ pub(super) fn question(row: &Example, asked: &Kind) -> Result<Option<Question>, 
     if row.tools.is_some() {
         return Err("a conversation with tools can't be shown to people".into());
     }
-    let finished = |name: &str| row.extra.get(name).and_then(Value::as_bool).unwrap_or(true);
     let (prompt, responses, judgement) = match &row.body {
         Body::Preference { prompt, chosen, rejected, chosen_probability, .. } => {
             let first = f64::from(chosen_probability.unwrap_or(1.0));
-            let chosen = response(chosen, finished("chosen_finished"))?;
-            let rejected = response(rejected, finished("rejected_finished"))?;
+            let chosen = response(chosen, row.finished(0))?;
+            let rejected = response(rejected, row.finished(1))?;
             (prompt, vec![chosen, rejected], Judgement::Leaning { first })
         }
         Body::Ranking { prompt, completions, ranks } => {
-            let responses = completions.iter().map(|it| response(it, true));
+            let responses = completions.iter().enumerate();
+            let responses = responses.map(|(place, it)| response(it, row.finished(place)));
             let ranks = places(ranks)?;
             (prompt, responses.collect::<Result<_, _>>()?, Judgement::Ranked { ranks })
         }
         Body::UnpairedPreference { prompt, completion, label } => {
-            let said = Judgement::Thumb { up: *label };
-            (prompt, vec![response(completion, finished("finished"))?], said)
+            let attacked = attacked(row).filter(|_| matches!(asked, Kind::RedTeam));
+            let said = attacked.unwrap_or(Judgement::Thumb { up: *label });
+            (prompt, vec![response(completion, row.finished(0))?], said)
         }
         Body::Scored { prompt, completion, score } => {
             let said = Judgement::Scored { score: f64::from(*score) };
-            (prompt, vec![response(completion, finished("finished"))?], said)
+            (prompt, vec![response(completion, row.finished(0))?], said)
         }
         _ => {
             return Err(
@@ -67,6 +68,15 @@ pub(super) fn question(row: &Example, asked: &Kind) -> Result<Option<Question>, 
     let question = sorted(Question { prompt: prompt.clone(), responses, judgement });
     fits(&question.judgement, asked)?;
     Ok(Some(question))
+}
+
+/// How far an attack went, if a labelled row says that (`success`, `tags`).
+pub(super) fn attacked(row: &Example) -> Option<Judgement> {
+    let success = row.extra.get("success").and_then(Value::as_u64)?;
+    let success = u8::try_from(success).ok().filter(|it| *it <= MAX_SUCCESS)?;
+    let tags = row.extra.get("tags").and_then(Value::as_array).map(Vec::as_slice);
+    let tags = tags.unwrap_or_default().iter().filter_map(Value::as_str).map(str::to_owned);
+    Some(Judgement::Attacked { success, tags: tags.collect() })
 }
 
 /// Ranks as places without gaps, 1, 2, 3, …; equal ones stay equal. So all ways of writing an order are one answer.
@@ -114,6 +124,7 @@ fn fits(judgement: &Judgement, asked: &Kind) -> Result<(), String> {
     let (is_right, what) = match judgement {
         Judgement::Ranked { .. } => (matches!(asked, Kind::Ranking { .. }), "ranking"),
         Judgement::Thumb { .. } => (matches!(asked, Kind::Thumbs), "label"),
+        Judgement::Attacked { .. } => (matches!(asked, Kind::RedTeam), "success of an attack"),
         Judgement::Scored { .. } => (matches!(asked, Kind::Score { .. }), "score"),
         _ => (matches!(asked, Kind::Pair { .. }), "preference"),
     };
