@@ -55,7 +55,8 @@ impl<B: LmBackend> Taught<B> {
     /// What was preferred and what it was preferred to, where the model has room for both.
     fn rows(&self, lesson: &Lesson, speaker: &Speaker) -> Option<[Vec<u32>; 2]> {
         let prompt = speaker.prompt(&messages(&lesson.prompt), 0).ok()?;
-        let rows = [&lesson.chosen, &lesson.rejected].map(|text| row(speaker, &prompt, text, true));
+        let rows = [&lesson.chosen, &lesson.rejected]
+            .map(|it| row(speaker, &prompt, &it.text, it.finished));
         rows.iter().all(|it| self.reward.fits(it)).then_some(rows)
     }
 }

@@ -31,7 +31,7 @@ use crate::store::Writer;
 
 pub use self::live::Live;
 pub use self::model::{Answers, Ask, AskWhen, Message, Model, Sampled, Wishes};
-pub use crate::store::Lesson;
+pub use crate::store::{Lesson, Reply};
 
 /// What is served, and to whom.
 #[derive(Clone, Debug)]

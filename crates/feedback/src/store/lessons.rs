@@ -15,9 +15,18 @@ pub struct Lesson {
     /// What both answer.
     pub prompt: Content,
     /// The preferred one.
-    pub chosen: String,
+    pub chosen: Reply,
     /// The other one.
-    pub rejected: String,
+    pub rejected: Reply,
+}
+
+/// An answer as a model gave it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reply {
+    /// What it says.
+    pub text: String,
+    /// Whether it ended by itself; one that was cut at the length limit didn't.
+    pub finished: bool,
 }
 
 /// The newest preferences that count, of tasks whose names begin so, the oldest of them first. Texts are looked up for these
@@ -30,7 +39,8 @@ const PREFERRED: &str = "
           AND substr(task.external_id, 1, length(?2)) = ?2
           AND json_extract(a.payload_json, '$.kind') = 'preferred'
         ORDER BY a.id DESC LIMIT ?3)
-    SELECT newest.id, payload_json, prompt.text, messages_json, first.text, second.text FROM newest
+    SELECT newest.id, payload_json, prompt.text, messages_json,
+           first.text, first.finished, second.text, second.finished FROM newest
     JOIN task ON task.id = newest.task_id
     JOIN prompt ON prompt.id = task.prompt_id
     JOIN task_item AS one ON one.task_id = task.id AND one.ord = 0
@@ -56,17 +66,19 @@ impl Store {
                 let id = row.get(0)?;
                 let answer: Answer = json("annotation", id, &row.get::<_, String>(1)?)?;
                 let prompt = prompt(id, row.get(2)?, row.get(3)?)?;
-                let texts = [row.get(4)?, row.get(5)?];
-                lessons.extend(lesson(&answer.judgement, prompt, texts));
+                let reply = |column: usize| -> Result<Reply, rusqlite::Error> {
+                    Ok(Reply { text: row.get(column)?, finished: row.get(column + 1)? })
+                };
+                lessons.extend(lesson(&answer.judgement, prompt, [reply(4)?, reply(6)?]));
             }
             Ok(lessons)
         })
     }
 }
 
-fn lesson(judgement: &Judgement, prompt: Content, texts: [String; 2]) -> Option<Lesson> {
+fn lesson(judgement: &Judgement, prompt: Content, replies: [Reply; 2]) -> Option<Lesson> {
     let Judgement::Preferred { choice, .. } = judgement else { return None };
-    let [first, second] = texts;
+    let [first, second] = replies;
     let (chosen, rejected) = match choice {
         Choice::First => (first, second),
         Choice::Second => (second, first),

@@ -31,7 +31,7 @@ pub use annotators::{Annotator, Role};
 pub use answers::{Receipt, Said, Submission};
 pub use assign::Asked;
 pub use events::Reported;
-pub use lessons::Lesson;
+pub use lessons::{Lesson, Reply};
 pub use projects::Project;
 pub use read::{Progress, Stored};
 pub use rulings::{Ruling, Subject, Verdict};

@@ -8,7 +8,7 @@ use rein_feedback::serve::{Lesson, Live};
 use rein_feedback::{Ruling, Split, Store, Subject, Verdict, judged};
 use serde_json::{Value, json};
 
-use crate::live::{ALWAYS, answer, ask, done, start, wait};
+use crate::live::{ALWAYS, answer, ask, done, reply, start, wait};
 use crate::running::Running;
 use crate::scripted::Scripted;
 
@@ -35,7 +35,8 @@ fn undo(running: &Running, token: &str, key: &str) -> Value {
 }
 
 fn lesson(prompt: &str, chosen: &str, rejected: &str) -> Lesson {
-    Lesson { prompt: prompt.into(), chosen: chosen.into(), rejected: rejected.into() }
+    let [chosen, rejected] = [chosen, rejected].map(reply);
+    Lesson { prompt: prompt.into(), chosen, rejected }
 }
 
 /// Stops the server, and starts it with a model that knows nothing.

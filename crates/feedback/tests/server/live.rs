@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rein_feedback::serve::{AskWhen, Lesson, Live, ServeOptions, Server};
+use rein_feedback::serve::{AskWhen, Lesson, Live, Reply, ServeOptions, Server};
 use rein_feedback::{Choice, Judgement, Kind, Settings, Store};
 use serde_json::{Value, json};
 
@@ -88,6 +88,11 @@ pub(crate) fn answer(
 
 fn events(running: &Running) -> Vec<Value> {
     Store::read(&running.store).expect("opens").events("p").expect("reads")
+}
+
+/// One of the answers "good " and "bad ", of which the first alone ended by itself.
+pub(crate) fn reply(text: &str) -> Reply {
+    Reply { text: text.into(), finished: text == "good " }
 }
 
 /// Waits for what must come true soon.
@@ -172,8 +177,8 @@ fn what_somebody_prefers_is_taught_once_and_in_the_right_order() {
     let lessons = model.lessons.lock().expect("whole").clone();
     let lesson = |number: usize| Lesson {
         prompt: format!("question {number}").into(),
-        chosen: preferred(number).into(),
-        rejected: preferred(number + 1).into(),
+        chosen: reply(preferred(number)),
+        rejected: reply(preferred(number + 1)),
     };
     assert_eq!(lessons, (0..12).map(lesson).collect::<Vec<_>>());
     let stored = Store::read(&running.store).expect("opens").answers("p").expect("reads");

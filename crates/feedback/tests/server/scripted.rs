@@ -101,8 +101,8 @@ impl Model for Scripted {
         let mut scores = self.scores.lock().expect("whole");
         scores.clear();
         for lesson in lessons {
-            *scores.entry(lesson.chosen.clone()).or_default() += 1.0;
-            *scores.entry(lesson.rejected.clone()).or_default() -= 1.0;
+            *scores.entry(lesson.chosen.text.clone()).or_default() += 1.0;
+            *scores.entry(lesson.rejected.text.clone()).or_default() -= 1.0;
         }
         *self.lessons.lock().expect("whole") = lessons.to_vec();
         self.n_taught.fetch_add(1, Ordering::Relaxed);
