@@ -19,7 +19,8 @@ const WEIGHT: &str = "weight";
 ///
 /// - Pairs: a row a task. `chosen_probability` is how probably what most prefer is better, by `aggregation`; of models, a
 ///   tie is a label of its own, which counts half for each, as does a vote for a tie in shares. It is left out where it
-///   is 1. Where the sides are even, it is 0.5 and the first stands as chosen.
+///   is 1. Where the sides are even, it is 0.5 and the first stands as chosen. A `margin` that all answers have stays where
+///   they are of one mind.
 /// - Rankings: a row an answer.
 /// - Scores: a row a task, with the mean score.
 /// - Thumbs: a row an answer.
@@ -124,7 +125,8 @@ fn believed(model: Aggregation, answers: &[Stored]) -> Result<HashMap<i64, f64>,
 fn rows(task: &Task, answers: &[Answer], believed: Option<f64>) -> Vec<Example> {
     let mut rows: Vec<Example> = answers.iter().filter_map(|it| row_of_one(task, it)).collect();
     if let Some((share, weight)) = mean(answers, Judgement::for_first) {
-        rows.push(weighted(preference(task, believed.unwrap_or(share)), weight));
+        let row = preference(task, believed.unwrap_or(share), common_margin(answers));
+        rows.push(weighted(row, weight));
     }
     let score = |judgement: &Judgement| match judgement {
         Judgement::Scored { score } => Some(*score),
@@ -146,11 +148,22 @@ fn mean(answers: &[Answer], value: impl Fn(&Judgement) -> Option<f64>) -> Option
     (weight > 0.0).then(|| (sum / weight, weight))
 }
 
-fn preference(task: &Task, for_first: f64) -> Example {
+/// The margin that all answers have, if they are of one mind.
+fn common_margin(answers: &[Answer]) -> Option<f32> {
+    let said = |it: &Answer| (it.margin, it.judgement.for_first());
+    let first = said(answers.first()?);
+    first.0.filter(|_| answers.iter().all(|it| said(it) == first))
+}
+
+fn preference(task: &Task, for_first: f64, margin: Option<f32>) -> Example {
     let (chosen, rejected) = if for_first >= 0.5 { (0, 1) } else { (1, 0) };
     let probability = for_first.max(1.0 - for_first) as f32;
     let [chosen, rejected] = [chosen, rejected].map(|place: usize| &task.responses[place]);
-    pair(task, chosen, rejected, (probability < 1.0).then_some(probability))
+    let mut row = pair(task, chosen, rejected, (probability < 1.0).then_some(probability));
+    if let Body::Preference { margin: of_row, .. } = &mut row.body {
+        *of_row = margin;
+    }
+    row
 }
 
 /// What one answer says without the others.

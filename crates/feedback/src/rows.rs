@@ -44,8 +44,6 @@ pub struct Imported {
     pub n_identical: usize,
     /// Tasks that weren't there.
     pub n_tasks: usize,
-    /// Rows whose `margin` isn't kept.
-    pub n_margins: usize,
 }
 
 impl Import {
@@ -54,9 +52,9 @@ impl Import {
     ///
     /// A row is a task, named by a hash of its texts, and an answer to it. Rows of the same texts are answers to one task:
     /// of those that name nobody, each counts as somebody else's (`name`, `name 2`, …). `chosen_probability` becomes a
-    /// [`Leaning`](crate::Judgement::Leaning), `weight` is kept, as is which responses were cut ([`Example::finished`]); labels
-    /// with a `success` from 0 to 4 are those of attacks; a `margin`, which says how to train, isn't. A prompt may be a
-    /// conversation, whose next message the responses are. `told` hears how many rows were read so far.
+    /// [`Leaning`](crate::Judgement::Leaning); `weight` and `margin` are kept, as is which responses were cut
+    /// ([`Example::finished`]). Labels with a `success` from 0 to 4 are those of attacks. A prompt may be a conversation, whose
+    /// next message the responses are. `told` hears how many rows were read so far.
     ///
     /// # Errors
     /// A file that can't be read, and a row that isn't a judgement or not of the project's kind; then nothing is changed.
@@ -145,8 +143,6 @@ impl Reading<'_> {
         done: &mut Imported,
     ) -> Result<(), FeedbackError> {
         done.n_rows += 1;
-        let margin = matches!(row.example.body, Body::Preference { margin: Some(_), .. });
-        done.n_margins += usize::from(margin);
         let refuse = |reason: String| row.refuse(reason);
         let Some(question) = question(&row.example, &self.kind).map_err(refuse)? else {
             done.n_identical += 1;
@@ -193,7 +189,9 @@ impl Reading<'_> {
 
     /// By whom an answer is, if its row says so, and its key.
     fn said_by(&mut self, row: &Example, task: &str, answer: &Answer) -> (Option<String>, String) {
-        let said = serde_json::to_string(answer).expect("plain JSON");
+        // How to train says nothing of what was said.
+        let said = Answer { margin: None, ..answer.clone() };
+        let said = serde_json::to_string(&said).expect("plain JSON");
         if let Some(name) = row.extra.get(ANNOTATOR).and_then(Value::as_str) {
             return (Some(name.to_owned()), key(&[self.project, task, name, &said]));
         }
@@ -228,7 +226,11 @@ impl Reading<'_> {
 
 fn answer(row: &Example, question: &Question) -> Answer {
     let weight = row.weight().map_or(1.0, f64::from);
-    Answer { weight, ..question.judgement.clone().into() }
+    let margin = match row.body {
+        Body::Preference { margin, .. } => margin,
+        _ => None,
+    };
+    Answer { weight, margin, ..question.judgement.clone().into() }
 }
 
 fn key(parts: &[&str]) -> String {

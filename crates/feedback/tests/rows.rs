@@ -62,7 +62,7 @@ fn some(kind: &str) -> Vec<Value> {
     (0..40)
         .map(|it| match kind {
             "preference" if it % 3 == 0 => json!({"prompt": text(it), "chosen": "b", "rejected": text(it), "chosen_probability": 0.75}),
-            "preference" if it % 3 == 1 => json!({"prompt": text(it), "chosen": "b", "rejected": "a", "weight": 0.2}),
+            "preference" if it % 3 == 1 => json!({"prompt": text(it), "chosen": "b", "rejected": "a", "weight": 0.2, "margin": 0.5}),
             "preference" => json!({"prompt": text(it), "chosen": "a", "rejected": text(it), "rejected_finished": false}),
             "ranking" => json!({"prompt": text(it), "completions": ["a", text(it), "c"], "ranks": [1 + it % 3, 2, 1], "completions_finished": [true, it % 4 == 0, true]}),
             "attack" => json!({"prompt": text(it), "completion": text(it + 1), "label": it % 5 == 0, "success": it % 5, "tags": [text(it)]}),
@@ -320,11 +320,26 @@ fn what_is_more_than_the_next_message_is_refused() {
 }
 
 #[test]
-fn margins_are_counted_since_they_are_not_kept() {
+fn margins_stay_where_people_are_of_one_mind() {
     let place = Place::new();
-    let row = |chosen: &str| json!({"prompt": "p", "chosen": chosen, "rejected": "y"});
-    let mut with_margin = row("x");
-    with_margin["margin"] = json!(0.5);
-    let done = place.import(&[with_margin, row("z")]).expect("reads");
-    assert_eq!((done.n_new, done.n_margins), (2, 1));
+    let row = |prompt: &str, chosen: &str, rejected: &str, margin: f32| json!({"prompt": prompt, "chosen": chosen, "rejected": rejected, "margin": margin});
+    let agreed = [row("p", "x", "y", 0.5), row("p", "x", "y", 0.5)];
+    let split = [row("q", "x", "y", 0.5), row("q", "y", "x", 0.5)];
+    let unlike = [row("r", "x", "y", 0.5), row("r", "x", "y", 1.0)];
+    let rows = [agreed, split, unlike].concat();
+    place.import(&rows).expect("reads");
+    let margins = |rows: Vec<rein_data::example::Example>| -> Vec<Option<f32>> {
+        let margin = |row: rein_data::example::Example| match row.body {
+            rein_data::example::Body::Preference { margin, .. } => margin,
+            _ => panic!("a pair"),
+        };
+        rows.into_iter().map(margin).collect()
+    };
+    let store = place.store();
+    let together = judged(&store, "rows", Split::Train, Aggregation::Share).expect("reads");
+    assert_eq!(margins(together), [Some(0.5), None, None]);
+    let each = margins(said(&store, "rows", Split::Train).expect("reads"));
+    assert_eq!(each, [0.5, 0.5, 0.5, 0.5, 0.5, 1.0].map(Some));
+    let again = place.import(&rows).expect("reads again");
+    assert_eq!((again.n_new, again.n_known), (0, 6));
 }

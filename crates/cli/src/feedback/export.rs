@@ -91,12 +91,15 @@ fn short(number: f32) -> Value {
 fn columns(Example { body, extra, .. }: &Example) -> Map<String, Value> {
     let text = |content: &Content| json!(content);
     let row = match body {
-        Body::Preference { prompt, chosen, rejected, chosen_probability, .. } => {
+        Body::Preference { prompt, chosen, rejected, margin, chosen_probability } => {
             let mut row = json!({
                 "prompt": text(prompt), "chosen": text(chosen), "rejected": text(rejected),
             });
             if let Some(probability) = chosen_probability {
                 row["chosen_probability"] = short(*probability);
+            }
+            if let Some(margin) = margin {
+                row["margin"] = short(*margin);
             }
             row
         }

@@ -55,7 +55,7 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
             note(&format!("{n_rows} rows"));
         }
     })?;
-    let Imported { n_rows, n_new, n_known, n_identical, n_tasks, n_margins } = done;
+    let Imported { n_rows, n_new, n_known, n_identical, n_tasks } = done;
     let others = [(n_known, "known already"), (n_identical, "compare equal texts")];
     let others: String = others
         .into_iter()
@@ -67,10 +67,5 @@ pub(super) fn run(args: &ImportArgs) -> Result<()> {
         args.store.display(),
         args.project
     ));
-    if n_margins > 0 {
-        note(&format!(
-            "{n_margins} rows have a `margin`, which says how to train and isn't kept; train on the file itself to use it"
-        ));
-    }
     Ok(())
 }

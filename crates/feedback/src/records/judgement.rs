@@ -205,6 +205,10 @@ pub struct Answer {
     /// What it counts for beside a plain answer, above 0 and at most 1: what was only inferred counts for less.
     #[serde(default = "whole", skip_serializing_if = "is_whole")]
     pub weight: f64,
+    /// By how much the score of the better of a pair shall exceed the other's at least, for whoever trains on it (TRL's
+    /// `margin`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f32>,
 }
 
 /// A pair in one respect.
@@ -226,6 +230,7 @@ impl From<Judgement> for Answer {
             aspects: Vec::new(),
             comment: String::new(),
             weight: 1.0,
+            margin: None,
         }
     }
 }
@@ -238,6 +243,15 @@ impl Answer {
         }
         if !(self.weight > 0.0 && self.weight <= 1.0) {
             return Some(format!("`weight` is above 0 and at most 1, not {}", self.weight));
+        }
+        if let Some(margin) = self.margin {
+            let is_pair =
+                matches!(self.judgement, Judgement::Preferred { .. } | Judgement::Leaning { .. });
+            if !(is_pair && margin.is_finite()) {
+                return Some(
+                    "`margin` is a number, of an answer that prefers one of a pair".into(),
+                );
+            }
         }
         let names = self.reasons.iter().chain(self.aspects.iter().map(|it| &it.name));
         if names.clone().count() > 64 || names.into_iter().any(|name| name.len() > 256) {
@@ -273,6 +287,10 @@ mod tests {
         for weight in [0.0, 1.5, f64::NAN] {
             let answer = Answer { weight, ..Judgement::preferred(Choice::First).into() };
             assert!(answer.refusal(&pair, 2).is_some(), "{weight}");
+        }
+        for (judgement, margin) in [(Judgement::Tie, 1.0), (strong(1), f32::INFINITY)] {
+            let answer = Answer { margin: Some(margin), ..judgement.into() };
+            assert!(answer.refusal(&Kind::PAIR, 2).is_some(), "{answer:?}");
         }
         let ranking = Kind::Ranking { ties: false };
         let ranked = |ranks: &[u8]| say(&ranking, Judgement::Ranked { ranks: ranks.into() });

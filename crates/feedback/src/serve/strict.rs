@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::records::{Answer, Judgement};
 
 /// What may be said beside any judgement.
-const BESIDE: &[&str] = &["reasons", "aspects", "comment", "weight"];
+const BESIDE: &[&str] = &["reasons", "aspects", "comment", "weight", "margin"];
 
 /// An answer.
 pub(super) fn answer<'de, D: Deserializer<'de>>(from: D) -> Result<Answer, D::Error> {

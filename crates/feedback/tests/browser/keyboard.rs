@@ -49,7 +49,14 @@ fn pairs() {
             browser.press(&[second]);
         });
         let (reasons, aspects) = (vec!["correct".into()], Vec::new());
-        expected.push(Answer { judgement, reasons, aspects, comment: comment.into(), weight: 1.0 });
+        expected.push(Answer {
+            judgement,
+            reasons,
+            aspects,
+            comment: comment.into(),
+            weight: 1.0,
+            margin: None,
+        });
     }
     browser.wait_for(&hook("nothing"));
     assert_eq!(served.answers("p"), expected);

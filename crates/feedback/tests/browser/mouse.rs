@@ -42,7 +42,14 @@ fn pairs() {
         ];
         let judgement = Judgement::preferred(turn(place));
         let reasons = vec!["clear".into()];
-        expected.push(Answer { judgement, reasons, aspects, comment: String::new(), weight: 1.0 });
+        expected.push(Answer {
+            judgement,
+            reasons,
+            aspects,
+            comment: String::new(),
+            weight: 1.0,
+            margin: None,
+        });
         let testid = if place == Choice::First { "choose-first" } else { "choose-second" };
         browser.say(&["reason-0", "aspect-0-first", "aspect-1-neither", "both-bad", testid]);
     }
