@@ -219,7 +219,7 @@ fn again(run: &Path) -> Vec<&'static str> {
 #[test]
 fn people_are_waited_for() {
     // As models of annotators have it, which simulated people don't need.
-    waits_for_people(&Workplace::new(), &["--set", "feedback.aggregation=one_coin"]);
+    waits_for_people(&Workplace::new(), &["ann"], &["--set", "feedback.aggregation=one_coin"]);
 }
 
 #[test]
@@ -233,7 +233,9 @@ fn people_are_waited_for_where_data_have_prompts_only() {
     };
     place.write("rows.jsonl", &(0..200).map(row).collect::<String>());
     let data = "data={ kind = \"files\", demonstrations = \"rows.jsonl\", heldout_share = 0.2 }";
-    waits_for_people(&place, &["--set", data]);
+    // Of one person alone, nobody can be told apart from another.
+    let sets = ["--set", data, "--set", "reward.personal={ joint = true }"];
+    waits_for_people(&place, &["ann"], &sets);
     let round = &rounds(&place.path("run"))[0];
     let by = &round["against_before"]["by"];
     assert_eq!((&round["gold"], by), (&Value::Null, &Value::from("reward")));
@@ -256,7 +258,7 @@ fn people_are_waited_for_where_prompts_are_conversations() {
     let data = "data={ kind = \"files\", demonstrations = \"rows.jsonl\", heldout_share = 0.2, \
                 chat_template = \"chatml\" }";
     let sets = ["model.max_positions=256", data, "reward.personal={}"];
-    waits_for_people(&place, &sets.map(|it| ["--set", it]).concat());
+    waits_for_people(&place, &["ann", "ben"], &sets.map(|it| ["--set", it]).concat());
     // What one of them said of conversations gives that person a reward.
     let own = ["personal", "--run", "run", "--plain", "--annotator", "ann", "--samples", "2"];
     let own = [&own[..], &["--policy", "lora", "--steps", "1"]].concat();
@@ -278,7 +280,7 @@ fn people_are_waited_for_where_prompts_are_conversations() {
     assert_eq!(export("again.sqlite", "people", "again.jsonl"), rows);
 }
 
-fn waits_for_people(place: &Workplace, sets: &[&str]) {
+fn waits_for_people(place: &Workplace, names: &[&str], sets: &[&str]) {
     let people =
         ["--set", "loop.answers=people", "--set", "feedback.overlap=1", "--set", "loop.rounds=1"];
     let args = [&train()[..], &people[..], sets].concat();
@@ -294,16 +296,15 @@ fn waits_for_people(place: &Workplace, sets: &[&str]) {
         place.path("run/checkpoints/feedback/finished.json").is_file() && n_open() > Some(40)
     });
     assert!(child.try_wait().expect("asks").is_none(), "it waits");
-    answer_all(&store);
+    answer_all(&store, names);
     assert!(child.wait().expect("waits").success());
     let rounds = rounds(&place.path("run"));
     assert_eq!(rounds[0]["pairs"], rounds[0]["answers"]);
 }
 
-/// Two people who like short replies, and take turns.
-fn answer_all(path: &Path) {
+/// People who like short replies, and take turns.
+fn answer_all(path: &Path, people: &[&str]) {
     let mut store = Store::open(path).expect("opens");
-    let people = ["ann", "ben"];
     for name in people {
         store.add_annotator(name, Role::Person).expect("makes known");
     }

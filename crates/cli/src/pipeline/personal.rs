@@ -9,7 +9,7 @@ use rein_reward::meta::{Annotated, Difference, JointTraining, Personal, differen
 use super::Session;
 use super::feedback::PROJECT;
 use crate::annotated::{Reading, numbered, read_pairs, stored_pairs};
-use crate::config::{DataConfig, Stage};
+use crate::config::{Answers, DataConfig, Stage};
 use crate::world::place;
 
 /// Judged completions by which a person's scores are normalised, at most.
@@ -46,6 +46,11 @@ impl<B: LmAutodiffBackend> Session<B> {
         if Personal::is_in(&folder) || !self.workers.leads() {
             return Ok(());
         }
+        if self.is_of_one_mind()? {
+            let note = "reward: fewer than two people preferred anything, so nobody can be told apart: `reward.personal` learns nothing";
+            self.log.note(note);
+            return Ok(());
+        }
         let rows = self.annotated()?;
         let model = load_scalar_model::<B::InnerBackend>(&folder, &self.device)?;
         let batch_rows = 2 * self.setup.config.reward.micro_batch_rows;
@@ -66,6 +71,15 @@ impl<B: LmAutodiffBackend> Session<B> {
         personal.save(&folder)?;
         self.log.note(told(&personal));
         Ok(())
+    }
+
+    /// Whether a run that waited for people heard one alone. What they said is worth no less for it.
+    pub(super) fn is_of_one_mind(&self) -> Result<bool> {
+        if self.answers_by() != Answers::People {
+            return Ok(false);
+        }
+        let said = self.said_by_each(Split::Train)?;
+        Ok(said.windows(2).all(|two| two[0].0 == two[1].0))
     }
 
     /// The pairs that people compared in this run, each with the name of who did.
