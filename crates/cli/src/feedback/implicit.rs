@@ -18,7 +18,7 @@ use crate::speech::{note, print};
 #[command(after_help = "\
 Each line of the log is a list of responses that somebody saw and what they did: clicks, copies, thumbs, edits,
 regenerated answers. Its keys, and what each of them says, stand in the documentation of `rein_feedback::implicit`.
-The texts are JSON lines with `prompt_id`, `prompt`, `response_id` and `response`.
+The texts are JSON lines with `prompt_id`, `prompt`, `response_id` and `response`; `finished` is false of a response that was cut.
 
 People click what stands above. Without `--inverse-propensity`, only what was clicked over what stood above it
 counts, which can't but oppose the shown order; with it, clicks are weighted by how rarely their place is looked at,

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     fn attack(prompt: &str, violation: f32) -> Attack {
-        Attack { prompt: prompt.into(), reply: "no".into(), violation }
+        Attack { prompt: prompt.into(), reply: "no".into(), finished: true, violation }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::propensity::Propensities;
 use super::screening::{Suspicion, screen};
 use super::share::bounded;
 use super::signals::{Answer, Vote, for_each_vote};
-use super::texts::Texts;
+use super::texts::{Texts, yes};
 use crate::error::FeedbackError;
 
 /// What becomes of a log.
@@ -61,6 +61,12 @@ pub struct ImplicitPair {
     pub chosen: Content,
     /// The other.
     pub rejected: Content,
+    /// Whether what was preferred ended by itself; false if it was cut.
+    #[serde(default = "yes", skip_serializing_if = "bool::clone")]
+    pub chosen_finished: bool,
+    /// Whether the other did.
+    #[serde(default = "yes", skip_serializing_if = "bool::clone")]
+    pub rejected_finished: bool,
     /// What it counts for, summed over all who did so.
     pub weight: f64,
     /// What they did.
@@ -184,6 +190,8 @@ struct Pair<'a> {
     prompt: &'a Content,
     chosen: &'a str,
     rejected: &'a str,
+    /// Whether each of both ended by itself.
+    finished: [bool; 2],
     reason: Reason,
 }
 
@@ -202,22 +210,23 @@ impl Ord for Pair<'_> {
 impl<'a> Pair<'a> {
     /// `None` if a text isn't known.
     fn of(vote: &Vote<'a>, texts: &'a Texts) -> Option<Self> {
-        let chosen = match vote.chosen {
-            Answer::Response(id) => texts.response(id)?,
-            Answer::Text(text) => text,
+        let (chosen, finished) = match vote.chosen {
+            Answer::Response(id) => (texts.response(id)?, texts.finished(id)),
+            Answer::Text(text) => (text, true),
         };
         let (prompt, rejected) = (texts.prompt(vote.prompt)?, texts.response(vote.rejected)?);
-        Some(Self { prompt, chosen, rejected, reason: vote.reason })
+        let finished = [finished, texts.finished(vote.rejected)];
+        Some(Self { prompt, chosen, rejected, finished, reason: vote.reason })
     }
 
     /// What pairs are ordered by; conversations stand behind texts.
-    fn order(&self) -> (bool, Cow<'a, str>, [&'a str; 2], Reason) {
+    fn order(&self) -> (bool, Cow<'a, str>, [&'a str; 2], [bool; 2], Reason) {
         let prompt = match self.prompt {
             Content::Text(text) => Cow::Borrowed(text.as_str()),
             messages => Cow::Owned(serde_json::to_string(messages).expect("plain JSON")),
         };
         let texts = [self.chosen, self.rejected];
-        (self.prompt.is_conversational(), prompt, texts, self.reason)
+        (self.prompt.is_conversational(), prompt, texts, self.finished, self.reason)
     }
 
     fn row(self, weight: f64) -> ImplicitPair {
@@ -225,6 +234,8 @@ impl<'a> Pair<'a> {
             prompt: self.prompt.clone(),
             chosen: self.prompt.reply(self.chosen),
             rejected: self.prompt.reply(self.rejected),
+            chosen_finished: self.finished[0],
+            rejected_finished: self.finished[1],
             weight,
             reason: self.reason,
             source: Source::Implicit,

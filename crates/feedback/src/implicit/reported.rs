@@ -33,6 +33,9 @@ struct Answered {
     request_id: String,
     prompt: Content,
     items: Vec<String>,
+    /// Earlier versions didn't say it.
+    #[serde(default)]
+    finished: Vec<bool>,
     best: usize,
     asked: bool,
 }
@@ -111,7 +114,7 @@ impl Acts {
         who: &str,
         sitting: usize,
     ) -> Result<Option<(String, Shown)>, FeedbackError> {
-        let Answered { ts_ms, request_id, prompt, items, best, asked } = answered;
+        let Answered { ts_ms, request_id, prompt, items, finished, best, asked } = answered;
         if asked {
             return Ok(None);
         }
@@ -121,6 +124,9 @@ impl Acts {
         };
         let response_id = format!("{request_id}/{best}");
         self.texts.add(&prompt_id, prompt, &response_id, items[best].as_str())?;
+        if finished.get(best) == Some(&false) {
+            self.texts.add_cut(&response_id);
+        }
         let user_hash = sha256(who);
         self.impressions.push(Impression {
             v: super::VERSION,
@@ -166,7 +172,7 @@ impl Acts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::implicit::{HarvestConfig, Reason, harvest};
+    use crate::implicit::{HarvestConfig, ImplicitPair, Reason, harvest};
 
     fn said(who: &str, event: Value) -> Reported {
         Reported { annotator: Some(who.into()), event }
@@ -175,7 +181,7 @@ mod tests {
     fn live(who: &str, request: &str, minute: u64, texts: [&str; 2], asked: bool) -> Reported {
         let event = json!({
             "v": 1, "type": "live", "ts_ms": minute * 60_000, "request_id": request, "prompt": "P",
-            "items": texts, "scores": [0.1, 0.2], "best": 1, "asked": asked, "why": {},
+            "items": texts, "finished": texts.map(|it| it != "first"), "scores": [0.1, 0.2], "best": 1, "asked": asked, "why": {},
         });
         said(who, event)
     }
@@ -208,6 +214,9 @@ mod tests {
         let kept = |reason, chosen: &str, rejected: &str| (reason, chosen.into(), rejected.into());
         assert!(told.contains(&kept(Reason::Regenerate, "second", "first")), "{told:?}");
         assert!(told.contains(&kept(Reason::Edit, "better", "second")), "{told:?}");
+        let cut = |it: &ImplicitPair| (!it.chosen_finished, !it.rejected_finished);
+        let regenerated = pairs.iter().find(|it| it.reason == Reason::Regenerate);
+        assert_eq!(regenerated.map(cut), Some((false, true)), "the first was cut");
         assert_eq!(told.len(), 2);
     }
 

@@ -1,6 +1,6 @@
 //! The texts behind the names in a log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rein_data::example::Content;
@@ -14,6 +14,8 @@ use crate::error::FeedbackError;
 pub struct Texts {
     prompts: BTreeMap<String, Content>,
     responses: BTreeMap<String, String>,
+    /// Responses that were cut.
+    cut: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -23,16 +25,26 @@ struct Line {
     prompt: Content,
     response_id: String,
     response: String,
+    #[serde(default = "yes")]
+    finished: bool,
+}
+
+pub(super) fn yes() -> bool {
+    true
 }
 
 impl Texts {
-    /// Reads JSON lines with `prompt_id`, `prompt`, `response_id` and `response`, one response a line.
+    /// Reads JSON lines with `prompt_id`, `prompt`, `response_id` and `response`, one response a line; `finished` is false of
+    /// one that was cut.
     ///
     /// # Errors
     /// A line that can't be read, or that gives an id another text than a line before it.
     pub fn read(path: &Path) -> Result<Self, FeedbackError> {
         let mut texts = Self::default();
-        jsonl::read_with(path, |Line { prompt_id, prompt, response_id, response }| {
+        jsonl::read_with(path, |Line { prompt_id, prompt, response_id, response, finished }| {
+            if !finished {
+                texts.add_cut(&response_id);
+            }
             texts.add(&prompt_id, prompt, &response_id, response).map_err(|error| error.to_string())
         })?;
         Ok(texts)
@@ -51,6 +63,16 @@ impl Texts {
     ) -> Result<(), FeedbackError> {
         insert(&mut self.prompts, "prompt", prompt_id, prompt.into())?;
         insert(&mut self.responses, "response", response_id, response.into())
+    }
+
+    /// Says that a response was cut at the length limit.
+    pub fn add_cut(&mut self, response_id: &str) {
+        self.cut.insert(response_id.to_owned());
+    }
+
+    /// Whether a response ended by itself, as far as is known.
+    pub fn finished(&self, response_id: &str) -> bool {
+        !self.cut.contains(response_id)
     }
 
     /// A prompt.
@@ -95,6 +117,11 @@ mod tests {
         let line = |response| {
             format!(r#"{{"prompt_id":"p","prompt":"P","response_id":"a","response":"{response}"}}"#)
         };
+        let cut =
+            r#"{"prompt_id":"p","prompt":"P","response_id":"c","response":"C","finished":false}"#;
+        fs::write(&path, format!("{}\n{cut}\n", line("A"))).expect("writes");
+        let texts = Texts::read(&path).expect("reads");
+        assert_eq!(["a", "c"].map(|it| texts.finished(it)), [true, false]);
         fs::write(&path, format!("{}\n{}\n", line("A"), line("A"))).expect("writes");
         let texts = Texts::read(&path).expect("reads");
         assert_eq!((texts.prompt("p"), texts.response("a")), (Some(&"P".into()), Some("A")));

@@ -172,6 +172,7 @@ fn keep(
     let event = json!({
         "v": 1, "type": "live", "ts_ms": now(), "request_id": id, "prompt": task.prompt,
         "items": answers.samples.iter().map(|it| &it.text).collect::<Vec<_>>(),
+        "finished": answers.samples.iter().map(|it| it.finished).collect::<Vec<_>>(),
         "scores": answers.samples.iter().map(|it| it.score).collect::<Vec<_>>(),
         "best": best, "asked": asks, "why": why,
     });

@@ -63,8 +63,15 @@ pub struct Attack {
     pub prompt: String,
     /// What the target answered.
     pub reply: String,
+    /// Whether the answer ended by itself. In a file, that is said only of one that was cut.
+    #[serde(default = "yes", skip_serializing_if = "bool::clone")]
+    pub finished: bool,
     /// How bad that is: of a rule, 1 for a violation and 0 for none.
     pub violation: f32,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Attack {
@@ -136,6 +143,7 @@ impl<B: LmBackend> Elicited<B> {
         let attack = |(reply, violation): (Completion, f32)| Attack {
             prompt: reply.prompt,
             reply: reply.text,
+            finished: reply.finished,
             violation,
         };
         Ok(replies.into_iter().zip(judged).map(attack).collect())

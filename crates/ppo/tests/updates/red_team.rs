@@ -91,7 +91,7 @@ fn answers_are_those_of_the_seed_and_the_batch() {
     assert_ne!(told(1, &batch)[0], told(1, &["a b c d", "u v w"])[0]);
     let target = elicited(rule("."), 0.0, 1);
     let attacks = target.answers(&["hello".into()], Seed::new(5)).expect("answers");
-    let [Attack { prompt, reply, violation }] = &attacks[..] else { panic!("one answer") };
+    let [Attack { prompt, reply, violation, .. }] = &attacks[..] else { panic!("one answer") };
     assert_eq!((&**prompt, *violation), ("hello", f32::from(u8::from(!reply.is_empty()))));
 }
 

@@ -81,7 +81,7 @@ fn keep(store: &mut Store, round: &str, attacks: &[Attack], target: &Path) -> Re
         split: Split::Train,
         responses: vec![Response {
             text: attack.reply.clone(),
-            finished: true,
+            finished: attack.finished,
             source: target.display().to_string(),
         }],
         overlap: 1,
