@@ -5,12 +5,12 @@
 mod program;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
-use program::Workplace;
+use program::{Workplace, link};
 use rein_feedback::{Split, Store};
 use serde_json::{Value, json};
 
@@ -35,14 +35,9 @@ impl Serving {
             .stdout(Stdio::piped())
             .spawn()
             .expect("starts");
-        let lines = BufReader::new(child.stdout.take().expect("is piped")).lines();
-        let mut links = lines
-            .map_while(Result::ok)
-            .filter_map(|line| line.strip_prefix("open http://").map(str::to_owned));
-        let link = links.next().expect("it gives a link");
-        let (host, token) = link.split_once("/#token=").expect("a link with a token");
-        let path = place.path(store);
-        Self { child, path, host: host.to_owned(), token: token.to_owned() }
+        let (address, token) = link(&mut child);
+        let host = address.trim_start_matches("http://").to_owned();
+        Self { child, path: place.path(store), host, token }
     }
 
     /// What it replies, whole.

@@ -12,7 +12,6 @@ mod page;
 mod program;
 
 use std::env;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
@@ -20,7 +19,7 @@ use rein_feedback::{Choice, Judgement, Split, Store};
 
 use chromium::{Browser, DESKTOP, Driver};
 use page::hook;
-use program::Workplace;
+use program::{Workplace, link};
 
 const ANSWERS: usize = 30;
 
@@ -40,13 +39,8 @@ impl Serving {
             .stdout(Stdio::piped())
             .spawn()
             .expect("starts");
-        let lines = BufReader::new(child.stdout.take().expect("is piped")).lines();
-        let mut links = lines
-            .map_while(Result::ok)
-            .filter_map(|line| line.strip_prefix("open ").map(str::to_owned));
-        let link = links.next().expect("it gives a link");
-        let (address, token) = link.split_once("/#token=").expect("a link with a token");
-        Self { child, address: address.to_owned(), token: token.to_owned() }
+        let (address, token) = link(&mut child);
+        Self { child, address, token }
     }
 }
 

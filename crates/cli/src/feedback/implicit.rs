@@ -24,7 +24,7 @@ People click what stands above. Without `--inverse-propensity`, only what was cl
 counts, which can't but oppose the shown order; with it, clicks are weighted by how rarely their place is looked at,
 which is measured where the log says that orders were drawn at random (`policy_propensity`).
 
-What people do in live mode (`rein feedback serve --live`) with answers that they weren't asked about is in the store.
+What people do in live mode (`rein feedback serve --model`) with answers that they weren't asked about is in the store.
 
 Examples:
   rein feedback implicit --log events.jsonl --texts texts.jsonl --inverse-propensity --output pairs.jsonl

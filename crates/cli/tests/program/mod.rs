@@ -1,8 +1,9 @@
 //! Runs the program as its users do.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -107,6 +108,17 @@ impl Workplace {
         assert!(output.status.success(), "rein {args:?}: {}\n{error}", output.status);
         String::from_utf8(output.stdout).expect("prints text")
     }
+}
+
+/// The address and the token of the link that a server prints, whose output is piped.
+pub(crate) fn link(server: &mut Child) -> (String, String) {
+    let lines = BufReader::new(server.stdout.take().expect("is piped")).lines();
+    let mut links = lines
+        .map_while(Result::ok)
+        .filter_map(|line| line.strip_prefix("open ").map(str::to_owned));
+    let link = links.next().expect("it gives a link");
+    let (address, token) = link.split_once("/#token=").expect("a link with a token");
+    (address.to_owned(), token.to_owned())
 }
 
 /// What somebody says of a pair.
