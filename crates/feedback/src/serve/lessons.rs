@@ -1,8 +1,7 @@
 //! What was said of the model's answers, and that the model knows it.
 //!
-//! Lessons lie in the store and nowhere else: whenever one comes or goes, and when the server starts, the model is given all
-//! that count. So an answer that is taken back or changed isn't a lesson any more, and a server that was stopped goes on
-//! with what it was taught.
+//! Lessons lie in the store and nowhere else: whenever one came or went, the model is given all that count. So an answer that
+//! is taken back, changed or thrown out isn't a lesson any more, and a server that was stopped goes on with what it was taught.
 
 use std::sync::{Arc, PoisonError};
 
@@ -32,42 +31,24 @@ pub(super) fn change_by(
         && change.task(task)?.external_id.starts_with(OURS))
 }
 
-/// Lets the model know what counts now; questions wait until it does.
+/// Lets the model know what counts now, meanwhile.
 pub(super) fn teach(state: &Arc<State>) {
-    if !state.talk.as_ref().is_some_and(Talk::is_taught) {
-        return;
-    }
-    let pending = Pending::new(state.clone());
+    let state = state.clone();
     // What a model says of itself is told with its next answer; what is wrong with the store, to all who read it.
-    drop(tokio::task::spawn_blocking(move || pending.teach()));
+    drop(tokio::task::spawn_blocking(move || refresh(&state)));
 }
 
-/// That the model doesn't know yet what counts.
-struct Pending(Arc<State>);
-
-impl Pending {
-    fn new(state: Arc<State>) -> Self {
-        state.lessons.send_modify(|n_pending| *n_pending += 1);
-        Self(state)
+/// Lets the model know what counts now, if it doesn't yet. Called before each answer, too: what was said before it counts, and
+/// so does what another program did to the store.
+pub(super) fn refresh(state: &State) -> Result<(), String> {
+    let Some(talk) = state.talk.as_ref().filter(|it| it.is_taught()) else { return Ok(()) };
+    // Whoever waits here finds the model taught what they came for.
+    let mut known = state.lessons.lock().unwrap_or_else(PoisonError::into_inner);
+    let read = state.readers.with(|store| in_force(store, &talk.project));
+    let read = read.map_err(|error| error.to_string())?;
+    if *known != read {
+        talk.model.learn(&read)?;
+        *known = read;
     }
-
-    /// Teaches, in turn. Those who wait would read what came before them, too: the last of them teaches it all.
-    fn teach(self) -> Result<(), String> {
-        let state = self.0.clone();
-        let Some(talk) = &state.talk else { return Ok(()) };
-        let _turn = state.teaching.lock().unwrap_or_else(PoisonError::into_inner);
-        // Dropped before the turn ends, so that whoever is next counts only those who come later.
-        let _this = self;
-        if *state.lessons.borrow() > 1 {
-            return Ok(());
-        }
-        let read = state.readers.with(|store| in_force(store, &talk.project));
-        talk.model.learn(&read.map_err(|error| error.to_string())?)
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.0.lessons.send_modify(|n_pending| *n_pending -= 1);
-    }
+    Ok(())
 }

@@ -99,8 +99,6 @@ pub(super) async fn ask(
         let message = "the model answers others; try again in a moment";
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
     })?;
-    // What was said before the question counts for its answer.
-    let _ = state.lessons.subscribe().wait_for(|n_pending| *n_pending == 0).await;
     let (sender, receiver) = channel(PIECES);
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
@@ -138,6 +136,8 @@ fn answer(
         n: talk.asking.n_answers(),
         wishes: Wishes::default(),
     };
+    // What is wrong with the store is told where the answer is kept.
+    let _ = lessons::refresh(state);
     let mut is_heard = true;
     let mut tell = |item, text: &str| {
         let told = told("token", json!({ "item": item, "text": text }));

@@ -95,10 +95,8 @@ pub(crate) struct State {
     talk: Option<Talk>,
     /// Questions that the model may be at, or that wait for it.
     generations: Arc<Semaphore>,
-    /// How many changes of its lessons the model doesn't know yet.
-    lessons: watch::Sender<usize>,
-    /// Held by whoever teaches it.
-    teaching: Mutex<()>,
+    /// What the model was taught last. Held by whoever teaches it.
+    lessons: Mutex<Vec<Lesson>>,
 }
 
 /// Questions at a time: a few may wait while one is answered.
@@ -128,8 +126,7 @@ impl Server {
             hosts: hosts(ip, &options.hosts),
             talk: talk.transpose()?,
             generations: Arc::new(Semaphore::new(GENERATIONS)),
-            lessons: watch::Sender::new(0),
-            teaching: Mutex::new(()),
+            lessons: Mutex::default(),
         };
         Ok(Self { listener, address, state: Arc::new(state), stop: watch::channel(false) })
     }

@@ -1,6 +1,7 @@
 //! What a model is taught: all that counts, and nothing else.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use rein_feedback::aggregate::Aggregation;
@@ -37,6 +38,15 @@ fn undo(running: &Running, token: &str, key: &str) -> Value {
 fn lesson(prompt: &str, chosen: &str, rejected: &str) -> Lesson {
     let [chosen, rejected] = [chosen, rejected].map(reply);
     Lesson { prompt: prompt.into(), chosen, rejected }
+}
+
+fn thrown_out(annotation: i64) -> Ruling {
+    Ruling {
+        subject: Subject::Annotation(annotation),
+        rule: "test".into(),
+        verdict: Verdict::Drop,
+        reason: "it is out".into(),
+    }
 }
 
 /// Stops the server, and starts it with a model that knows nothing.
@@ -78,14 +88,8 @@ fn after_a_restart_the_model_knows_what_counts_before_it_answers() {
     ];
     assert_eq!(*model.lessons.lock().expect("whole"), before);
 
-    let ruling = Ruling {
-        subject: Subject::Annotation(annotation),
-        rule: "test".into(),
-        verdict: Verdict::Drop,
-        reason: "it is out".into(),
-    };
     let mut store = Store::open(&running.store).expect("opens");
-    store.change(|it| it.rule(&[ruling])).expect("is ruled");
+    store.change(|it| it.rule(&[thrown_out(annotation)])).expect("is ruled");
     let model = start_again(&mut running, two(texts));
     let told = ask(&running, token, "again", "again");
     assert_eq!(done(&told)["best"], 1, "the first answer is ranked by what was said before");
@@ -107,6 +111,19 @@ fn what_is_taken_back_is_not_a_lesson_for_the_next_answer() {
     // Said again without being taken back first.
     prefer(&running, &tokens[0], &task, "old ", "4");
     assert_eq!(best("changed"), 0);
+}
+
+#[test]
+fn what_another_program_throws_out_is_not_a_lesson_for_the_next_answer() {
+    let (running, model, tokens) = start(two(["old ", "new "]), ALWAYS, &["ann"]);
+    let task = asked(&running, &tokens[0], "well?");
+    let annotation = prefer(&running, &tokens[0], &task, "new ", "1");
+    let best = |prompt: &str| done(&ask(&running, &tokens[0], prompt, prompt))["best"].clone();
+    assert_eq!((best("taught"), best("and again")), (json!(1), json!(1)));
+    assert_eq!(model.n_taught.load(Ordering::Relaxed), 1, "nothing is taught twice");
+    let mut store = Store::open(&running.store).expect("opens");
+    store.change(|it| it.rule(&[thrown_out(annotation)])).expect("is ruled");
+    assert_eq!(best("thrown out"), 0);
 }
 
 #[test]
