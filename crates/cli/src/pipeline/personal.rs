@@ -74,7 +74,7 @@ impl<B: LmAutodiffBackend> Session<B> {
     }
 
     /// Whether a run that waited for people heard one alone. What they said is worth no less for it.
-    pub(super) fn is_of_one_mind(&self) -> Result<bool> {
+    pub(crate) fn is_of_one_mind(&self) -> Result<bool> {
         if self.answers_by() != Answers::People {
             return Ok(false);
         }

@@ -28,7 +28,8 @@ fn people_are_waited_for_where_data_have_prompts_only() {
     place.write("rows.jsonl", &(0..200).map(row).collect::<String>());
     let data = "data={ kind = \"files\", demonstrations = \"rows.jsonl\", heldout_share = 0.2 }";
     // Of one person alone, nobody can be told apart from another.
-    let sets = ["--set", data, "--set", "reward.personal={ joint = true }"];
+    let joint = ["--set", "reward.personal={ joint = true }", "--set", "personal={}"];
+    let sets = [&["--set", data][..], &joint].concat();
     waits_for_people(&place, &["ann"], &sets);
     let round = &rounds(&place.path("run"))[0];
     let by = &round["against_before"]["by"];
