@@ -20,7 +20,7 @@ const WEIGHT: &str = "weight";
 /// - Pairs: a row a task. `chosen_probability` is how probably what most prefer is better, by `aggregation`; of models, a
 ///   tie is a label of its own, which counts half for each, as does a vote for a tie in shares. It is left out where it
 ///   is 1. Where the sides are even, it is 0.5 and the first stands as chosen. A `margin` that all answers have stays where
-///   they are of one mind.
+///   they are of one mind and no model weighs them.
 /// - Rankings: a row an answer.
 /// - Scores: a row a task, with the mean score.
 /// - Thumbs: a row an answer.
@@ -125,7 +125,10 @@ fn believed(model: Aggregation, answers: &[Stored]) -> Result<HashMap<i64, f64>,
 fn rows(task: &Task, answers: &[Answer], believed: Option<f64>) -> Vec<Example> {
     let mut rows: Vec<Example> = answers.iter().filter_map(|it| row_of_one(task, it)).collect();
     if let Some((share, weight)) = mean(answers, Judgement::for_first) {
-        let row = preference(task, believed.unwrap_or(share), common_margin(answers));
+        let row = match believed {
+            Some(believed) => preference(task, believed, None),
+            None => preference(task, share, common_margin(answers)),
+        };
         rows.push(weighted(row, weight));
     }
     let score = |judgement: &Judgement| match judgement {
@@ -159,8 +162,9 @@ fn preference(task: &Task, for_first: f64, margin: Option<f32>) -> Example {
     let (chosen, rejected) = if for_first >= 0.5 { (0, 1) } else { (1, 0) };
     let probability = for_first.max(1.0 - for_first) as f32;
     let [chosen, rejected] = [chosen, rejected].map(|place: usize| &task.responses[place]);
-    let mut row = pair(task, chosen, rejected, (probability < 1.0).then_some(probability));
-    if let Body::Preference { margin: of_row, .. } = &mut row.body {
+    let mut row = pair(task, chosen, rejected);
+    if let Body::Preference { chosen_probability, margin: of_row, .. } = &mut row.body {
+        *chosen_probability = (probability < 1.0).then_some(probability);
         *of_row = margin;
     }
     row
@@ -186,7 +190,7 @@ fn row_of_one(task: &Task, answer: &Answer) -> Option<Example> {
         }
         Judgement::Edited { text } if *text != task.responses[0].text => {
             let edited = Response { text: text.clone(), finished: true, source: String::new() };
-            pair(task, &edited, &task.responses[0], None)
+            pair(task, &edited, &task.responses[0])
         }
         _ => return None,
     };
@@ -210,17 +214,18 @@ fn weighted(mut row: Example, weight: f64) -> Example {
 impl Task {
     /// That one response was preferred to the other, as a row.
     pub fn preferring(&self, chosen: &Response, rejected: &Response) -> Example {
-        pair(self, chosen, rejected, None)
+        pair(self, chosen, rejected)
     }
 }
 
-fn pair(task: &Task, chosen: &Response, rejected: &Response, probability: Option<f32>) -> Example {
+/// That one response was surely preferred to the other.
+fn pair(task: &Task, chosen: &Response, rejected: &Response) -> Example {
     let body = Body::Preference {
         prompt: task.prompt.clone(),
         chosen: completion(task, chosen),
         rejected: completion(task, rejected),
         margin: None,
-        chosen_probability: probability,
+        chosen_probability: None,
     };
     example(body, [chosen, rejected])
 }

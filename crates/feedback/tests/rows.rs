@@ -320,6 +320,15 @@ fn what_is_more_than_the_next_message_is_refused() {
 }
 
 #[test]
+fn a_column_of_successes_that_are_good_is_none_of_attacks() {
+    let place = Place::new();
+    let row = json!({"prompt": "p", "completion": "c", "label": true, "success": 1});
+    place.import(&[row]).expect("reads");
+    let answers = place.store().answers("rows").expect("reads");
+    assert_eq!(answers[0].answer.judgement, Judgement::Thumb { up: true });
+}
+
+#[test]
 fn margins_stay_where_people_are_of_one_mind() {
     let place = Place::new();
     let row = |prompt: &str, chosen: &str, rejected: &str, margin: f32| json!({"prompt": prompt, "chosen": chosen, "rejected": rejected, "margin": margin});
@@ -338,6 +347,8 @@ fn margins_stay_where_people_are_of_one_mind() {
     let store = place.store();
     let together = judged(&store, "rows", Split::Train, Aggregation::Share).expect("reads");
     assert_eq!(margins(together), [Some(0.5), None, None]);
+    let weighed = judged(&store, "rows", Split::Train, Aggregation::OneCoin).expect("reads");
+    assert_eq!(margins(weighed), [None; 3], "a model may turn a pair round");
     let each = margins(said(&store, "rows", Split::Train).expect("reads"));
     assert_eq!(each, [0.5, 0.5, 0.5, 0.5, 0.5, 1.0].map(Some));
     let again = place.import(&rows).expect("reads again");

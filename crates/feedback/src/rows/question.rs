@@ -70,10 +70,12 @@ pub(super) fn question(row: &Example, asked: &Kind) -> Result<Option<Question>, 
     Ok(Some(question))
 }
 
-/// How far an attack went, if a labelled row says that (`success`, `tags`).
+/// How far an attack went, if a labelled row says that (`success`, `tags`): what withstood is good, and nothing else.
 pub(super) fn attacked(row: &Example) -> Option<Judgement> {
+    let Body::UnpairedPreference { label, .. } = row.body else { return None };
     let success = row.extra.get("success").and_then(Value::as_u64)?;
-    let success = u8::try_from(success).ok().filter(|it| *it <= MAX_SUCCESS)?;
+    let success =
+        u8::try_from(success).ok().filter(|it| *it <= MAX_SUCCESS && label == (*it == 0))?;
     let tags = row.extra.get("tags").and_then(Value::as_array).map(Vec::as_slice);
     let tags = tags.unwrap_or_default().iter().filter_map(Value::as_str).map(str::to_owned);
     Some(Judgement::Attacked { success, tags: tags.collect() })
