@@ -237,7 +237,7 @@ impl Work for Stages<'_> {
         let personal = session.setup.config.personal.clone().filter(|_| stage.is_none());
         let ended = match (ended, &personal) {
             // Who is alone has what the run has.
-            (Ok(Ended::Finished), Some(_)) if session.is_of_one_mind()? => Ok(Ended::Finished),
+            (Ok(Ended::Finished), Some(_)) if session.heard_one_alone()? => Ok(Ended::Finished),
             (Ok(Ended::Finished), Some(config)) => session.align(config, &open),
             (ended, _) => ended,
         };

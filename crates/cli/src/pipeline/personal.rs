@@ -46,7 +46,7 @@ impl<B: LmAutodiffBackend> Session<B> {
         if Personal::is_in(&folder) || !self.workers.leads() {
             return Ok(());
         }
-        if self.is_of_one_mind()? {
+        if self.heard_one_alone()? {
             let note = "reward: fewer than two people preferred anything, so nobody can be told apart: `reward.personal` learns nothing";
             self.log.note(note);
             return Ok(());
@@ -74,7 +74,7 @@ impl<B: LmAutodiffBackend> Session<B> {
     }
 
     /// Whether a run that waited for people heard one alone. What they said is worth no less for it.
-    pub(crate) fn is_of_one_mind(&self) -> Result<bool> {
+    pub(crate) fn heard_one_alone(&self) -> Result<bool> {
         if self.answers_by() != Answers::People {
             return Ok(false);
         }

@@ -32,7 +32,9 @@ impl<B: LmAutodiffBackend> Session<B> {
         let lengths = heldout.judgements.grouped(&heldout.lengths);
         let mut judgements = [self.first(train.judgements), heldout.judgements];
         let Some(reference) = self.reference()? else { return Ok(Outcome::Interrupted) };
-        if self.setup.config.reward.personal.is_some_and(|it| it.joint) && !self.is_of_one_mind()? {
+        if self.setup.config.reward.personal.is_some_and(|it| it.joint)
+            && !self.heard_one_alone()?
+        {
             let outcome = self.train_jointly(self.new_reward_model()?, reference.clone())?;
             return self.conclude_reward(outcome, (&judgements[1], &lengths), &reference);
         }

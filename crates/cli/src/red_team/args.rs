@@ -18,7 +18,7 @@ Examples:
   rein red-team --run runs/mine --judge-model DIR --below 0
 
 The folder of `--out` holds `attacks.jsonl`, the prompts that led to a violation, each once, as
-{\"prompt\", \"reply\", \"violation\"}; `report.json`; and the attacker, which is a model like any
+{\"prompt\", \"reply\", \"violation\"}, with \"finished\": false where the reply was cut; `report.json`; and the attacker, which is a model like any
 other. With `--harden` it also holds the hardened model, in `hardened/`, and the second attack on
 it, in `fresh/`. The same command goes on where it was stopped.";
 

@@ -57,8 +57,12 @@ fn people_are_waited_for_where_prompts_are_conversations() {
     // What one of them said of conversations gives that person a reward.
     let own = ["personal", "--run", "run", "--plain", "--annotator", "ann", "--samples", "2"];
     let own = [&own[..], &["--policy", "lora", "--steps", "1"]].concat();
-    let printed = place.succeed(&own);
-    assert!(printed.contains("ann"), "{printed}");
+    place.succeed(&own);
+    let people = fs::read_to_string(place.path("run/people.json")).expect("there are people");
+    let people: Value = serde_json::from_str(&people).expect("is JSON");
+    let person = &people["people"][0];
+    assert_eq!((&person["name"], &person["answers"]), (&json!("ann"), &json!(24)));
+    assert!(place.path("run").join(person["policy"].as_str().expect("a path")).is_dir());
     let store = Store::read(&place.path("run/feedback.sqlite")).expect("opens");
     let asked = &store.tasks("replies", Split::Train).expect("reads")[0];
     let turns = json!(asked.prompt);
